@@ -1,0 +1,257 @@
+"""Tables of the AAA room: who may use the network and what they used."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from core.store.columns import BigId, Instant, new_metadata
+
+metadata = new_metadata()
+
+nas = Table(
+    "aaa_nas",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("network", String(64), nullable=False, unique=True),  # address or prefix, CIDR
+    Column("identifier", String(253)),  # NAS-Identifier, when known
+    Column("site_id", String(40)),
+    Column("dialect", String(20), nullable=False),  # mikrotik, generic, wispr
+    Column("secret_sealed", Text, nullable=False),
+    Column("message_authenticator", String(10), nullable=False),  # require, auto, off
+    Column("signs_requests", Boolean, nullable=False, default=False),  # learned under "auto"
+    Column("mac_format", String(20), nullable=False),  # how a MAC login is spelled: see aaa.domain.identity
+    Column("octets_reversed", Boolean, nullable=False, default=False),
+    Column("dynauth_port", Integer, nullable=False, default=3799),
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+service_profile = Table(
+    "aaa_service_profile",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("rate_down_bps", BigInteger, nullable=False),
+    Column("rate_up_bps", BigInteger, nullable=False),
+    Column("burst_down_bps", BigInteger),
+    Column("burst_up_bps", BigInteger),
+    Column("burst_seconds", Integer),
+    Column("pool", String(80)),  # Framed-Pool
+    Column("interim_interval_s", Integer, nullable=False, default=300),
+    Column("session_timeout_s", Integer),
+    Column("idle_timeout_s", Integer),
+    Column("created_at", Instant, nullable=False),
+)
+
+service = Table(
+    "aaa_service",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", String(40), nullable=False, index=True),  # opaque here
+    Column("label", String(120), nullable=False),
+    Column("profile_id", String(40), ForeignKey("aaa_service_profile.id"), nullable=False),
+    Column("lifecycle", String(10), nullable=False),  # pending, active, ended
+    Column("framed_ip", String(45), unique=True),  # static address, if any
+    Column("simultaneous_use", Integer, nullable=False, default=1),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+)
+
+credential = Table(
+    "aaa_credential",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
+    Column("kind", String(10), nullable=False),  # pppoe, mac
+    Column("username", String(253), nullable=False, unique=True),  # a MAC is 12 lower-case hex digits
+    Column("password_sealed", Text),  # recoverable, for CHAP and MS-CHAP; None for MAC logins
+    Column("created_at", Instant, nullable=False),
+)
+
+hold = Table(
+    "aaa_hold",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
+    Column("holder", String(20), nullable=False),  # dunning, operator, quota, contract, abuse
+    Column("effect", String(16), nullable=False),  # throttle, walled_garden, block
+    Column("reason", Text, nullable=False),
+    Column("placed_at", Instant, nullable=False),
+    Column("placed_by", String(80), nullable=False),
+    Column("lifted_at", Instant),
+    Column("lifted_by", String(80)),
+)
+Index(
+    "uq_aaa_hold_standing",
+    hold.c.service_id,
+    hold.c.holder,
+    unique=True,
+    sqlite_where=hold.c.lifted_at.is_(None),
+    postgresql_where=hold.c.lifted_at.is_(None),
+)
+
+entitlement = Table(
+    "aaa_entitlement",
+    metadata,
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("effect", String(16), nullable=False),  # none, throttle, walled_garden, block, ended
+    Column("because", JSON, nullable=False),  # [{"holder":…, "effect":…, "reason":…}]
+    Column("changed_at", Instant, nullable=False),
+)
+
+entitlement_change = Table(
+    "aaa_entitlement_change",
+    metadata,
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), primary_key=True),
+    Column("generation", BigInteger, primary_key=True),
+    Column("effect", String(16), nullable=False),
+    Column("because", JSON, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", String(80), nullable=False),
+)
+
+directory_change = Table(
+    "aaa_directory_change",
+    metadata,
+    Column("seq", BigId, primary_key=True, autoincrement=True),
+    Column("entity", String(20), nullable=False),  # nas, service, profile
+    Column("entity_id", String(40), nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+reject = Table(  # one row for each (NAS, identity, rule): repeated rejects are counted, never piled up
+    "aaa_reject",
+    metadata,
+    Column("nas_id", String(40), primary_key=True),
+    Column("identity", String(253), primary_key=True),
+    Column("rule", String(40), primary_key=True),
+    Column("explanation", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("calling_station", String(64)),
+    Column("service_id", String(40), index=True),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False, index=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+session = Table(
+    "aaa_session",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("key", String(64), nullable=False, unique=True),  # digest of NAS + Acct-Session-Id + user + Class
+    Column("nas_id", String(40), nullable=False),
+    Column("acct_session_id", String(253), nullable=False),
+    Column("username", String(253), nullable=False),
+    Column("service_id", String(40), index=True),  # None: no such credential; kept for the operator
+    Column("meter_id", String(40)),
+    Column("calling_station", String(64)),
+    Column("nas_port_id", String(253)),
+    Column("framed_ip", String(45), index=True),
+    Column("started_at", Instant, nullable=False),
+    Column("last_event_at", Instant, nullable=False),
+    Column("last_received_at", Instant, nullable=False),
+    Column("stopped_at", Instant),
+    Column(
+        "close_cause", String(40)
+    ),  # Acct-Terminate-Cause name, or inferred: lost_stop, nas_reboot, superseded
+    Column("close_inferred", Boolean, nullable=False, default=False),
+    Column("octets_in", BigInteger, nullable=False, default=0),  # from the subscriber (upload)
+    Column("octets_out", BigInteger, nullable=False, default=0),  # to the subscriber (download)
+    Column("gigawords_seen", Boolean, nullable=False, default=False),
+    Column("interim_interval_s", Integer, nullable=False, default=300),
+    Column("generation", BigInteger),  # entitlement generation the session was last known to run under
+)
+Index(
+    "ix_aaa_session_open",
+    session.c.service_id,
+    sqlite_where=session.c.stopped_at.is_(None),
+    postgresql_where=session.c.stopped_at.is_(None),
+)
+Index(
+    "ix_aaa_session_nas_open",
+    session.c.nas_id,
+    sqlite_where=session.c.stopped_at.is_(None),
+    postgresql_where=session.c.stopped_at.is_(None),
+)
+
+journal_cursor = Table(  # how far each local accounting journal has come into the database, exactly once
+    "aaa_journal_cursor",
+    metadata,
+    Column("journal_id", String(64), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+meter = Table(
+    "aaa_meter",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), index=True),
+    Column("source", String(10), nullable=False),  # radius, snmp
+    Column("key", String(200), nullable=False, unique=True),  # session key; "device|ifName"
+    Column("bills", Boolean, nullable=False, default=True),  # an SNMP meter beside RADIUS only cross-checks
+    Column("created_at", Instant, nullable=False),
+    Column("state", JSON, nullable=False),  # last raw sample and the absolute total, for the resolver
+)
+
+meter_reading = Table(
+    "aaa_meter_reading",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("meter_id", String(40), ForeignKey("aaa_meter.id"), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column(
+        "octets_in", BigInteger, nullable=False
+    ),  # absolute since the meter's birth, wraps and resets resolved
+    Column("octets_out", BigInteger, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("decision", String(24), nullable=False),  # first, advance, wrap, reset, late, gap, quarantined …
+    Column("evidence", JSON, nullable=False),  # the raw counters as received, and what was decided from
+    UniqueConstraint("meter_id", "at", "octets_in", "octets_out"),
+)
+
+usage_record = Table(
+    "aaa_usage_record",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("service_id", String(40), nullable=False),
+    Column("meter_id", String(40), ForeignKey("aaa_meter.id"), nullable=False),
+    Column("start_at", Instant, nullable=False),
+    Column("end_at", Instant, nullable=False),  # half-open; start == end for octets known at one instant only
+    Column("octets_in", BigInteger, nullable=False),
+    Column("octets_out", BigInteger, nullable=False),
+    Column("interpolated", Boolean, nullable=False, default=False),
+    Column("close_id", String(40), index=True),  # the usage close that froze it
+    UniqueConstraint("meter_id", "start_at", "end_at"),
+)
+Index("ix_aaa_usage_record_service_time", usage_record.c.service_id, usage_record.c.start_at)
+
+usage_close = Table(
+    "aaa_usage_close",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), nullable=False),
+    Column("claim", String(80), nullable=False),  # opaque: what the usage was closed for
+    Column("from_at", Instant, nullable=False),
+    Column("until_at", Instant, nullable=False),
+    Column("octets_in", BigInteger, nullable=False),
+    Column("octets_out", BigInteger, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("closed_at", Instant, nullable=False),
+    UniqueConstraint("service_id", "claim"),
+)

@@ -1,0 +1,109 @@
+"""The database: embedded SQLite by default, PostgreSQL by URL.
+
+SQLite runs in WAL mode with ``synchronous=FULL``: what was committed survives a pulled plug. Writers take the
+write lock at BEGIN, so a transaction never fails half-way for having read first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+BUSY_TIMEOUT_S = 10
+
+
+def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        cursor.execute("PRAGMA cache_size=-32768")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+class Database:
+    """Two doors into one database: ``read()`` is a snapshot, ``write()`` a transaction committed at its end."""
+
+    def __init__(self, url: str, pool_size: int = 5) -> None:
+        self.url = normalise_url(url)
+        self.is_sqlite = self.url.startswith("sqlite")
+        if self.is_sqlite:
+            # One writer connection: SQLite has one write lock, and waiting in our own queue is fair.
+            self._writer = create_async_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
+            self._reader = create_async_engine(self.url, pool_size=pool_size, max_overflow=5)
+            _prepare_sqlite(self._writer, "BEGIN IMMEDIATE")
+            _prepare_sqlite(self._reader, "BEGIN")
+        else:
+            self._writer = create_async_engine(
+                self.url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True
+            )
+            self._reader = self._writer
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A read-write transaction, committed when the block ends, rolled back when it raises."""
+        async with self._writer.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction over one consistent snapshot."""
+        async with self._reader.connect() as connection, connection.begin() as transaction:
+            if not self.is_sqlite:
+                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            yield connection
+            await transaction.rollback()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+
+def normalise_url(url: str) -> str:
+    """The URL with its async driver: ``sqlite:///path`` and ``postgresql://…`` are enough in the settings.
+
+    Raises ``ValueError`` for any other database.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("database.url is not a URL; begin with sqlite:/// or postgresql://") from None
+    if parsed.drivername.startswith("sqlite"):
+        return parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+    if parsed.drivername.startswith("postgresql"):
+        return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    raise ValueError("database.url must begin with sqlite:/// or postgresql://")
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an embedded database file."""
+    return f"sqlite:///{path}"
+
+
+_LANES = {"directory": 7_001, "number_series": 7_002, "bill_run": 7_003}
+
+
+async def take_lane(connection: AsyncConnection, lane: str) -> None:
+    """Serialise transactions that append to one ordered feed until commit, so sequence order is commit order.
+
+    SQLite has one writer and needs nothing; PostgreSQL takes a transaction-scoped advisory lock.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LANES[lane]})
