@@ -37,7 +37,7 @@ def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
 
 
 class Database:
-    """Two doors into one database: ``read()`` is a snapshot, ``write()`` a transaction committed at its end."""
+    """Two doors: ``read()`` is a snapshot, ``write()`` a transaction committed at its end."""
 
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self.url = normalise_url(url)

@@ -1,0 +1,54 @@
+"""The one table that joins facts to commands: money and access meet here and nowhere else."""
+
+from __future__ import annotations
+
+from aaa.domain.effect import Effect
+from aaa.facts import AddressChanged, EntitlementChanged
+from aaa.place_hold import lift_hold, place_hold
+from billing.facts import DunningStageChanged
+from core.facts import RecordedFact
+from core.outbox import Reaction
+from core.refusal import granted
+from core.work import Work
+from provisioning.request_enforcement import request_enforcement
+
+EFFECT_OF_STAGE = {
+    "clear": Effect.NONE,
+    "reminded": Effect.NONE,
+    "restricted": Effect.THROTTLE,
+    "suspended": Effect.WALLED_GARDEN,
+    "ended": Effect.BLOCK,
+}
+
+
+async def follow_dunning(work: Work, fact: RecordedFact) -> None:
+    """A dunning stage becomes dunning's own hold on each service, or its lifting."""
+    effect = EFFECT_OF_STAGE[fact.payload["to_stage"]]
+    because = str(fact.payload["because"])
+    for service_id in fact.payload["service_ids"]:
+        if effect is Effect.NONE:
+            granted(await lift_hold(work, service_id=service_id, holder="dunning", reason=because))
+        else:
+            granted(
+                await place_hold(
+                    work, service_id=service_id, holder="dunning", effect=effect, reason=because
+                )
+            )
+
+
+async def enforce_entitlement(work: Work, fact: RecordedFact) -> None:
+    """A new entitlement, or a new address of a restricted service, must be made true on the network."""
+    await request_enforcement(
+        work,
+        service_id=fact.payload["service_id"],
+        generation=fact.payload["generation"],
+        effect=Effect(fact.payload["effect"]),
+        cause=str(fact.payload.get("cause", "its address changed")),
+    )
+
+
+REACTIONS: dict[str, Reaction] = {
+    DunningStageChanged.kind: follow_dunning,
+    EntitlementChanged.kind: enforce_entitlement,
+    AddressChanged.kind: enforce_entitlement,
+}

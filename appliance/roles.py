@@ -1,0 +1,142 @@
+"""The roles of one code base, each a process: radius, collector, worker, web."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from aaa.record_accounting import reap_sessions
+from appliance.live_sessions import LiveSessionsOverRadius
+from appliance.reactions import REACTIONS
+from appliance.readiness import notify, watchdog_period_s
+from appliance.schedule import Job, Timetable
+from appliance.settings import Settings
+from appliance.wiring import House, open_house
+from billing.bill_run import bill_run
+from billing.dunning import evaluate_dunning
+from core.log import configure_logging, logger
+from core.outbox import dispatch_due
+from provisioning.enforce import Enforcer
+
+_log = logger("appliance")
+
+
+async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    from radius.role import run_radius
+
+    await run_radius(
+        house.settings.radius,
+        house.workplace,
+        house.sealer,
+        house.settings.journal_directory / "radius.sqlite",
+        stop,
+        ready,
+    )
+
+
+async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    from radius.ingest import run_ingest
+    from snmp.role import run_collector
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_ingest(house.settings.journal_directory, house.workplace, house.sealer, stop))
+        tasks.create_task(run_collector(house.settings.snmp, house.workplace, house.sealer, stop, ready))
+
+
+async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    pace = house.settings.worker
+    enforcer = make_enforcer(house, "worker")
+    timetable = Timetable(
+        [
+            Job("bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage)),
+            Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace)),
+            Job("reaping", pace.reaping_s, lambda: _reap(house)),
+            Job("drift", pace.drift_s, enforcer.check_drift),
+        ]
+    )
+    timetable.start()
+    ready.set()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                _keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS), stop)
+            )
+            tasks.create_task(_keep("enforcement", pace.enforcement_s, enforcer.run_due, stop))
+    finally:
+        timetable.stop()
+
+
+async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    from appliance.import_subscribers import import_subscribers
+    from ui.role import run_web
+
+    await run_web(
+        house.settings.ui,
+        house.workplace,
+        house.sealer,
+        house.usage,
+        stop,
+        ready,
+        import_subscribers=import_subscribers,
+    )
+
+
+async def _reap(house: House) -> None:
+    async with house.workplace.work("system:reaping") as work:
+        await reap_sessions(work)
+
+
+async def _keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]], stop: asyncio.Event) -> None:
+    """Turn after turn; pause only when there was nothing to do or the turn failed."""
+    while not stop.is_set():
+        try:
+            busy = await turn()
+        except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
+            _log.error("turn_failed", loop=name, error=f"{type(trouble).__name__}: {trouble}")
+            busy = 0
+        if not busy:
+            try:
+                await asyncio.wait_for(stop.wait(), pause_s)
+            except TimeoutError:
+                continue
+
+
+def make_enforcer(house: House, worker: str) -> Enforcer:
+    """The enforcer over this house's devices and live sessions."""
+    return Enforcer(
+        house.workplace,
+        house.sealer,
+        LiveSessionsOverRadius(house),
+        house.settings.provisioning,
+        worker,
+    )
+
+
+_Role = Callable[[House, asyncio.Event, asyncio.Event], Awaitable[None]]
+ROLES: dict[str, _Role] = {"radius": _radius, "collector": _collector, "worker": _worker, "web": _web}
+
+
+async def run_role(name: str, settings: Settings) -> None:
+    """Run one role until SIGTERM or SIGINT; tells readiness and feeds the watchdog of the service manager."""
+    configure_logging(name, settings.log.level)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_house(settings) as house:
+        announcing = asyncio.create_task(_announce(ready))
+        try:
+            await ROLES[name](house, stop, ready)
+        finally:
+            announcing.cancel()
+            notify("STOPPING=1")
+
+
+async def _announce(ready: asyncio.Event) -> None:
+    await ready.wait()
+    notify("READY=1")
+    period = watchdog_period_s()
+    while period is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period)

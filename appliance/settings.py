@@ -1,0 +1,125 @@
+"""Settings: one TOML file, checked to the last key before anything starts."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aaa.config import AaaSettings
+from billing.config import BillingSettings
+from provisioning.config import ProvisioningSettings
+from radius.config import RadiusSettings
+from snmp.config import SnmpSettings
+from ui.config import UiSettings
+
+DEFAULT_PATH = Path("/etc/hilltop/hilltop.toml")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names file, key and remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StateSettings(_Section):
+    """Where Hilltop keeps what must survive: database, journals, keys."""
+
+    directory: Path = Path("/var/lib/hilltop")
+
+
+class DatabaseSettings(_Section):
+    """``url`` empty: the embedded database inside the state directory."""
+
+    url: str = ""
+
+
+class ClockSettings(_Section):
+    """``system``, or ``lab:/path`` for the moving clock of the lab."""
+
+    source: str = "system"
+
+
+class WorkerSettings(_Section):
+    """How often (seconds of real time) the worker looks for what is due."""
+
+    outbox_s: float = Field(0.2, gt=0)
+    enforcement_s: float = Field(0.5, gt=0)
+    billing_s: float = Field(300, gt=0)
+    dunning_s: float = Field(300, gt=0)
+    reaping_s: float = Field(60, gt=0)
+    drift_s: float = Field(900, gt=0)
+    ledger_check_s: float = Field(3600, gt=0)
+
+
+class LogSettings(_Section):
+    """``level``: debug, info, warning or error."""
+
+    level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    state: StateSettings = StateSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    clock: ClockSettings = ClockSettings()
+    log: LogSettings = LogSettings()
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    aaa: AaaSettings = Field(default_factory=AaaSettings)
+    radius: RadiusSettings = Field(default_factory=RadiusSettings)
+    snmp: SnmpSettings = Field(default_factory=SnmpSettings)
+    provisioning: ProvisioningSettings = Field(default_factory=ProvisioningSettings)
+    billing: BillingSettings = Field(default_factory=BillingSettings)
+    ui: UiSettings = Field(default_factory=UiSettings)
+
+    @property
+    def database_url(self) -> str:
+        """The database in use."""
+        return self.database.url or f"sqlite:///{self.state.directory / 'hilltop.sqlite'}"
+
+    @property
+    def journal_directory(self) -> Path:
+        """Accounting that was answered and is not yet in the database."""
+        return self.state.directory / "journal"
+
+    @property
+    def sealing_key(self) -> Path:
+        """The key file that opens sealed credentials."""
+        return self.state.directory / "keys" / "sealing.key"
+
+
+def settings_path(given: Path | None) -> Path:
+    """The file to read: the one given, else ``$HILLTOP_CONFIG``, else ``/etc/hilltop/hilltop.toml``."""
+    if given is not None:
+        return given
+    return Path(os.environ.get("HILLTOP_CONFIG", DEFAULT_PATH))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check the file at ``path``. Raises ``SettingsError``."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist; make one with: hilltop init --config {path}") from None
+    except (OSError, UnicodeDecodeError) as trouble:
+        raise SettingsError(f"{path} cannot be read: {trouble}") from None
+    except tomllib.TOMLDecodeError as trouble:
+        raise SettingsError(f"{path} is not TOML: {trouble}") from None
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as trouble:
+        raise SettingsError(_explain(path, trouble)) from None
+
+
+def _explain(path: Path, trouble: ValidationError) -> str:
+    lines = []
+    for error in trouble.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in error["loc"])
+        said = "this key is unknown; check its spelling" if error["type"] == "extra_forbidden" else error["msg"]
+        lines.append(f"{path}: {key}: {said}")
+    return "\n".join(lines)

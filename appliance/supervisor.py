@@ -1,0 +1,115 @@
+"""``hilltop run``: all roles on one machine, each its own process, restarted when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.log import logger
+
+_log = logger("appliance")
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_STOP_PATIENCE_S = 10.0
+
+
+@dataclass(slots=True)
+class _Child:
+    role: str
+    process: asyncio.subprocess.Process | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0
+
+
+class Supervisor:
+    """Starts the roles, hears their readiness, restarts what dies with growing pauses."""
+
+    def __init__(self, config: Path, roles: Sequence[str]) -> None:
+        self._config = config
+        self._children = [_Child(role) for role in roles]
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask everything to end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until ``stop`` or SIGTERM/SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        with tempfile.TemporaryDirectory(prefix="hilltop-run-") as folder:
+            async with asyncio.TaskGroup() as tasks:
+                for child in self._children:
+                    tasks.create_task(self._keep(child, Path(folder)))
+                tasks.create_task(self._announce())
+
+    async def _announce(self) -> None:
+        for child in self._children:
+            await _first(child.ready.wait(), self._stop.wait())
+        if not self._stop.is_set():
+            _log.info("all_roles_ready", roles=[child.role for child in self._children])
+            from appliance.readiness import notify
+
+            notify("READY=1")
+
+    async def _keep(self, child: _Child, folder: Path) -> None:
+        while not self._stop.is_set():
+            code = await self._live(child, folder)
+            if self._stop.is_set():
+                return
+            child.failures += 1
+            pause = min(_FIRST_PAUSE_S * 2 ** (child.failures - 1), _LONGEST_PAUSE_S)
+            _log.error("role_ended", ended=child.role, code=code, restart_in_s=pause)
+            await _first(asyncio.sleep(pause), self._stop.wait())
+
+    async def _live(self, child: _Child, folder: Path) -> int:
+        child.ready.clear()
+        channel_path = folder / f"{child.role}.notify"
+        channel_path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+            channel.bind(str(channel_path))
+            loop = asyncio.get_running_loop()
+            loop.add_reader(channel, _hear, channel, child)
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "appliance.cli", "role", child.role, "--config", str(self._config),
+                env={**os.environ, "NOTIFY_SOCKET": str(channel_path)}, start_new_session=True,
+            )  # fmt: skip
+            try:
+                await _first(child.process.wait(), self._stop.wait())
+                return await _end(child.process)
+            finally:
+                loop.remove_reader(channel)
+
+
+def _hear(channel: socket.socket, child: _Child) -> None:
+    if b"READY=1" in channel.recv(4096):
+        child.failures = 0
+        child.ready.set()
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_PATIENCE_S)
+        except TimeoutError:
+            process.kill()
+    return await process.wait()
+
+
+async def _first(*waiting: object) -> None:
+    tasks = [asyncio.ensure_future(one) for one in waiting]  # type: ignore[call-overload]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
