@@ -1,0 +1,100 @@
+"""Create services and give them ways to sign in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aaa import service_terms as terms
+from aaa.domain import checks
+from aaa.entitle import entitle_first
+from aaa.service_terms import NewCredential
+from aaa.store import repositories
+from core.refusal import Refusal
+from core.secrets import Sealer, Secret
+from core.work import Work
+
+
+async def create_service(
+    work: Work,
+    sealer: Sealer,
+    *,
+    account_id: str,
+    label: str,
+    profile_id: str,
+    credentials: Sequence[NewCredential],
+    framed_ip: str | None = None,
+) -> str | Refusal:
+    """One access line, active at once, entitled to everything; returns its id.
+
+    A user name, MAC or static address of a service that has ended is taken over; one in use is refused.
+    """
+    await repositories.take_directory_lane(work.connection)
+    checked_label = checks.check_text(label, "label", 120)
+    if isinstance(checked_label, Refusal):
+        return checked_label
+    if await repositories.profile_row(work.connection, profile_id) is None:
+        return terms.unknown_profile(profile_id)
+    if not credentials:
+        return Refusal(
+            "credentials.none", "a service needs a PPPoE user or a MAC to sign in with", "credentials"
+        )
+    checked = await terms.check_credentials(work, credentials)
+    if isinstance(checked, Refusal):
+        return checked
+    address = None if framed_ip is None else await terms.check_static_address(work, framed_ip)
+    if isinstance(address, Refusal):
+        return address
+    service_id = work.ids.new("svc")
+    await terms.release(work, [one.username for one in checked], address)
+    await repositories.insert_service(
+        work.connection,
+        {
+            "id": service_id, "account_id": account_id, "label": checked_label, "profile_id": profile_id,
+            "lifecycle": "active", "framed_ip": address, "simultaneous_use": 1, "created_at": work.now,
+        },
+    )  # fmt: skip
+    await repositories.insert_credentials(
+        work.connection, [terms.credential_values(work, sealer, service_id, one) for one in checked]
+    )
+    await entitle_first(work, service_id, "active")
+    await repositories.append_directory_change(work.connection, "service", service_id, work.now)
+    await work.audit(
+        "service.create", service_id, label=checked_label, profile=profile_id, framed_ip=address,
+        usernames=[one.username for one in checked],
+    )  # fmt: skip
+    return service_id
+
+
+async def add_credential(
+    work: Work, sealer: Sealer, *, service_id: str, credential: NewCredential
+) -> Refusal | None:
+    """One more way to sign in to a service."""
+    await repositories.take_directory_lane(work.connection)
+    row = await terms.living_service(work, service_id)
+    if isinstance(row, Refusal):
+        return row
+    checked = await terms.check_credentials(work, [credential])
+    if isinstance(checked, Refusal):
+        return checked
+    await terms.release(work, [checked[0].username], None)
+    await repositories.insert_credentials(
+        work.connection, [terms.credential_values(work, sealer, service_id, checked[0])]
+    )
+    await terms.service_changed(work, service_id, "credential.add", username=checked[0].username)
+    return None
+
+
+async def set_password(work: Work, sealer: Sealer, *, username: str, password: Secret) -> Refusal | None:
+    """Give a PPPoE user a new password."""
+    await repositories.take_directory_lane(work.connection)
+    row = await repositories.credential_row(work.connection, username)
+    if row is None or row.kind != "pppoe":
+        return Refusal(
+            "username.unknown", f"there is no PPPoE user {username}; check the spelling", "username"
+        )
+    if not password.reveal():
+        return terms.no_password()
+    sealed = sealer.seal(password, "credential.password")
+    await repositories.update_credential(work.connection, username, {"password_sealed": sealed})
+    await terms.service_changed(work, row.service_id, "credential.password", username=username)
+    return None

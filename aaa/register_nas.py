@@ -1,0 +1,132 @@
+"""Register the devices that send us RADIUS, and change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aaa.domain import checks
+from aaa.store import repositories
+from core.health import HealthIssue, close_issue, open_issue
+from core.refusal import Refusal
+from core.secrets import Sealer, Secret
+from core.work import Work
+
+NAS_FIELDS = (
+    "name", "network", "secret", "dialect", "message_authenticator", "mac_format", "identifier", "site_id",
+    "octets_reversed", "dynauth_port", "enabled",
+)  # fmt: skip
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": lambda value: checks.check_text(value, "name", 80),
+    "network": checks.check_network,
+    "secret": lambda value: checks.check_secret(len(value.reveal())) or value,
+    "dialect": lambda value: checks.check_choice(value, "dialect", checks.DIALECTS),
+    "message_authenticator": lambda value: checks.check_choice(
+        value, "message_authenticator", checks.MESSAGE_AUTHENTICATOR
+    ),
+    "mac_format": lambda value: checks.check_choice(value, "mac_format", checks.MAC_FORMATS),
+    "dynauth_port": lambda value: checks.check_port(value, "dynauth_port"),
+}
+
+
+async def register_nas(
+    work: Work,
+    sealer: Sealer,
+    *,
+    name: str,
+    network: str,
+    secret: Secret,
+    dialect: str = "mikrotik",
+    message_authenticator: str = "auto",
+    mac_format: str = "mikrotik",
+    identifier: str | None = None,
+    site_id: str | None = None,
+    octets_reversed: bool = False,
+    dynauth_port: int = 3799,
+) -> str | Refusal:
+    """Let a device send us RADIUS; returns its id. Networks may overlap (longest wins), not be equal."""
+    await repositories.take_directory_lane(work.connection)
+    given = {
+        "name": name, "network": network, "secret": secret, "dialect": dialect,
+        "message_authenticator": message_authenticator, "mac_format": mac_format, "identifier": identifier,
+        "site_id": site_id, "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": True,
+    }  # fmt: skip
+    nas_id = work.ids.new("nas")
+    values = await _nas_values(work, sealer, nas_id, given)
+    if isinstance(values, Refusal):
+        return values
+    row = {"id": nas_id, "signs_requests": False, "created_at": work.now} | values
+    await repositories.insert_nas(work.connection, row)
+    await repositories.append_directory_change(work.connection, "nas", nas_id, work.now)
+    await _watch_secret(work, nas_id, str(values["name"]), secret)
+    await work.audit("nas.register", nas_id, name=values["name"], network=values["network"], dialect=dialect)
+    return nas_id
+
+
+async def change_nas(work: Work, sealer: Sealer, nas_id: str, **fields: Any) -> Refusal | None:
+    """Change fields of a NAS (those of ``register_nas``, and ``enabled``)."""
+    await repositories.take_directory_lane(work.connection)
+    unknown = sorted(set(fields) - set(NAS_FIELDS))
+    if unknown:
+        return Refusal("nas.field", f"a NAS has no {unknown[0]}; it has {', '.join(NAS_FIELDS)}", unknown[0])
+    row = await repositories.nas_row(work.connection, nas_id)
+    if row is None:
+        return Refusal("nas.unknown", f"there is no NAS {nas_id}; look it up by its name", "nas_id")
+    values = await _nas_values(work, sealer, nas_id, fields)
+    if isinstance(values, Refusal):
+        return values
+    if values:
+        await repositories.update_nas(work.connection, nas_id, values)
+        await repositories.append_directory_change(work.connection, "nas", nas_id, work.now)
+    if "secret" in fields:
+        await _watch_secret(work, nas_id, str(values.get("name", row.name)), fields["secret"])
+    await work.audit("nas.change", nas_id, fields=sorted(fields))
+    return None
+
+
+async def _nas_values(
+    work: Work, sealer: Sealer, nas_id: str, given: Mapping[str, Any]
+) -> dict[str, Any] | Refusal:
+    """The columns of the given fields, checked in the order of ``NAS_FIELDS``."""
+    values: dict[str, Any] = {}
+    for field in (one for one in NAS_FIELDS if one in given):
+        value = _CHECKS[field](given[field]) if field in _CHECKS else given[field]
+        if isinstance(value, Refusal):
+            return value
+        values[field] = value
+    if "secret" in values:
+        values["secret_sealed"] = sealer.seal(values.pop("secret"), "nas.secret")
+    return await _check_nas_unique(work, nas_id, values) or values
+
+
+async def _check_nas_unique(work: Work, nas_id: str, values: Mapping[str, Any]) -> Refusal | None:
+    if "name" in values:
+        other = await repositories.nas_named(work.connection, values["name"])
+        if other is not None and other.id != nas_id:
+            return Refusal(
+                "nas.name_taken", f"another NAS is called {values['name']}; choose another name", "name"
+            )
+    if "network" in values:
+        other = await repositories.nas_at(work.connection, values["network"])
+        if other is not None and other.id != nas_id:
+            return Refusal(
+                "nas.network_taken",
+                f"{values['network']} already belongs to {other.name}; change that one or give another",
+                "network",
+            )
+    return None
+
+
+async def _watch_secret(work: Work, nas_id: str, name: str, secret: Secret) -> None:
+    key = f"aaa.weak_nas_secret:{nas_id}"
+    if len(secret.reveal()) >= checks.STRONG_SECRET:
+        await close_issue(work, key)
+        return
+    await open_issue(
+        work,
+        HealthIssue(
+            key, "warning", f"the RADIUS secret of {name} is short",
+            f"set one of at least {checks.STRONG_SECRET} random characters on the device and here",
+        ),
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""What creating and changing a service share: credentials, static addresses, telling the directories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from aaa.domain import checks
+from aaa.facts import AddressChanged
+from aaa.store import repositories
+from core.refusal import Refusal
+from core.secrets import Sealer, Secret
+from core.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """How a CPE signs in: ``pppoe`` with user name and password, or ``mac`` with its address alone."""
+
+    kind: str
+    username: str
+    password: Secret | None = None
+
+
+async def service_changed(work: Work, service_id: str, action: str, **detail: Any) -> None:
+    """Tell the in-memory directories and the audit trail."""
+    await repositories.append_directory_change(work.connection, "service", service_id, work.now)
+    await work.audit(action, service_id, **detail)
+
+
+async def living_service(work: Work, service_id: str) -> Row[Any] | Refusal:
+    """The service, unless it is unknown or has ended."""
+    row = await repositories.service_row(work.connection, service_id)
+    if row is None:
+        return unknown_service(service_id)
+    if row.lifecycle == "ended":
+        return Refusal("service.ended", f"{service_id} has ended; create a new service", "service_id")
+    return row
+
+
+async def check_credentials(
+    work: Work, credentials: Sequence[NewCredential]
+) -> list[NewCredential] | Refusal:
+    """The credentials as stored: MACs spelled one way, no name twice, none that another service uses."""
+    checked: list[NewCredential] = []
+    for given in credentials:
+        one = _checked_credential(given)
+        if isinstance(one, Refusal):
+            return one
+        row = await repositories.credential_row(work.connection, one.username)
+        taken = row is not None and row.lifecycle != "ended"
+        if taken or one.username in (other.username for other in checked):
+            holder = row.label if row is not None and taken else "this service, twice"
+            return Refusal(
+                "username.taken",
+                f"{one.username} already signs in to {holder}; use another name or end that service",
+                "username",
+            )
+        checked.append(one)
+    return checked
+
+
+def _checked_credential(given: NewCredential) -> NewCredential | Refusal:
+    if given.kind == "mac":
+        from aaa.domain.identity import normalise_mac
+
+        mac = normalise_mac(given.username)
+        if mac is None:
+            return Refusal(
+                "mac.malformed",
+                f"{given.username!r} is not a MAC; write it like 00:e1:0c:38:c8:f8",
+                "username",
+            )
+        return NewCredential("mac", mac, None)
+    if given.kind != "pppoe":
+        return Refusal(
+            "credential.kind", f"{given.kind!r} is no kind of credential; use pppoe or mac", "kind"
+        )
+    username = checks.check_text(given.username, "username", 253)
+    if isinstance(username, Refusal):
+        return username
+    if given.password is None or not given.password.reveal():
+        return no_password()
+    return NewCredential("pppoe", username, given.password)
+
+
+def credential_values(work: Work, sealer: Sealer, service_id: str, one: NewCredential) -> dict[str, Any]:
+    """The row of a checked credential."""
+    sealed = None if one.password is None else sealer.seal(one.password, "credential.password")
+    return {
+        "id": work.ids.new("crd"), "service_id": service_id, "kind": one.kind, "username": one.username,
+        "password_sealed": sealed, "created_at": work.now,
+    }  # fmt: skip
+
+
+async def check_static_address(work: Work, framed_ip: str, service_id: str = "") -> str | Refusal:
+    """The address as stored, unless another living service has it."""
+    address = checks.check_static_address(framed_ip)
+    if isinstance(address, Refusal):
+        return address
+    row = await repositories.service_with_static_ip(work.connection, address)
+    if row is not None and row.id != service_id and row.lifecycle != "ended":
+        return Refusal(
+            "framed_ip.taken", f"{address} is the address of {row.label}; give another one", "framed_ip"
+        )
+    return address
+
+
+async def release(work: Work, usernames: Sequence[str], address: str | None) -> None:
+    """Take names and address away from services that have ended, for the one that gets them now."""
+    for username in usernames:
+        row = await repositories.credential_row(work.connection, username)
+        if row is not None:
+            await repositories.delete_credential(work.connection, username)
+            await service_changed(work, row.service_id, "credential.release", username=username)
+    previous = (
+        None if address is None else await repositories.service_with_static_ip(work.connection, address)
+    )
+    if previous is not None:
+        await repositories.update_service(work.connection, previous.id, {"framed_ip": None})
+        await service_changed(work, previous.id, "service.static_address", framed_ip=None)
+        await tell_addresses(work, previous.id)
+
+
+async def tell_addresses(work: Work, service_id: str) -> None:
+    """A held service has another set of addresses: its blocks have to follow."""
+    row = await repositories.entitlement_row(work.connection, service_id)
+    if row is None or row.effect == "none":
+        return
+    addresses = (await repositories.addresses_by_service(work.connection, [service_id]))[service_id]
+    await work.publish(AddressChanged(service_id, row.generation, row.effect, sorted(addresses)))
+
+
+def unknown_service(service_id: str) -> Refusal:
+    """No service has that id."""
+    return Refusal(
+        "service.unknown", f"there is no service {service_id}; look it up by its account", "service_id"
+    )
+
+
+def unknown_profile(profile_id: str) -> Refusal:
+    """No profile has that id."""
+    return Refusal("profile.unknown", f"there is no profile {profile_id}; define it first", "profile_id")
+
+
+def no_password() -> Refusal:
+    """An empty password is not one."""
+    return Refusal(
+        "password.empty", "a PPPoE user needs a password; an empty one would let anybody in", "password"
+    )

@@ -1,0 +1,22 @@
+"""Setting up, in one door: NASes, profiles, services. Each use case lives in a module of its own."""
+
+from __future__ import annotations
+
+from aaa.change_service import change_profile, end_service, set_static_address
+from aaa.create_service import add_credential, create_service, set_password
+from aaa.define_profile import define_profile
+from aaa.register_nas import change_nas, register_nas
+from aaa.service_terms import NewCredential
+
+__all__ = [
+    "NewCredential",
+    "add_credential",
+    "change_nas",
+    "change_profile",
+    "create_service",
+    "define_profile",
+    "end_service",
+    "register_nas",
+    "set_password",
+    "set_static_address",
+]
