@@ -20,8 +20,13 @@ from snmp.store.tables import metadata as snmp_metadata
 from ui.store.tables import metadata as ui_metadata
 
 ALL_METADATA: list[MetaData] = [
-    core_metadata, aaa_metadata, billing_metadata, provisioning_metadata, snmp_metadata, ui_metadata,
-]  # fmt: skip
+    core_metadata,
+    aaa_metadata,
+    billing_metadata,
+    provisioning_metadata,
+    snmp_metadata,
+    ui_metadata,
+]
 
 
 def alembic_config(connection: Connection | None = None) -> Config:

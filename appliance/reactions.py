@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from provisioning.request_enforcement import request_enforcement
+
 from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged
 from aaa.place_hold import lift_hold, place_hold
@@ -10,7 +12,6 @@ from core.facts import RecordedFact
 from core.outbox import Reaction
 from core.refusal import granted
 from core.work import Work
-from provisioning.request_enforcement import request_enforcement
 
 EFFECT_OF_STAGE = {
     "clear": Effect.NONE,
@@ -30,9 +31,7 @@ async def follow_dunning(work: Work, fact: RecordedFact) -> None:
             granted(await lift_hold(work, service_id=service_id, holder="dunning", reason=because))
         else:
             granted(
-                await place_hold(
-                    work, service_id=service_id, holder="dunning", effect=effect, reason=because
-                )
+                await place_hold(work, service_id=service_id, holder="dunning", effect=effect, reason=because)
             )
 
 

@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send ``state`` (``READY=1``, ``WATCHDOG=1``, ``STOPPING=1``) to ``$NOTIFY_SOCKET``; silent without one."""
+    """Send ``state`` (``READY=1``, ``WATCHDOG=1``) to ``$NOTIFY_SOCKET``; silent without one."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 
 from aaa.record_accounting import reap_sessions
+from billing.bill_run import bill_run
+from billing.dunning import evaluate_dunning
+from provisioning.enforce import Enforcer
+
 from appliance.live_sessions import LiveSessionsOverRadius
 from appliance.reactions import REACTIONS
 from appliance.readiness import notify, watchdog_period_s
 from appliance.schedule import Job, Timetable
 from appliance.settings import Settings
 from appliance.wiring import House, open_house
-from billing.bill_run import bill_run
-from billing.dunning import evaluate_dunning
 from core.log import configure_logging, logger
 from core.outbox import dispatch_due
-from provisioning.enforce import Enforcer
 
 _log = logger("appliance")
 
@@ -68,8 +70,9 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    from appliance.import_subscribers import import_subscribers
     from ui.role import run_web
+
+    from appliance.import_subscribers import import_subscribers
 
     await run_web(
         house.settings.ui,
@@ -125,11 +128,12 @@ async def run_role(name: str, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_house(settings) as house:
-        announcing = asyncio.create_task(_announce(ready))
+        beside = [asyncio.create_task(_announce(ready)), asyncio.create_task(_follow_supervisor(stop))]
         try:
             await ROLES[name](house, stop, ready)
         finally:
-            announcing.cancel()
+            for task in beside:
+                task.cancel()
             notify("STOPPING=1")
 
 
@@ -140,3 +144,13 @@ async def _announce(ready: asyncio.Event) -> None:
     while period is not None:
         notify("WATCHDOG=1")
         await asyncio.sleep(period)
+
+
+async def _follow_supervisor(stop: asyncio.Event) -> None:
+    """A role started by ``hilltop run`` ends with it, even when the supervisor was killed outright."""
+    supervisor = int(os.environ.get("HILLTOP_SUPERVISOR", "0"))
+    while supervisor:
+        if os.getppid() != supervisor:
+            stop.set()
+            return
+        await asyncio.sleep(1)

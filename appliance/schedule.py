@@ -32,9 +32,14 @@ class Timetable:
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         for job in jobs:
             self._scheduler.add_job(
-                _guarded(job), "interval", seconds=job.every_s, id=job.name, max_instances=1, coalesce=True,
+                _guarded(job),
+                "interval",
+                seconds=job.every_s,
+                id=job.name,
+                max_instances=1,
+                coalesce=True,
                 misfire_grace_time=None,
-            )  # fmt: skip
+            )
             self._scheduler.add_job(_guarded(job), id=f"{job.name}-first", max_instances=1)
 
     def start(self) -> None:

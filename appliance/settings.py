@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from radius.config import RadiusSettings
+from snmp.config import SnmpSettings
 
 from aaa.config import AaaSettings
 from billing.config import BillingSettings
 from provisioning.config import ProvisioningSettings
-from radius.config import RadiusSettings
-from snmp.config import SnmpSettings
 from ui.config import UiSettings
 
 DEFAULT_PATH = Path("/etc/hilltop/hilltop.toml")
@@ -120,6 +120,8 @@ def _explain(path: Path, trouble: ValidationError) -> str:
     lines = []
     for error in trouble.errors(include_url=False, include_input=False):
         key = ".".join(str(part) for part in error["loc"])
-        said = "this key is unknown; check its spelling" if error["type"] == "extra_forbidden" else error["msg"]
+        said = (
+            "this key is unknown; check its spelling" if error["type"] == "extra_forbidden" else error["msg"]
+        )
         lines.append(f"{path}: {key}: {said}")
     return "\n".join(lines)

@@ -79,9 +79,20 @@ class Supervisor:
             loop = asyncio.get_running_loop()
             loop.add_reader(channel, _hear, channel, child)
             child.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "appliance.cli", "role", child.role, "--config", str(self._config),
-                env={**os.environ, "NOTIFY_SOCKET": str(channel_path)}, start_new_session=True,
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "appliance.cli",
+                "--config",
+                str(self._config),
+                "role",
+                child.role,
+                env={
+                    **os.environ,
+                    "NOTIFY_SOCKET": str(channel_path),
+                    "HILLTOP_SUPERVISOR": str(os.getpid()),
+                },
+                start_new_session=True,
+            )
             try:
                 await _first(child.process.wait(), self._stop.wait())
                 return await _end(child.process)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from aaa.close_usage import ClosedUsage, close_usage, evidence_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.close_usage import ClosedUsage, close_usage, evidence_of
 from appliance.settings import Settings
 from core.clock import Clock, open_clock
 from core.database import Database
@@ -26,9 +26,7 @@ class MeteredUsage:
         self, work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
     ) -> ClosedUsage:
         """Freeze and sum what the service used in the span; the same claim gives the same answer."""
-        return await close_usage(
-            work, service_id=service_id, from_at=from_at, until_at=until_at, claim=claim
-        )
+        return await close_usage(work, service_id=service_id, from_at=from_at, until_at=until_at, claim=claim)
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> list[Any]:
         """The records behind a close, each with its readings and raw counters."""

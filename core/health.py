@@ -28,20 +28,29 @@ async def open_issue(work: Work, issue: HealthIssue) -> None:
     if row is None:
         await work.connection.execute(
             insert(health_issue).values(
-                key=issue.key, severity=issue.severity, title=issue.title, remedy=issue.remedy,
-                opened_at=work.now, last_seen_at=work.now, occurrences=1,
+                key=issue.key,
+                severity=issue.severity,
+                title=issue.title,
+                remedy=issue.remedy,
+                opened_at=work.now,
+                last_seen_at=work.now,
+                occurrences=1,
             )
-        )  # fmt: skip
+        )
         return
     await work.connection.execute(
         update(health_issue)
         .where(health_issue.c.key == issue.key)
         .values(
-            severity=issue.severity, title=issue.title, remedy=issue.remedy, last_seen_at=work.now,
-            closed_at=None, opened_at=work.now if row.closed_at else row.opened_at,
+            severity=issue.severity,
+            title=issue.title,
+            remedy=issue.remedy,
+            last_seen_at=work.now,
+            closed_at=None,
+            opened_at=work.now if row.closed_at else row.opened_at,
             occurrences=row.occurrences + 1,
         )
-    )  # fmt: skip
+    )
 
 
 async def close_issue(work: Work, key: str) -> None:

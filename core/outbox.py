@@ -57,8 +57,13 @@ async def _deliver(work: Work, reactions: Mapping[str, Reaction], recorded: Reco
 async def _postpone(workplace: Workplace, recorded: RecordedFact, trouble: Exception) -> None:
     attempts = recorded.attempts + 1
     pause = timedelta(seconds=min(2**attempts, 300))
-    _log.error("fact_not_delivered", kind=recorded.kind, seq=recorded.seq, attempts=attempts,
-               error=f"{type(trouble).__name__}: {trouble}")  # fmt: skip
+    _log.error(
+        "fact_not_delivered",
+        kind=recorded.kind,
+        seq=recorded.seq,
+        attempts=attempts,
+        error=f"{type(trouble).__name__}: {trouble}",
+    )
     async with workplace.work("system:outbox") as work:
         await outbox_rows.postpone(
             work.connection, recorded.seq, attempts, work.now + pause, f"{type(trouble).__name__}: {trouble}"
@@ -70,7 +75,7 @@ async def _postpone(workplace: Workplace, recorded: RecordedFact, trouble: Excep
                     key=_issue_key(recorded),
                     severity="critical",
                     title=f"The fact {recorded.kind} of {recorded.subject} cannot be acted on",
-                    remedy="Read the error beside the fact in the log of the worker; it is tried again by itself.",
+                    remedy="Read the worker's log for the error; the fact is tried again by itself.",
                 ),
             )
 

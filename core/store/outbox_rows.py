@@ -11,9 +11,7 @@ from core.facts import RecordedFact
 from core.store.tables import fact
 
 
-async def undispatched(
-    connection: AsyncConnection, limit: int
-) -> list[tuple[RecordedFact, datetime | None]]:
+async def undispatched(connection: AsyncConnection, limit: int) -> list[tuple[RecordedFact, datetime | None]]:
     """The oldest waiting facts, each with the instant before which it must not be tried."""
     rows = await connection.execute(
         select(fact).where(fact.c.dispatched_at.is_(None)).order_by(fact.c.seq).limit(limit)
@@ -35,9 +33,7 @@ async def mark_dispatched(connection: AsyncConnection, seq: int, at: datetime) -
     return bool(taken.rowcount)
 
 
-async def postpone(
-    connection: AsyncConnection, seq: int, attempts: int, until: datetime, error: str
-) -> None:
+async def postpone(connection: AsyncConnection, seq: int, attempts: int, until: datetime, error: str) -> None:
     """Leave the fact waiting until ``until``, with what went wrong."""
     await connection.execute(
         update(fact)

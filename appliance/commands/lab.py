@@ -1,0 +1,44 @@
+"""The lab: simulated towers for evaluation, and the story of one month."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+lab = typer.Typer(help="Simulated towers, and the story of a subscriber's month.", no_args_is_help=True)
+
+
+@lab.command("serve")
+def serve() -> None:
+    """Run simulated towers until interrupted and say how to register them."""
+    from lab.config import LabSettings
+    from lab.service import run_lab
+
+    asyncio.run(run_lab(LabSettings(), asyncio.Event()))
+
+
+@lab.command("story")
+def story(
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit after the story; 0 only if every step passed.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the story keeps its appliance; else a temporary folder.")
+    ] = None,
+    database_url: Annotated[str, typer.Option(help="PostgreSQL URL; else embedded SQLite.")] = "",
+    panel_port: Annotated[int, typer.Option(help="Port of the panel; 0: any free one.")] = 8080,
+) -> None:
+    """Play one subscriber's month against real protocols, with a moving clock, in about a minute."""
+    from appliance.story.play import play
+
+    raise typer.Exit(
+        asyncio.run(play(once=once, folder=folder, database_url=database_url, panel_port=panel_port))
+    )
+
+
+def attach(app: typer.Typer) -> None:
+    """Put these commands on ``app``."""
+    app.add_typer(lab, name="lab")
