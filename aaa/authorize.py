@@ -1,0 +1,149 @@
+"""Decide an Access-Request over the directory: accept, reject with a reason, or be silent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aaa.directory import Directory, Login
+from aaa.domain.authentication import Nothing, Pap, Proof, looks_garbled
+from aaa.domain.effect import Effect
+from aaa.domain.identity import mac_login, normalise_mac
+
+
+class Accept(NamedTuple):
+    """A session on ``login.service.terms``, which may be those of the walled garden."""
+
+    login: Login
+
+
+class Reject(NamedTuple):
+    """No session. ``rule`` is stable for programs; the rest is for the operator, never for the wire."""
+
+    rule: str
+    identity: str
+    explanation: str
+    remedy: str
+    service_id: str | None = None
+
+
+class Silent(NamedTuple):
+    """No answer, because the request itself cannot be trusted; ``reason`` names the counter."""
+
+    reason: str
+
+
+Verdict = Accept | Reject | Silent
+
+
+def authorize(
+    directory: Directory,
+    username: bytes,
+    proof: Proof,
+    calling_station: bytes | None,
+    mac_format: str,
+    *,
+    signed: bool,
+) -> Verdict:
+    """The verdict for one sign-in.
+
+    ``signed`` says that the request's Message-Authenticator was right; without it a password that decrypts to
+    noise means two different shared secrets, and gets silence.
+    """
+    login = directory.logins.get(username)
+    if login is not None and login.credential.kind == "pppoe":
+        if login.credential.password and proof.matches(login.credential):
+            return _entitled(login)
+        return _wrong_password(login, proof, signed=signed)
+    return _authorize_mac(directory, username, proof, calling_station, mac_format, signed=signed)
+
+
+def _entitled(login: Login) -> Verdict:
+    service = login.service
+    if service.lifecycle == "active" and service.effect is not Effect.BLOCK:
+        return Accept(login)
+    name = login.credential.username
+    if service.lifecycle == "pending":
+        return Reject(
+            "service_pending", name, "the service has not been activated",
+            "activate the service when the line is installed", service.id,
+        )  # fmt: skip
+    if service.lifecycle == "ended" or service.effect is Effect.ENDED:
+        return Reject(
+            "service_ended", name, "the service has ended",
+            "take the CPE off the line, or create a new service for it", service.id,
+        )  # fmt: skip
+    because = "; ".join(service.because) or "no reason recorded"
+    return Reject(
+        "blocked", name, f"the service is blocked ({because})",
+        "lift the hold that blocks it, when its reason is gone", service.id,
+    )  # fmt: skip
+
+
+def _wrong_password(login: Login, proof: Proof, *, signed: bool) -> Verdict:
+    name, service_id = login.credential.username, login.service.id
+    if not login.credential.password:
+        return Reject(
+            "no_password_set", name, "the credential has no password that can be read",
+            "set the password again", service_id,
+        )  # fmt: skip
+    if isinstance(proof, Nothing):
+        return Reject(
+            "no_password_sent", name, "the request carries no password and no challenge response",
+            "let the NAS use PAP, CHAP or MS-CHAPv2", service_id,
+        )  # fmt: skip
+    if isinstance(proof, Pap):
+        if not proof.password:
+            return Reject(
+                "empty_password", name, "the password that was sent is empty",
+                "enter the password in the CPE", service_id,
+            )  # fmt: skip
+        if not signed and looks_garbled(proof.password):
+            return Silent("suspected_wrong_secret")
+    return Reject(
+        "wrong_password", name, "the password is not the one of this credential",
+        "correct the password in the CPE, or set the credential's password anew", service_id,
+    )  # fmt: skip
+
+
+def _authorize_mac(
+    directory: Directory,
+    username: bytes,
+    proof: Proof,
+    calling_station: bytes | None,
+    mac_format: str,
+    *,
+    signed: bool,
+) -> Verdict:
+    name = username.decode("utf-8", "replace")
+    mac = mac_login(name, mac_format)
+    login = None if mac is None else directory.logins.get(mac.encode())
+    if mac is None or login is None or login.credential.kind != "mac":
+        if not signed and isinstance(proof, Pap) and looks_garbled(proof.password):
+            return Silent("suspected_wrong_secret")
+        return _unknown(name, mac)
+    if not proof.shows_mac(username):
+        return Reject(
+            "mac_login_with_password", name, "a MAC login must send no password, or the MAC again",
+            "let the NAS send an empty password or the MAC for MAC logins", login.service.id,
+        )  # fmt: skip
+    station = None if calling_station is None else normalise_mac(calling_station.decode("utf-8", "replace"))
+    if station is not None and station != mac:
+        return Reject(
+            "calling_station_differs", name, f"the request comes from {station}, not from the MAC it names",
+            "look for a CPE that imitates another one's MAC", login.service.id,
+        )  # fmt: skip
+    return _entitled(login)
+
+
+def _unknown(name: str, mac: str | None) -> Reject:
+    if not name:
+        return Reject("no_user_name", name, "the request names no user", "look at the NAS's configuration")
+    if mac is not None:
+        return Reject(
+            "unknown_mac", name, f"no service signs in with the MAC {mac}",
+            "add the MAC to the subscriber's service, if the CPE is his",
+        )  # fmt: skip
+    return Reject(
+        "unknown_user", name, f"no service signs in as {name}",
+        "correct the user name in the CPE, or add the credential to a service",
+    )  # fmt: skip

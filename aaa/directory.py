@@ -1,0 +1,251 @@
+"""The directory: everything authorization needs, in memory, answering without I/O.
+
+A ``Directory`` is an immutable snapshot. ``load`` makes the first one; ``refreshed`` makes the next from the
+change feed, touching only what changed. While the database is away the last snapshot goes on answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.domain.authentication import Credential
+from aaa.domain.effect import Effect
+from aaa.domain.nt_hash import md4
+from aaa.domain.profile import AccessPolicy, Profile, SessionTerms, interim_interval_s, terms_of
+from aaa.store import directory_rows as rows
+from core.secrets import Sealer, SealError, Secret
+
+_PAGE = 500  # services between two breaths of the event loop
+_CHANGES_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNas:
+    """A device that may send us RADIUS."""
+
+    id: str
+    name: str
+    network: IPv4Network | IPv6Network
+    identifier: str | None
+    dialect: str
+    secret: Secret
+    message_authenticator: str  # require, auto, off
+    signs_requests: bool
+    mac_format: str
+    octets_reversed: bool
+    dynauth_port: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServiceAccess:
+    """What a service may do now, ready to be answered with."""
+
+    id: str
+    lifecycle: str
+    effect: Effect
+    generation: int
+    because: tuple[str, ...]
+    terms: SessionTerms
+    framed_ip: str | None
+    interim_interval_s: int
+    simultaneous_use: int
+    profile_name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Login:
+    """A credential and the service behind it."""
+
+    credential: Credential
+    service: ServiceAccess
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A snapshot as of change ``seq``. ``troubles`` names rows that could not be used, for the operator."""
+
+    seq: int
+    policy: AccessPolicy
+    nases: tuple[KnownNas, ...]
+    profiles: Mapping[str, Profile]
+    logins: Mapping[bytes, Login] = field(repr=False)
+    usernames_of: Mapping[str, tuple[bytes, ...]] = field(repr=False)
+    troubles: tuple[str, ...] = ()
+
+    @classmethod
+    async def load(
+        cls, connection: AsyncConnection, sealer: Sealer, policy: AccessPolicy | None = None
+    ) -> Directory:
+        """Read everything within one snapshot of the database, letting other tasks run between pages."""
+        policy = policy or AccessPolicy()
+        seq = await rows.newest_change(connection)
+        draft = _Draft(sealer, policy)
+        draft.take_profiles(await rows.profile_rows(connection))
+        nases = draft.nases(await rows.nas_rows(connection))
+        after = ""
+        while page := await rows.service_page(connection, after, _PAGE):
+            last = page[-1].id
+            draft.take_services(page, await rows.credentials_between(connection, after, last))
+            after = last
+            await asyncio.sleep(0)
+        return draft.finished(seq, nases)
+
+    @classmethod
+    async def of_usernames(
+        cls,
+        connection: AsyncConnection,
+        sealer: Sealer,
+        usernames: Sequence[str],
+        policy: AccessPolicy | None = None,
+    ) -> Directory:
+        """A directory of these user names alone, for explaining one of them."""
+        draft = _Draft(sealer, policy or AccessPolicy())
+        draft.take_profiles(await rows.profile_rows(connection))
+        ids = sorted(set(await rows.service_ids_of_usernames(connection, usernames)))
+        draft.take_services(
+            await rows.services_with_ids(connection, ids), await rows.credentials_of(connection, ids)
+        )
+        return draft.finished(
+            await rows.newest_change(connection), draft.nases(await rows.nas_rows(connection))
+        )
+
+    async def refreshed(self, connection: AsyncConnection, sealer: Sealer) -> Directory:
+        """The snapshot after the latest changes; the same object when nothing changed."""
+        changes = await rows.changes_after(connection, self.seq, _CHANGES_AT_ONCE)
+        if not changes:
+            return self
+        if len(changes) == _CHANGES_AT_ONCE:
+            return await Directory.load(connection, sealer, self.policy)
+        return await self._with(connection, sealer, changes)
+
+    async def _with(self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[Any]) -> Directory:
+        draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
+        services = {change.entity_id for change in changes if change.entity == "service"}
+        profiles = sorted({change.entity_id for change in changes if change.entity == "profile"})
+        if profiles:
+            draft.take_profiles(await rows.profile_rows(connection))
+            services.update(await rows.services_with_profile(connection, profiles))
+        changed = sorted(services)
+        for start in range(0, len(changed), _PAGE):
+            draft.forget(changed[start : start + _PAGE])
+        for start in range(0, len(changed), _PAGE):
+            some = changed[start : start + _PAGE]
+            draft.take_services(
+                await rows.services_with_ids(connection, some), await rows.credentials_of(connection, some)
+            )
+            await asyncio.sleep(0)
+        nases = self.nases
+        if any(change.entity == "nas" for change in changes):
+            nases = draft.nases(await rows.nas_rows(connection))
+        return draft.finished(changes[-1].seq, nases)
+
+    def with_policy(self, policy: AccessPolicy) -> Directory:
+        """The same snapshot, to be reloaded under another policy."""
+        return replace(self, policy=policy, seq=0)
+
+
+class _Draft:
+    """A directory in the making."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        policy: AccessPolicy,
+        profiles: dict[str, Profile] | None = None,
+        logins: dict[bytes, Login] | None = None,
+        usernames_of: dict[str, tuple[bytes, ...]] | None = None,
+    ) -> None:
+        self._sealer = sealer
+        self._policy = policy
+        self._profiles = profiles or {}
+        self._logins = logins if logins is not None else {}
+        self._usernames_of = usernames_of if usernames_of is not None else {}
+        self._terms: dict[tuple[str, str], SessionTerms] = {}
+        self._troubles: list[str] = []
+
+    def finished(self, seq: int, nases: tuple[KnownNas, ...]) -> Directory:
+        return Directory(
+            seq, self._policy, nases, self._profiles, self._logins, self._usernames_of, tuple(self._troubles)
+        )
+
+    def take_profiles(self, found: Sequence[Any]) -> None:
+        self._profiles = {row.id: _profile(row) for row in found}
+
+    def nases(self, found: Sequence[Any]) -> tuple[KnownNas, ...]:
+        """The NASes whose secret can be opened, longest prefix first."""
+        known = [one for one in map(self._nas, found) if one is not None]
+        return tuple(sorted(known, key=lambda one: (-one.network.prefixlen, one.id)))
+
+    def _nas(self, row: Any) -> KnownNas | None:
+        try:
+            secret = self._sealer.open(row.secret_sealed, "nas.secret")
+        except SealError as trouble:
+            self._troubles.append(f"NAS {row.name} is ignored: {trouble}; enter its secret again")
+            return None
+        return KnownNas(
+            row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
+            row.message_authenticator, row.signs_requests, row.mac_format, row.octets_reversed,
+            row.dynauth_port,
+        )  # fmt: skip
+
+    def forget(self, service_ids: Iterable[str]) -> None:
+        for service_id in service_ids:
+            for username in self._usernames_of.pop(service_id, ()):
+                self._logins.pop(username, None)
+
+    def take_services(self, services: Sequence[Any], credentials: Sequence[Any]) -> None:
+        access = {row.id: self._service(row) for row in services}
+        passwords = [self._password(row) for row in credentials]
+        hashes = md4([password.decode().encode("utf-16-le") for password in passwords])
+        hash_hashes = md4(hashes)
+        for row, password, once, twice in zip(credentials, passwords, hashes, hash_hashes, strict=True):
+            if row.service_id not in access:
+                continue
+            username = row.username.encode()
+            credential = Credential(row.username, row.kind, password, once, twice)
+            self._logins[username] = Login(credential, access[row.service_id])
+            others = self._usernames_of.get(row.service_id, ())
+            self._usernames_of[row.service_id] = (*others, username)
+
+    def _password(self, row: Any) -> bytes:
+        if row.password_sealed is None:
+            return b""
+        try:
+            return self._sealer.open(row.password_sealed, "credential.password").reveal().encode()
+        except SealError as trouble:
+            self._troubles.append(f"{row.username} cannot sign in: {trouble}; set the password again")
+            return b""
+
+    def _service(self, row: Any) -> ServiceAccess:
+        profile = self._profiles[row.profile_id]
+        because = () if row.effect == "none" else tuple(_reason(one) for one in row.because)
+        return ServiceAccess(
+            row.id, row.lifecycle, Effect(row.effect), row.generation, because,
+            self._terms_of(profile, row.effect), row.framed_ip,
+            interim_interval_s(profile, row.id, self._policy), row.simultaneous_use, profile.name,
+        )  # fmt: skip
+
+    def _terms_of(self, profile: Profile, effect: str) -> SessionTerms:
+        key = (profile.id, effect)
+        terms = self._terms.get(key)
+        if terms is None:
+            terms = self._terms[key] = terms_of(profile, Effect(effect), self._policy)
+        return terms
+
+
+def _profile(row: Any) -> Profile:
+    return Profile(
+        row.id, row.name, row.rate_down_bps, row.rate_up_bps, row.burst_down_bps, row.burst_up_bps,
+        row.burst_seconds, row.pool, row.interim_interval_s, row.session_timeout_s, row.idle_timeout_s,
+    )  # fmt: skip
+
+
+def _reason(one: Mapping[str, Any]) -> str:
+    holder, reason = one.get("holder", ""), one.get("reason", "")
+    return f"{holder}: {reason}" if holder else str(reason)

@@ -1,0 +1,135 @@
+"""Proofs of a password, whatever wire they came by, and what a credential must be to pass them.
+
+A proof is what the device showed; ``matches`` compares it with a login in constant time. An empty password
+never passes for a login that has one, and a login without a password passes nothing but a MAC's own proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import md5
+from hmac import compare_digest
+from typing import NamedTuple
+
+from aaa.domain import mschap
+from aaa.domain.identity import normalise_mac
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One way to sign in. ``password`` is empty for a MAC login; hashes are made when the directory loads."""
+
+    username: str
+    kind: str  # pppoe, mac
+    password: bytes = field(repr=False)
+    nt_hash: bytes = field(repr=False)
+    nt_hash_hash: bytes = field(repr=False)
+
+
+class Pap(NamedTuple):
+    """The password itself."""
+
+    password: bytes
+
+    def matches(self, credential: Credential) -> bool:
+        """True when the password is the credential's."""
+        return compare_digest(self.password, credential.password)
+
+    def shows_mac(self, username: bytes) -> bool:
+        """True when it is what a device sends for a MAC login: nothing, or the MAC again."""
+        return not self.password or _same_mac(self.password, username)
+
+
+class Chap(NamedTuple):
+    """RFC 1994: MD5 of identifier, password and challenge."""
+
+    identifier: int
+    challenge: bytes
+    response: bytes
+
+    def matches(self, credential: Credential) -> bool:
+        """True when the response was made with the credential's password."""
+        return self._made_with(credential.password)
+
+    def shows_mac(self, username: bytes) -> bool:
+        """True when the response was made with no password, or with the MAC as it was sent."""
+        return self._made_with(b"") or self._made_with(username)
+
+    def _made_with(self, password: bytes) -> bool:
+        expected = md5(bytes((self.identifier,)) + password + self.challenge, usedforsecurity=False).digest()
+        return compare_digest(expected, self.response)
+
+
+class MsChap(NamedTuple):
+    """RFC 2433, the NT response. The LAN Manager response is not accepted: it can be broken by hand."""
+
+    challenge: bytes
+    nt_response: bytes
+
+    def matches(self, credential: Credential) -> bool:
+        """True when the response was made with the credential's password."""
+        return compare_digest(mschap.challenge_response(self.challenge, credential.nt_hash), self.nt_response)
+
+    def shows_mac(self, username: bytes) -> bool:
+        """Devices do not send MAC logins this way."""
+        return False
+
+
+class MsChapV2(NamedTuple):
+    """RFC 2759. ``username`` as the peer typed it; ``identifier`` returns in the success packet."""
+
+    identifier: int
+    challenge: bytes
+    peer_challenge: bytes
+    nt_response: bytes
+    username: bytes
+
+    def matches(self, credential: Credential) -> bool:
+        """True when the response was made with the credential's password."""
+        expected = mschap.challenge_response(self.challenge_hash(), credential.nt_hash)
+        return compare_digest(expected, self.nt_response)
+
+    def shows_mac(self, username: bytes) -> bool:
+        """Devices do not send MAC logins this way."""
+        return False
+
+    def challenge_hash(self) -> bytes:
+        """The 8 octets both sides really challenge with."""
+        return mschap.challenge_hash(self.peer_challenge, self.challenge, self.username)
+
+    def success(self, credential: Credential) -> bytes:
+        """The authenticator response that proves us to the peer."""
+        return mschap.authenticator_response(credential.nt_hash_hash, self.nt_response, self.challenge_hash())
+
+
+class Nothing(NamedTuple):
+    """The request carried no proof at all."""
+
+    def matches(self, credential: Credential) -> bool:
+        """Nothing proves nothing."""
+        return False
+
+    def shows_mac(self, username: bytes) -> bool:
+        """A MAC login has no secret; some access points send none."""
+        return True
+
+
+Proof = Pap | Chap | MsChap | MsChapV2 | Nothing
+
+
+def looks_garbled(password: bytes) -> bool:
+    """True when a decrypted password looks like noise: the sign of two different shared secrets.
+
+    A typed password is UTF-8, or an old single-octet alphabet with few letters beyond ASCII.
+    """
+    try:
+        password.decode()
+    except UnicodeDecodeError:
+        beyond_ascii = sum(octet >= 0x80 for octet in password)
+        return any(octet < 0x20 for octet in password) or beyond_ascii * 4 >= len(password)
+    return False
+
+
+def _same_mac(password: bytes, username: bytes) -> bool:
+    mac = normalise_mac(username.decode("utf-8", "replace"))
+    return mac is not None and normalise_mac(password.decode("utf-8", "replace")) == mac

@@ -1,0 +1,71 @@
+"""MS-CHAP arithmetic: challenge and authenticator responses (RFC 2433, RFC 2759), MPPE keys (RFC 3079)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha1
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import CipherContext
+
+_MAGIC_SIGNING: Final = b"Magic server to client signing constant"
+_MAGIC_PADDING: Final = b"Pad to make it do more than one iteration"
+_MAGIC_MASTER: Final = b"This is the MPPE Master Key"
+_MAGIC_SEND: Final = (  # RFC 3079 section 3.3: what the server sends with
+    b"On the client side, this is the receive key; on the server side, it is the send key."
+)
+_MAGIC_RECEIVE: Final = (
+    b"On the client side, this is the send key; on the server side, it is the receive key."
+)
+_SHS_PAD1: Final = bytes(40)
+_SHS_PAD2: Final = b"\xf2" * 40
+
+
+def challenge_hash(peer_challenge: bytes, authenticator_challenge: bytes, username: bytes) -> bytes:
+    """RFC 2759 section 8.2. ``username`` is what the peer typed; a domain in front of it does not count."""
+    name = username.rpartition(b"\\")[2]
+    return sha1(peer_challenge + authenticator_challenge + name, usedforsecurity=False).digest()[:8]
+
+
+@lru_cache(maxsize=8_192)
+def _encryptors(nt_hash: bytes) -> tuple[CipherContext, CipherContext, CipherContext]:
+    """Three DES encryptors keyed by the hash (RFC 2759 section 8.5), kept for users who come again."""
+    padded = nt_hash + bytes(5)
+    first, second, third = (_des(padded[start : start + 7]) for start in (0, 7, 14))
+    return first, second, third
+
+
+def _des(key: bytes) -> CipherContext:
+    bits = int.from_bytes(key, "big")
+    spread = bytes(
+        ((bits >> (49 - 7 * place)) & 0x7F) << 1 for place in range(8)
+    )  # parity bits do not matter
+    # DES is triple DES under three equal keys; the protocol knows nothing else.
+    return Cipher(TripleDES(spread * 3), modes.ECB()).encryptor()  # noqa: S305
+
+
+def challenge_response(challenge: bytes, nt_hash: bytes) -> bytes:
+    """The 24 octets of an NT-Response to an 8-octet challenge (RFC 2759 section 8.5)."""
+    first, second, third = _encryptors(nt_hash)
+    return first.update(challenge) + second.update(challenge) + third.update(challenge)
+
+
+def authenticator_response(nt_hash_hash: bytes, nt_response: bytes, challenge: bytes) -> bytes:
+    """``S=`` and forty hex digits: the proof that we know the password too (RFC 2759 section 8.7)."""
+    digest = sha1(nt_hash_hash + nt_response + _MAGIC_SIGNING, usedforsecurity=False).digest()
+    proof = sha1(digest + challenge + _MAGIC_PADDING, usedforsecurity=False).hexdigest()
+    return b"S=" + proof.upper().encode()
+
+
+def mppe_keys(nt_hash_hash: bytes, nt_response: bytes) -> tuple[bytes, bytes]:
+    """The server's 128-bit (send, receive) start keys (RFC 3079 sections 3.3 and 3.4)."""
+    master = sha1(nt_hash_hash + nt_response + _MAGIC_MASTER, usedforsecurity=False).digest()[:16]
+    return _start_key(master, _MAGIC_SEND), _start_key(master, _MAGIC_RECEIVE)
+
+
+def _start_key(master: bytes, magic: bytes) -> bytes:
+    return sha1(master + _SHS_PAD1 + magic + _SHS_PAD2, usedforsecurity=False).digest()[:16]

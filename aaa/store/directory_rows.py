@@ -1,0 +1,220 @@
+"""Rows for those who answer RADIUS: the directory, rejects, live sessions, journal cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.store.tables import (
+    credential,
+    directory_change,
+    entitlement,
+    journal_cursor,
+    nas,
+    reject,
+    service,
+    service_profile,
+    session,
+)
+from core.database import take_lane
+
+Rows = Sequence[Any]
+"""Rows as the database gives them; the columns are named at each function."""
+
+_IN_LIMIT = 500
+
+
+async def newest_change(connection: AsyncConnection) -> int:
+    """The last number of the change feed; 0 when nothing has ever changed."""
+    return (await connection.execute(select(func.max(directory_change.c.seq)))).scalar_one() or 0
+
+
+async def changes_after(connection: AsyncConnection, seq: int, limit: int) -> Rows:
+    """``(seq, entity, entity_id)`` of the changes after ``seq``, in order."""
+    statement = select(directory_change.c.seq, directory_change.c.entity, directory_change.c.entity_id)
+    statement = statement.where(directory_change.c.seq > seq).order_by(directory_change.c.seq).limit(limit)
+    return (await connection.execute(statement)).all()
+
+
+async def nas_rows(connection: AsyncConnection) -> Rows:
+    """Every NAS that is enabled."""
+    return (await connection.execute(select(nas).where(nas.c.enabled))).all()
+
+
+async def all_nas_rows(connection: AsyncConnection) -> Rows:
+    """Every NAS, disabled ones too: their old accounting still has to be read."""
+    return (await connection.execute(select(nas))).all()
+
+
+async def profile_rows(connection: AsyncConnection) -> Rows:
+    """Every service profile."""
+    return (await connection.execute(select(service_profile))).all()
+
+
+def _services() -> Select[Any]:
+    return select(
+        service.c.id, service.c.profile_id, service.c.lifecycle, service.c.framed_ip,
+        service.c.simultaneous_use, entitlement.c.generation, entitlement.c.effect, entitlement.c.because,
+    ).join_from(service, entitlement, entitlement.c.service_id == service.c.id)  # fmt: skip
+
+
+def _credentials() -> Select[Any]:
+    return select(
+        credential.c.service_id, credential.c.kind, credential.c.username, credential.c.password_sealed
+    )
+
+
+async def service_page(connection: AsyncConnection, after: str, limit: int) -> Rows:
+    """The next services in order of id, with their entitlement."""
+    statement = _services().where(service.c.id > after).order_by(service.c.id).limit(limit)
+    rows: Rows = (await connection.execute(statement)).all()
+    return rows
+
+
+async def credentials_between(connection: AsyncConnection, after: str, last: str) -> Rows:
+    """The credentials of the services with ``after`` < id <= ``last``."""
+    statement = _credentials().where(credential.c.service_id > after, credential.c.service_id <= last)
+    rows: Rows = (await connection.execute(statement)).all()
+    return rows
+
+
+async def services_with_ids(connection: AsyncConnection, ids: Sequence[str]) -> list[Any]:
+    """These services, with their entitlement."""
+    rows: list[Any] = []
+    for some in _chunks(ids):
+        rows += (await connection.execute(_services().where(service.c.id.in_(some)))).all()
+    return rows
+
+
+async def credentials_of(connection: AsyncConnection, service_ids: Sequence[str]) -> list[Any]:
+    """The credentials of these services."""
+    rows: list[Any] = []
+    for some in _chunks(service_ids):
+        rows += (await connection.execute(_credentials().where(credential.c.service_id.in_(some)))).all()
+    return rows
+
+
+async def services_with_profile(connection: AsyncConnection, profile_ids: Sequence[str]) -> list[str]:
+    """Ids of the services under these profiles."""
+    statement = select(service.c.id).where(service.c.profile_id.in_(list(profile_ids)))
+    return list((await connection.execute(statement)).scalars())
+
+
+async def service_ids_of_usernames(connection: AsyncConnection, usernames: Sequence[str]) -> list[str]:
+    """Ids of the services that sign in with one of ``usernames``."""
+    statement = select(credential.c.service_id).where(credential.c.username.in_(list(usernames)))
+    return list((await connection.execute(statement)).scalars())
+
+
+def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + _IN_LIMIT] for start in range(0, len(ids), _IN_LIMIT)]
+
+
+async def remember_signing(connection: AsyncConnection, nas_id: str, at: datetime) -> None:
+    """The NAS has been seen to sign its requests; every directory learns it."""
+    await take_lane(connection, "directory")
+    changed = await connection.execute(
+        update(nas).where(nas.c.id == nas_id, nas.c.signs_requests.is_(False)).values(signs_requests=True)
+    )
+    if changed.rowcount:
+        await connection.execute(insert(directory_change).values(entity="nas", entity_id=nas_id, at=at))
+
+
+async def count_reject(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    """Count a reject under its (NAS, identity, rule): the newest explanation stays, the counts add up."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = make(reject).values(values)
+    kept = ("explanation", "remedy", "calling_station", "service_id", "last_at")
+    changes: dict[str, Any] = {name: statement.excluded[name] for name in kept}
+    changes["count"] = reject.c.count + statement.excluded["count"]
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["nas_id", "identity", "rule"], set_=changes)
+    )
+
+
+async def rejects_of(connection: AsyncConnection, identities: Sequence[str], limit: int) -> Rows:
+    """The latest rejects of these identities, newest first."""
+    statement = select(reject).where(reject.c.identity.in_(list(identities)))
+    return (await connection.execute(statement.order_by(reject.c.last_at.desc()).limit(limit))).all()
+
+
+async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
+    """Open sessions of a service with what is needed to reach their NAS, oldest first."""
+    statement = (
+        select(
+            session.c.id, session.c.acct_session_id, session.c.username, session.c.framed_ip,
+            session.c.calling_station, session.c.nas_port_id, session.c.generation, session.c.started_at,
+            session.c.last_event_at, session.c.interim_interval_s, session.c.nas_id, session.c.nas_address,
+            nas.c.name.label("nas_name"), nas.c.network, nas.c.identifier, nas.c.dialect,
+            nas.c.secret_sealed, nas.c.dynauth_port,
+        )
+        .join_from(session, nas, nas.c.id == session.c.nas_id)
+        .where(session.c.service_id == service_id, session.c.stopped_at.is_(None))
+        .order_by(session.c.started_at, session.c.id)
+    )  # fmt: skip
+    return (await connection.execute(statement)).all()
+
+
+async def record_session_generation(
+    connection: AsyncConnection, session_ids: Sequence[str], generation: int
+) -> None:
+    """These sessions now run under ``generation`` of their service's entitlement."""
+    for some in _chunks(session_ids):
+        await connection.execute(update(session).where(session.c.id.in_(some)).values(generation=generation))
+
+
+async def record_session_address(
+    connection: AsyncConnection, nas_id: str, acct_session_id: str, address: str
+) -> None:
+    """The address the NAS reported this session from: where a CoA must go when the NAS is a whole prefix."""
+    await connection.execute(
+        update(session)
+        .where(
+            session.c.nas_id == nas_id, session.c.acct_session_id == acct_session_id,
+            session.c.stopped_at.is_(None), session.c.nas_address.is_distinct_from(address),
+        )
+        .values(nas_address=address)
+    )  # fmt: skip
+
+
+async def crowded_services(connection: AsyncConnection, heard_since: datetime) -> Rows:
+    """``(service_id, simultaneous_use)`` of services with more live sessions than they may have.
+
+    Only sessions heard of since ``heard_since`` count: a stale row must never cost anybody his line.
+    """
+    statement = (
+        select(service.c.id, service.c.simultaneous_use)
+        .join_from(session, service, session.c.service_id == service.c.id)
+        .where(session.c.stopped_at.is_(None), session.c.last_event_at >= heard_since)
+        .group_by(service.c.id, service.c.simultaneous_use)
+        .having(func.count(literal(1)) > service.c.simultaneous_use)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def journal_position(connection: AsyncConnection, journal_id: str) -> int:
+    """How far this journal has come into the database."""
+    statement = select(journal_cursor.c.seq).where(journal_cursor.c.journal_id == journal_id)
+    return (await connection.execute(statement)).scalar_one_or_none() or 0
+
+
+async def move_journal_position(
+    connection: AsyncConnection, journal_id: str, before: int, seq: int, at: datetime
+) -> bool:
+    """Move the cursor from ``before`` to ``seq``; False when another reader has moved it meanwhile."""
+    if before == 0:
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        first = make(journal_cursor).values(journal_id=journal_id, seq=seq, at=at)
+        made = await connection.execute(first.on_conflict_do_nothing(index_elements=["journal_id"]))
+        return made.rowcount == 1
+    moved = await connection.execute(
+        update(journal_cursor)
+        .where(journal_cursor.c.journal_id == journal_id, journal_cursor.c.seq == before)
+        .values(seq=seq, at=at)
+    )
+    return moved.rowcount == 1
