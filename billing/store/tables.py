@@ -42,6 +42,9 @@ account = Table(
     Column("dunning_policy_id", String(40), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("closed_on", Date),
+    Column(
+        "next_cycle_on", Date, index=True
+    ),  # first day of the first cycle not invoiced; None: nothing to bill
     CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_day"),
 )
 
@@ -145,6 +148,7 @@ invoice_line = Table(
     Column("explanation", JSON, nullable=False),  # how the amount came to be, as data
     UniqueConstraint("invoice_id", "position"),
 )
+Index("ix_billing_invoice_line_subscription", invoice_line.c.subscription_id, invoice_line.c.period_start)
 
 rated_charge = Table(
     "billing_rated_charge",

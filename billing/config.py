@@ -1,0 +1,44 @@
+"""Billing's slice of the settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class IssuerSettings(BaseModel):
+    """Who sends the invoices: the letterhead."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "Hilltop Wireless"
+    address: list[str] = Field(default_factory=list)
+    email: str | None = None
+    phone: str | None = None
+    website: str | None = None
+    tax_number: str | None = None
+    payment_instructions: str = "Please quote the invoice number with your payment."
+
+
+class BillingSettings(BaseModel):
+    """How the bill run behaves and what an invoice looks like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: IssuerSettings = Field(default_factory=IssuerSettings)
+    locale: str = Field("en_US", description="babel locale of dates and amounts on invoices")
+    invoice_prefix: str = Field("INV-", max_length=20)
+    account_prefix: str = Field("A-", max_length=20)
+    block_size: int = Field(500, ge=1, le=5000, description="accounts billed in one transaction")
+    cycle_settle_minutes: int = Field(
+        15, ge=0, le=24 * 60,
+        description="wait after local midnight of the billing day, so that the last readings have come in",
+    )  # fmt: skip
+    clock_tolerance_s: int = Field(
+        120, ge=0, description="how far the clock may stand behind the latest record and still be trusted"
+    )
+    clock_leap_days: int = Field(
+        100, ge=1, description="a clock that leapt further than this since the latest record is not trusted"
+    )
+    correction_cycles: int = Field(
+        13, ge=1, le=60, description="how many cycles back a bill run looks for corrections"
+    )

@@ -1,0 +1,71 @@
+"""What the billing room tells the house: past-tense facts, published through the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class DunningStageChanged(Fact):
+    """An account moved on the dunning ladder; ``service_ids`` are the services it holds at that moment.
+
+    Stages are clear, reminded, restricted, suspended and ended. One fact tells the whole move, even when a
+    catch-up passed several stages: the steps between are in ``billing_dunning_event``.
+    """
+
+    kind: ClassVar[str] = "billing.dunning_stage_changed"
+
+    account_id: str
+    service_ids: list[str]
+    from_stage: str
+    to_stage: str
+    because: str
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFinalised(Fact):
+    """An invoice got its number and can no longer change."""
+
+    kind: ClassVar[str] = "billing.invoice_finalised"
+
+    invoice_id: str
+    account_id: str
+    number: str
+    total_minor: int
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentReceived(Fact):
+    """Money arrived for an account."""
+
+    kind: ClassVar[str] = "billing.payment_received"
+
+    payment_id: str
+    account_id: str
+    amount_minor: int
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentReversed(Fact):
+    """Money that had been recorded was taken back (chargeback, bounced cheque, typing error)."""
+
+    kind: ClassVar[str] = "billing.payment_reversed"
+
+    payment_id: str
+    account_id: str
+    amount_minor: int
+
+    def subject(self) -> str:
+        return self.account_id

@@ -1,0 +1,19 @@
+"""Setting up, in one door: accounts, plans, taxes, ladders, subscriptions; each lives in its own module."""
+
+from __future__ import annotations
+
+from billing.define_dunning_policy import change_dunning_policy, define_dunning_policy
+from billing.define_plan import define_plan_version
+from billing.open_account import open_account
+from billing.set_tax_rate import set_tax_rate
+from billing.subscribe import end_subscription, subscribe
+
+__all__ = [
+    "change_dunning_policy",
+    "define_dunning_policy",
+    "define_plan_version",
+    "end_subscription",
+    "open_account",
+    "set_tax_rate",
+    "subscribe",
+]
