@@ -143,3 +143,11 @@ def any_workplace(request: pytest.FixtureRequest) -> Workplace:
     """A workplace on each database in turn."""
     fixture = "workplace" if request.param == "sqlite" else "postgresql_workplace"
     return request.getfixturevalue(fixture)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "any.sqlite")
+    return str(request.getfixturevalue("postgresql_url"))
