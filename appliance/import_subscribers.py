@@ -42,8 +42,6 @@ async def import_subscribers(work: Work, sealer: Sealer, text: str) -> ImportRep
     All lines or none: with any fault the database stays as it was, and the report names every fault found.
     """
     rows, faults = _read(text)
-    if faults:
-        return ImportReport(0, faults)
     created = 0
     accounts: dict[str, str] = {}
     everything = await work.connection.begin_nested()
@@ -63,7 +61,7 @@ async def import_subscribers(work: Work, sealer: Sealer, text: str) -> ImportRep
             faults.append(ImportFault(line, "line", str(trouble)))
     if faults:
         await everything.rollback()
-        return ImportReport(0, faults)
+        return ImportReport(0, sorted(faults, key=lambda fault: fault.line))
     await everything.commit()
     await work.audit("subscribers_imported", "import", services=created, accounts=len(accounts))
     return ImportReport(created, [])
