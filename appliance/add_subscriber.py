@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from billing.set_up import subscribe
-from provisioning.set_up import add_enforcement_point
-
 from aaa.set_up import NewCredential, create_service
 from appliance.lookup import newest_plan_version, profile_of_plan_version
+from billing.set_up import subscribe
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 from core.work import Work
+from provisioning.set_up import add_enforcement_point
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ import io
 from collections.abc import Iterator
 from datetime import date
 
-from billing.set_up import open_account
-
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
 from appliance.lookup import find
+from billing.set_up import open_account
 from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer, Secret
 from core.work import Work

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from appliance.wiring import House
 from provisioning.domain.outcome import LiveSessionOutcome
 from radius.live_session import LiveSessions
-
-from appliance.wiring import House
 
 
 class LiveSessionsOverRadius:

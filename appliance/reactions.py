@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from provisioning.request_enforcement import request_enforcement
-
 from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged
 from aaa.place_hold import lift_hold, place_hold
@@ -12,6 +10,7 @@ from core.facts import RecordedFact
 from core.outbox import Reaction
 from core.refusal import granted
 from core.work import Work
+from provisioning.request_enforcement import request_enforcement
 
 EFFECT_OF_STAGE = {
     "clear": Effect.NONE,

@@ -8,18 +8,17 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from aaa.record_accounting import reap_sessions
-from billing.bill_run import bill_run
-from billing.dunning import evaluate_dunning
-from provisioning.enforce import Enforcer
-
 from appliance.live_sessions import LiveSessionsOverRadius
 from appliance.reactions import REACTIONS
 from appliance.readiness import notify, watchdog_period_s
 from appliance.schedule import Job, Timetable
 from appliance.settings import Settings
 from appliance.wiring import House, open_house
+from billing.bill_run import bill_run
+from billing.dunning import evaluate_dunning
 from core.log import configure_logging, logger
 from core.outbox import dispatch_due
+from provisioning.enforce import Enforcer
 
 _log = logger("appliance")
 
@@ -70,9 +69,8 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    from ui.role import run_web
-
     from appliance.import_subscribers import import_subscribers
+    from ui.role import run_web
 
     await run_web(
         house.settings.ui,

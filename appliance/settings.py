@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from radius.config import RadiusSettings
-from snmp.config import SnmpSettings
 
 from aaa.config import AaaSettings
 from billing.config import BillingSettings
 from provisioning.config import ProvisioningSettings
+from radius.config import RadiusSettings
+from snmp.config import SnmpSettings
 from ui.config import UiSettings
 
 DEFAULT_PATH = Path("/etc/hilltop/hilltop.toml")

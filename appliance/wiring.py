@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aaa.close_usage import ClosedUsage, close_usage, evidence_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.close_usage import ClosedUsage, close_usage, evidence_of
 from appliance.settings import Settings
 from core.clock import Clock, open_clock
 from core.database import Database

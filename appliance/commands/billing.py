@@ -310,10 +310,9 @@ def dunning_preview(
     ] = None,
 ) -> None:
     """Who would change stage, and the exact commands that devices would get. Nothing is changed."""
+    from appliance.reactions import EFFECT_OF_STAGE
     from billing.dunning import preview_dunning
     from provisioning.preview import preview_enforcement
-
-    from appliance.reactions import EFFECT_OF_STAGE
 
     async def body(house: House) -> None:
         moment = house.clock.now() if on is None else on.replace(hour=23, minute=59, tzinfo=UTC)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from provisioning.set_up import register_device, register_site, set_known_outage
 from sqlalchemy import select
 
 from aaa.domain.effect import Effect
@@ -26,6 +25,7 @@ from appliance.commands.running import (
 from appliance.lookup import find
 from appliance.wiring import House
 from core.quantities import format_rate
+from provisioning.set_up import register_device, register_site, set_known_outage
 from provisioning.store import tables as provisioning
 from snmp.store import tables as snmp_tables
 

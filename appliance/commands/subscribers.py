@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from billing.ledger import account_balance
-from billing.set_up import open_account
 from sqlalchemy import select
 
 from aaa.set_up import NewCredential
@@ -25,6 +23,8 @@ from appliance.commands.running import (
 )
 from appliance.lookup import find
 from appliance.wiring import House
+from billing.ledger import account_balance
+from billing.set_up import open_account
 from billing.store import tables as billing
 from core.money import format_money
 from core.quantities import format_octets

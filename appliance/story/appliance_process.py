@@ -84,7 +84,7 @@ class ApplianceProcess:
     async def command(
         self, *words: str, secret: str | None = None, expect: int = 0, quiet: bool = False
     ) -> str:
-        """Run ``hilltop WORDS``; ``secret`` goes to standard input. Raises ``StepFailed`` on another exit code."""
+        """Run ``hilltop WORDS``, ``secret`` on standard input. Raises ``StepFailed`` on another exit code."""
         if not quiet:
             self.timeline.command("hilltop " + " ".join(_quote(word) for word in words))
         process = await asyncio.create_subprocess_exec(
