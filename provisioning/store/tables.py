@@ -50,6 +50,9 @@ device = Table(
     Column("breaker_open_until", Instant),
     Column("failures_in_row", Integer, nullable=False, default=0),
     Column("last_contact_at", Instant),
+    Column("leased_by", String(80)),  # one session at a time: the worker that holds it, until when
+    Column("leased_until", Instant),
+    Column("next_check_at", Instant),  # drift timetable
     Column("facts", JSON, nullable=False),  # what the device last said of itself: version, identity
     Column("created_at", Instant, nullable=False),
 )
@@ -73,6 +76,8 @@ task = Table(  # the intent to reach one generation at one point; the newest gen
     Column("generation", BigInteger, nullable=False),
     Column("effect", String(16), nullable=False),
     Column("cause", Text, nullable=False),  # the fact behind it, in words
+    Column("suspends", Boolean, nullable=False, default=False),  # a NEW suspension: counts against the caps
+    Column("approved_by", String(80)),  # who let it pass the caps
     Column("status", String(12), nullable=False),  # waiting, claimed, verified, superseded, parked
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", Instant),
