@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aaa.domain import checks
+from aaa.domain.identity import MAC_FORMATS
 from aaa.store import repositories
 from core.health import HealthIssue, close_issue, open_issue
 from core.refusal import Refusal
@@ -25,7 +26,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "message_authenticator": lambda value: checks.check_choice(
         value, "message_authenticator", checks.MESSAGE_AUTHENTICATOR
     ),
-    "mac_format": lambda value: checks.check_choice(value, "mac_format", checks.MAC_FORMATS),
+    "mac_format": lambda value: checks.check_choice(value, "mac_format", tuple(MAC_FORMATS)),
     "dynauth_port": lambda value: checks.check_port(value, "dynauth_port"),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from aaa.domain import checks
+from aaa.domain.identity import normalise_mac
 from aaa.facts import AddressChanged
 from aaa.store import repositories
 from core.refusal import Refusal
@@ -65,8 +66,6 @@ async def check_credentials(
 
 def _checked_credential(given: NewCredential) -> NewCredential | Refusal:
     if given.kind == "mac":
-        from aaa.domain.identity import normalise_mac
-
         mac = normalise_mac(given.username)
         if mac is None:
             return Refusal(

@@ -9,7 +9,6 @@ from core.refusal import Refusal
 
 DIALECTS = ("mikrotik", "generic", "wispr")
 MESSAGE_AUTHENTICATOR = ("require", "auto", "off")
-MAC_FORMATS = ("mikrotik",)
 MIN_SECRET = 8
 STRONG_SECRET = 16  # RFC 2865 section 3 asks for a secret that cannot be guessed; 16 is its preferred length
 

@@ -152,7 +152,10 @@ session = Table(
     "aaa_session",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("key", String(64), nullable=False, unique=True),  # digest of NAS + Acct-Session-Id + user + Class
+    # digest of NAS + Acct-Session-Id + user + sign-in of the Class; a session whose id the NAS used again
+    # (after a crash, without a Class) is moved to KEY/0, KEY/1 … and the newest has the plain key
+    Column("key", String(64), nullable=False, unique=True),
+    Column("incarnation", Integer, nullable=False, default=0),  # how many earlier sessions had this key
     Column("nas_id", String(40), nullable=False),
     Column("acct_session_id", String(253), nullable=False),
     Column("username", String(253), nullable=False),
@@ -203,10 +206,10 @@ meter = Table(
     Column("id", String(40), primary_key=True),
     Column("service_id", String(40), index=True),
     Column("source", String(10), nullable=False),  # radius, snmp
-    Column("key", String(200), nullable=False, unique=True),  # session key; "device|ifName"
+    Column("key", String(200), nullable=False, unique=True),  # "session|ID"; "snmp|TARGET|IFNAME"
     Column("bills", Boolean, nullable=False, default=True),  # an SNMP meter beside RADIUS only cross-checks
     Column("created_at", Instant, nullable=False),
-    Column("state", JSON, nullable=False),  # last raw sample and the absolute total, for the resolver
+    Column("state", JSON, nullable=False),  # what the resolver needs beyond the last reading; {} if nothing
 )
 
 meter_reading = Table(
@@ -219,10 +222,12 @@ meter_reading = Table(
         "octets_in", BigInteger, nullable=False
     ),  # absolute since the meter's birth, wraps and resets resolved
     Column("octets_out", BigInteger, nullable=False),
+    Column("raw_in", BigInteger, nullable=False),  # the counters as received; -1: the report had none
+    Column("raw_out", BigInteger, nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("decision", String(24), nullable=False),  # first, advance, wrap, reset, late, gap, quarantined …
-    Column("evidence", JSON, nullable=False),  # the raw counters as received, and what was decided from
-    UniqueConstraint("meter_id", "at", "octets_in", "octets_out"),
+    Column("decision", String(24), nullable=False),  # see aaa.domain.decision
+    Column("evidence", JSON, nullable=False),  # what came with the counters, and what was decided from
+    UniqueConstraint("meter_id", "at", "raw_in", "raw_out"),
 )
 
 usage_record = Table(
