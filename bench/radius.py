@@ -1,0 +1,473 @@
+"""``radius``: Hilltop against FreeRADIUS, request for request.
+
+Both servers stand at once; in each round one of them works and the other is stopped (SIGSTOP), turn about.
+Both get the same kind of requests for the same subscribers from the same generator, all with
+Message-Authenticator, and every reply's code and authenticator are checked. A figure is the median of the
+rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import cpu, freeradius
+from bench.echo import Echo
+from bench.freeradius import Configuration, FreeRadius
+from bench.generator import Accesses, Generator, LearnClasses, Load, Reports, RoundResult
+from bench.hilltop import Hilltop
+from bench.options import Measured, Options, say
+from bench.packets import METHODS, Subscriber, make_subscribers
+from bench.ports import free_udp_ports
+from bench.postgresql import SETTINGS as POSTGRESQL_SETTINGS
+from bench.postgresql import Cluster
+from bench.table import Row
+
+OURS, THEIRS = "Hilltop", "FreeRADIUS"
+ROWS = (*METHODS, "accounting_sqlite", "accounting_postgresql")
+SECRET = "bench-secret-of-32-characters-xy"
+LANES = 8
+WINDOW = 256
+STOCK = LANES * 256 * 24
+"""Access-Requests made for a row: whole turns of every lane's identifiers, so they can come round again."""
+
+FILES_THREADS = (0, 1, 2, 3, 4)
+SQLITE_THREADS = (0, 1, 2)
+"""No more: with four threads rlm_sql on SQLite was seen to answer for sessions that were not in the table."""
+POSTGRESQL_THREADS = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done."""
+
+    subscribers: int
+    rounds: int
+    round_s: float
+    warm_up_s: float
+    tuning_s: float
+    """Length of a trial with one number of threads; 0: take the middle candidate untried."""
+    drain_s: float
+
+
+FULL = Scale(subscribers=10_000, rounds=5, round_s=2.0, warm_up_s=0.5, tuning_s=0.5, drain_s=25.0)
+QUICK = Scale(subscribers=1_000, rounds=3, round_s=0.6, warm_up_s=0.3, tuning_s=0.0, drain_s=3.0)
+
+
+@dataclass(slots=True)
+class Side:
+    """One server in one row: where it listens, whose processor time counts, and what was measured."""
+
+    name: str
+    port: int
+    pids: list[int]
+    beside: dict[str, list[int]] = field(default_factory=dict)
+    """Processes that work for the server (ingestion, PostgreSQL), by name; their time is given apart."""
+    pausable: list[int] = field(default_factory=list)
+    rounds: list[RoundResult] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    beside_cpu_us: dict[str, list[float]] = field(default_factory=dict)
+    promised_sessions: int = 0
+    promised_reports: int = 0
+
+    @property
+    def per_second(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(one.per_second for one in self.rounds)
+
+    def pause(self) -> None:
+        """Let it stand still while the other works."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.pausable:
+            os.kill(pid, number)
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all rows share."""
+
+    options: Options
+    scale: Scale
+    people: list[Subscriber]
+    folder: Path
+    generator: Generator
+    facts: str = ""
+    runs: int = 0
+
+    def show(self, title: str, text: str) -> None:
+        """Print a configuration if it was asked for."""
+        if self.options.show_config:
+            say(f"--- {title}\n{text.rstrip()}\n")
+
+    def next_run(self) -> str:
+        """A name for accounting sessions that no other round has."""
+        self.runs += 1
+        return f"{self.runs:04x}"
+
+
+def measure(options: Options) -> Iterator[Measured]:
+    """Measure the rows, one after the other. Raises ``RuntimeError`` with the remedy when it cannot."""
+    _check_rows(options)
+    missing = freeradius.missing_packages()
+    if missing:
+        raise RuntimeError(f"missing packages: apt-get install {' '.join(missing)}")
+    scale = QUICK if options.quick else FULL
+    people = make_subscribers(scale.subscribers)
+    folder = Path(tempfile.mkdtemp(prefix="hilltop-bench-"))
+    generator = Generator(people, SECRET.encode(), LANES)
+    try:
+        bench = Bench(options, scale, people, folder, generator)
+        bench.facts = _facts(bench)
+        say(bench.facts)
+        yield from _rows(bench)
+    finally:
+        generator.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_rows(options: Options) -> None:
+    unknown = sorted(set(options.only) - set(ROWS))
+    if unknown:
+        raise RuntimeError(f"there is no row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
+
+
+def _facts(bench: Bench) -> str:
+    """What the figures depend on besides the servers."""
+    echo = Echo()
+    try:
+        bench.generator.prepare(Accesses("pap", STOCK))
+        ceiling = bench.generator.run(Load(echo.port, WINDOW, bench.scale.warm_up_s * 2, again=True))
+    finally:
+        echo.stop()
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, "
+        f"fdatasync {_fsync_ms(bench.folder):.2f} ms, "
+        f"generator's ceiling against an echo {ceiling.per_second:,.0f}/s, "
+        f"{WINDOW} outstanding over {LANES} ports, {len(bench.people):,} subscribers, "
+        f"median of {bench.scale.rounds} rounds of {bench.scale.round_s:g} s"
+    )
+
+
+def _fsync_ms(folder: Path) -> float:
+    """Median time to make an appended kilobyte durable where both servers keep their files."""
+    times = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(b"x" * 1024)
+            begun = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - begun)
+    return statistics.median(times) * 1000
+
+
+def _rows(bench: Bench) -> Iterator[Measured]:
+    methods = [method for method in METHODS if bench.options.wants(method)]
+    on_sqlite = bench.options.wants("accounting_sqlite")
+    if methods or on_sqlite:
+        url = f"sqlite:///{bench.folder / 'ours-sqlite' / 'hilltop.sqlite'}"
+        with _hilltop(bench, "ours-sqlite", url) as ours:
+            if methods:
+                yield from _authentication(bench, ours, methods)
+            if on_sqlite:
+                yield _accounting_sqlite(bench, ours)
+    if bench.options.wants("accounting_postgresql"):
+        yield _accounting_postgresql(bench)
+
+
+@contextmanager
+def _hilltop(bench: Bench, name: str, url: str) -> Iterator[Hilltop]:
+    """Hilltop with all subscribers, its radius role running."""
+    auth_port, accounting_port = free_udp_ports(2)
+    ours = Hilltop(bench.folder / name, url, auth_port, accounting_port)
+    begun = time.monotonic()
+    ours.fill(bench.people, SECRET)
+    filled = time.monotonic()
+    bench.show("Hilltop: hilltop.toml", ours.settings)
+    try:
+        ours.start()
+        say(
+            f"Hilltop: database filled in {filled - begun:.1f} s, radius role ready after "
+            f"{time.monotonic() - filled:.1f} s with {cpu.resident_mib(ours.pids):.0f} MiB"
+        )
+        yield ours
+    finally:
+        ours.stop()
+
+
+@contextmanager
+def _tuned(
+    bench: Bench,
+    title: str,
+    candidates: Sequence[int],
+    make: Callable[[int], FreeRadius],
+    prepare: Callable[[], None],
+) -> Iterator[FreeRadius]:
+    """FreeRADIUS with the number of threads that answers most; ``prepare`` makes requests for a trial."""
+    threads = candidates[len(candidates) // 2]
+    if bench.scale.tuning_s:
+        rates = {count: _trial(bench, make(count), prepare) for count in candidates}
+        threads = max(rates, key=lambda count: rates[count])
+        tried = ", ".join(f"{_threads(count)} {rate:,.0f}/s" for count, rate in rates.items())
+        say(f"FreeRADIUS {title}: {tried}; taking {_threads(threads)}")
+    server = make(threads)
+    bench.show(f"FreeRADIUS {title}: radiusd.conf", server.configuration.text)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _threads(count: int) -> str:
+    return f"{count} threads" if count else "single-threaded"
+
+
+def _trial(bench: Bench, server: FreeRadius, prepare: Callable[[], None]) -> float:
+    prepare()
+    server.start()
+    try:
+        bench.generator.run(Load(server.port, WINDOW, bench.scale.tuning_s / 2, again=True))
+        prepare()
+        return bench.generator.run(Load(server.port, WINDOW, bench.scale.tuning_s, again=True)).per_second
+    finally:
+        server.stop()
+
+
+def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iterator[Measured]:
+    (port,) = free_udp_ports(1)
+    folder = bench.folder / "freeradius"
+    users = freeradius.users_file(bench.people)
+
+    def make(threads: int) -> FreeRadius:
+        configuration = freeradius.authentication(folder, port, SECRET, threads)
+        return FreeRadius(folder, port, configuration, users)
+
+    def prepare() -> None:
+        bench.generator.prepare(Accesses("pap", STOCK))
+
+    with _tuned(bench, "files", FILES_THREADS, make, prepare) as theirs:
+        bench.show("FreeRADIUS files: the first of the users", users.partition("\n\n")[0])
+        for method in methods:
+            our_side = Side(OURS, ours.auth_port, ours.pids, pausable=ours.pids)
+            their_side = Side(THEIRS, port, theirs.pids, pausable=theirs.pids)
+            bench.generator.prepare(Accesses(method, STOCK))
+            _alternate(bench, our_side, their_side, lambda _side: True)
+            yield _measured(bench, method, our_side, their_side, theirs.configuration, [], sound=True)
+
+
+def _alternate(bench: Bench, ours: Side, theirs: Side, again: Callable[[Side], bool]) -> None:
+    """Warm both up, measure them turn about. ``again`` prepares a side's round; may its requests repeat?"""
+    sides = (ours, theirs)
+    try:
+        for side in sides:
+            side.pause()
+        for turn in range(bench.scale.rounds + 1):
+            for side in sides if turn % 2 else reversed(sides):
+                side.resume()
+                _one_round(bench, side, warm_up=turn == 0, again=again(side))
+                side.pause()
+    finally:
+        for side in sides:
+            side.resume()
+
+
+def _one_round(bench: Bench, side: Side, *, warm_up: bool, again: bool) -> None:
+    seconds = bench.scale.warm_up_s if warm_up else bench.scale.round_s
+    before = cpu.used_s(side.pids)
+    beside_before = {name: cpu.used_s(pids) for name, pids in side.beside.items()}
+    result = bench.generator.run(Load(side.port, WINDOW, seconds, again))
+    side.promised_sessions += result.sessions
+    side.promised_reports += result.answered
+    if warm_up or not result.answered:
+        side.rounds += [] if warm_up else [result]
+        return
+    side.rounds.append(result)
+    side.cpu_us.append((cpu.used_s(side.pids) - before) / result.answered * 1e6)
+    for name, pids in side.beside.items():
+        spent = (cpu.used_s(pids) - beside_before[name]) / result.answered * 1e6
+        side.beside_cpu_us.setdefault(name, []).append(spent)
+
+
+def _accounting(
+    bench: Bench,
+    row: str,
+    ours: Hilltop,
+    theirs: FreeRadius,
+    database: dict[str, list[int]],
+    their_sessions: Callable[[], int],
+) -> Measured:
+    """One accounting row; ``their_sessions`` counts what FreeRADIUS has in its table."""
+    learnt = bench.generator.run(LearnClasses(ours.auth_port))
+    if learnt.lost or learnt.wrong:
+        raise RuntimeError(
+            f"{learnt.lost + learnt.wrong} subscribers could not sign in before {row}: {learnt.first_fault}"
+        )
+    ours.start_ingestion()
+    our_side = Side(
+        OURS,
+        ours.accounting_port,
+        ours.pids,
+        beside={"ingestion": ours.ingestion_pids, **database},
+        pausable=[*ours.pids, *ours.ingestion_pids],
+    )
+    their_side = Side(THEIRS, theirs.port, theirs.pids, beside=dict(database), pausable=theirs.pids)
+    held_before = their_sessions()
+    expected = {OURS: 30_000.0, THEIRS: 8_000.0}
+
+    def prepare(side: Side) -> bool:
+        rate = max([one.per_second for one in side.rounds], default=expected[side.name])
+        bench.generator.prepare(Reports(bench.next_run(), int(rate * 1.4 * bench.scale.round_s) + 4 * WINDOW))
+        return False
+
+    _alternate(bench, our_side, their_side, prepare)
+    drained, whole = _drain(bench, ours, our_side)
+    kept = their_sessions() - held_before
+    theirs_whole = kept >= their_side.promised_sessions
+    remarks = [
+        drained,
+        f"{THEIRS} has {kept:,} of {their_side.promised_sessions:,} answered sessions in its table",
+    ]
+    return _measured(
+        bench, row, our_side, their_side, theirs.configuration, remarks, sound=whole and theirs_whole
+    )
+
+
+def _drain(bench: Bench, ours: Hilltop, side: Side) -> tuple[str, bool]:
+    """Wait until the journal is in the database; what to say, and whether nothing answered is missing."""
+    begun = time.monotonic()
+    rows, sessions = start_rows, _ = ours.ingested()
+    while rows < side.promised_reports and time.monotonic() - begun < bench.scale.drain_s:
+        time.sleep(0.2)
+        rows, sessions = ours.ingested()
+    took = time.monotonic() - begun
+    pace = (rows - start_rows) / took if took > 0.5 else 0.0
+    if rows < side.promised_reports:
+        left = side.promised_reports - rows
+        return f"ingestion still had {left:,} reports to go after {took:.0f} s, at {pace:,.0f}/s", True
+    words = f"ingestion drained in {took:.1f} s" + (f" at {pace:,.0f}/s" if pace else "")
+    words += f", {OURS} has {sessions:,} of {side.promised_sessions:,} answered sessions in its database"
+    return words, sessions >= side.promised_sessions
+
+
+def _accounting_sqlite(bench: Bench, ours: Hilltop) -> Measured:
+    (port,) = free_udp_ports(1)
+    folder, file = bench.folder / "freeradius-sqlite", bench.folder / "radacct.sqlite"
+
+    def make(threads: int) -> FreeRadius:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{file}{suffix}").unlink(missing_ok=True)
+        freeradius.create_sqlite(file)
+        return FreeRadius(folder, port, freeradius.accounting_sqlite(folder, port, SECRET, threads, file))
+
+    def sessions() -> int:
+        connection = sqlite3.connect(file)
+        try:
+            return int(connection.execute("SELECT count(*) FROM radacct").fetchone()[0])
+        finally:
+            connection.close()
+
+    with _tuned(bench, "rlm_sql on SQLite", SQLITE_THREADS, make, _trial_reports(bench)) as theirs:
+        return _accounting(bench, "accounting_sqlite", ours, theirs, {}, sessions)
+
+
+def _trial_reports(bench: Bench) -> Callable[[], None]:
+    return lambda: bench.generator.prepare(Reports(bench.next_run(), 8_000))
+
+
+def _accounting_postgresql(bench: Bench) -> Measured:
+    (port,) = free_udp_ports(1)
+    folder = bench.folder / "freeradius-postgresql"
+    with ExitStack() as stack:
+        cluster = Cluster()
+        stack.callback(cluster.stop)
+        cluster.start()
+        bench.show(
+            "PostgreSQL, both sides",
+            "\n".join(f"{name} = {value}" for name, value in POSTGRESQL_SETTINGS.items()),
+        )
+        cluster.create("radius", freeradius.STOCK_SQL / "postgresql" / "schema.sql")
+        cluster.create("hilltop")
+        ours = stack.enter_context(_hilltop(bench, "ours-postgresql", cluster.url("hilltop")))
+
+        def make(threads: int) -> FreeRadius:
+            configuration = freeradius.accounting_postgresql(
+                folder, port, SECRET, threads, "127.0.0.1", cluster.port, "radius"
+            )
+            return FreeRadius(folder, port, configuration)
+
+        theirs = stack.enter_context(
+            _tuned(bench, "rlm_sql on PostgreSQL", POSTGRESQL_THREADS, make, _trial_reports(bench))
+        )
+        return _accounting(
+            bench,
+            "accounting_postgresql",
+            ours,
+            theirs,
+            {"PostgreSQL": cluster.pids},
+            lambda: int(cluster.query("radius", "SELECT count(*) FROM radacct")),
+        )
+
+
+def _measured(
+    bench: Bench,
+    name: str,
+    ours: Side,
+    theirs: Side,
+    configuration: Configuration,
+    remarks: Sequence[str],
+    *,
+    sound: bool,
+) -> Measured:
+    faults = [
+        f"{side.name}: {one.wrong} wrong replies: {one.first_fault}"
+        for side in (ours, theirs)
+        for one in side.rounds
+        if one.wrong
+    ]
+    version = freeradius.version()
+    notes = [
+        *(["NOT SOUND, do not quote"] if faults or not sound else []),
+        *faults[:2],
+        _words(ours),
+        _words(theirs),
+        f"FreeRADIUS {version} {_threads(configuration.threads)}" + _signing(theirs),
+        *remarks,
+        bench.facts,
+    ]
+    row = Row(name, ours.per_second, theirs.per_second, "answered requests/s", "; ".join(notes))
+    say(f"{name}: {row.ours:,.0f}/s against {row.theirs:,.0f}/s")
+    return Measured(row, sound and not faults)
+
+
+def _signing(side: Side) -> str:
+    """Debian's 3.2.1 is from before the BlastRADIUS fix."""
+    signed = [one.signed_replies for one in side.rounds if one.signed_replies is not None]
+    return "" if not signed or all(signed) else " signs no replies with Message-Authenticator"
+
+
+def _words(side: Side) -> str:
+    """Latency, losses and processor time of one side."""
+    p50 = statistics.median(one.p50_ms for one in side.rounds)
+    p99 = statistics.median(one.p99_ms for one in side.rounds)
+    lost, resent = sum(one.lost for one in side.rounds), sum(one.retransmitted for one in side.rounds)
+    spent = [f"server {statistics.median(side.cpu_us or [0.0]):.1f}"]
+    spent += [f"{name} {statistics.median(values):.1f}" for name, values in side.beside_cpu_us.items()]
+    return (
+        f"{side.name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, lost {lost}, retransmitted {resent}, "
+        f"CPU µs a request: {', '.join(spent)}"
+    )
