@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
@@ -126,8 +127,8 @@ async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts
     granted(await add_service(work, sealer, accounts[number], new))
 
 
-def _account_fields(row: dict[str, str]) -> dict[str, object]:
-    fields: dict[str, object] = {"number": row["account_number"], "name": row["name"]}
+def _account_fields(row: dict[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"number": row["account_number"], "name": row["name"]}
     for column in ACCOUNT_COLUMNS[2:-1]:
         if row.get(column):
             fields[column] = row[column]

@@ -79,7 +79,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
         house.usage,
         stop,
         ready,
-        import_subscribers=import_subscribers,
+        import_subscribers=lambda work, text: import_subscribers(work, house.sealer, text),
     )
 
 

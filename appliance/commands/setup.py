@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from appliance.wiring import House
 from core.store.tables import audit, health_issue
 
 _TEMPLATE = """\
-# Hilltop's settings. Every key has a default; `docs/settings.md` lists them all.
+# Hilltop's settings. Every key has a default; `hilltop settings` prints them all.
 
 [state]
 directory = "{state}"          # database, journals and keys live here
@@ -65,6 +66,17 @@ def init(
         console.print(f"operator {operator}, one-time password: {password.reveal()}")
 
     in_house(body)
+
+
+def show_settings() -> None:
+    """Every setting in force, as TOML."""
+    from appliance.commands.running import settings
+
+    for name, section in settings().model_dump(mode="json").items():
+        typer.echo(f"[{name}]")
+        for key, value in section.items():
+            typer.echo(f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}")
+        typer.echo()
 
 
 database = typer.Typer(help="The database schema.", no_args_is_help=True)
@@ -166,6 +178,7 @@ def audit_trail(limit: int = 50) -> None:
 def attach(app: typer.Typer) -> None:
     """Put these commands on ``app``."""
     app.command("init")(init)
+    app.command("settings")(show_settings)
     app.command("health")(health)
     app.command("audit")(audit_trail)
     app.add_typer(database, name="database")
