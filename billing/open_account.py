@@ -11,7 +11,6 @@ from core.periods import local_date, zone
 from core.refusal import Refusal
 from core.work import Work
 
-ACCOUNT_SERIES = "account"
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _LENGTHS = {
@@ -118,6 +117,6 @@ def _refuse_terms(
 async def _next_number(work: Work, prefix: str) -> str:
     """The next free number of the series; numbers that an operator gave by hand are passed over."""
     while True:
-        [number] = await repositories.take_numbers(work.connection, ACCOUNT_SERIES, prefix, 1)
+        [number] = await repositories.take_numbers(work.connection, repositories.ACCOUNT_SERIES, prefix, 1)
         if not await repositories.account_number_taken(work.connection, number):
             return number

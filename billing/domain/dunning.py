@@ -6,7 +6,7 @@ local dates of the account.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
@@ -192,6 +192,18 @@ def decide_relief(debtor: Debtor, policy: Policy, today: date) -> Decision | Non
     return decision if decision.stage.rank < debtor.stage.rank else None
 
 
-def final_move(decisions: Sequence[Decision], start: Stage) -> Decision | None:
-    """The last decision if it leaves another stage than ``start``."""
-    return decisions[-1] if decisions and decisions[-1].stage is not start else None
+def held_periods(total_minor: int, history: Iterable[tuple[date, int]]) -> tuple[Period, ...]:
+    """The days on which an invoice of ``total_minor`` was fully paid before payments were taken back.
+
+    ``history`` holds every allocation in order, those taken back as negative amounts.
+    """
+    held = []
+    paid, since = 0, None
+    for day, amount in history:
+        paid += amount
+        if paid >= total_minor and since is None:
+            since = day
+        elif paid < total_minor and since is not None:
+            held.append(Period(since, max(since, day)))
+            since = None
+    return tuple(held)

@@ -25,6 +25,9 @@ from billing.store.tables import (
 )
 from core.database import take_lane
 
+INVOICE_SERIES = "invoice"
+ACCOUNT_SERIES = "account"
+
 _ACCOUNT = [
     account.c[name]
     for name in (
@@ -250,7 +253,18 @@ async def take_numbers(connection: AsyncConnection, series: str, prefix: str, co
         .where(number_series.c.name == series)
         .values(next_number=row.next_number + count)
     )
-    return [f"{row.prefix}{row.next_number + step:06d}" for step in range(count)]
+    return [_numbered(row.prefix, row.next_number + step) for step in range(count)]
+
+
+async def numbers_given(connection: AsyncConnection, series: str) -> list[str]:
+    """Every number that the series has given so far."""
+    query = select(number_series).where(number_series.c.name == series)
+    row = (await connection.execute(query)).one_or_none()
+    return [] if row is None else [_numbered(row.prefix, one) for one in range(1, row.next_number)]
+
+
+def _numbered(prefix: str, number: int) -> str:
+    return f"{prefix}{number:06d}"
 
 
 async def account_number_taken(connection: AsyncConnection, number: str) -> bool:

@@ -1,0 +1,201 @@
+"""Invoices, lines, rated charges and bill runs in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, bindparam, case, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.invoicing import InvoicedPart
+from billing.store.tables import (
+    account,
+    allocation,
+    bill_run,
+    invoice,
+    invoice_line,
+    payment,
+    plan,
+    plan_version,
+    rated_charge,
+    subscription,
+)
+from core.store.tables import audit, fact
+
+DATABASE_TROUBLE = (OperationalError, InterfaceError)
+"""The database itself failed: no account's fault."""
+
+_RECENT_ROWS = 1000
+
+
+async def latest_record(connection: AsyncConnection) -> datetime | None:
+    """The newest instant on record in facts, audit, invoices, payments and runs."""
+    recent_facts = select(fact.c.occurred_at.label("at")).order_by(fact.c.seq.desc()).limit(_RECENT_ROWS)
+    recent_audit = select(audit.c.at.label("at")).order_by(audit.c.seq.desc()).limit(_RECENT_ROWS)
+    # Ids sort by the clock that made them, so the greatest id carries the newest instant.
+    newest_invoice = select(invoice.c.created_at).order_by(invoice.c.id.desc()).limit(1)
+    newest_payment = select(payment.c.received_at).order_by(payment.c.id.desc()).limit(1)
+    queries = (
+        select(func.max(recent_facts.subquery().c.at)),
+        select(func.max(recent_audit.subquery().c.at)),
+        newest_invoice,
+        newest_payment,
+        select(func.max(bill_run.c.started_at)),
+    )
+    found = [(await connection.execute(query)).scalar() for query in queries]
+    return max((instant for instant in found if instant is not None), default=None)
+
+
+# What was invoiced and rated before
+
+
+async def invoiced_parts(
+    connection: AsyncConnection, subscription_ids: Collection[str], since: date
+) -> dict[str, list[InvoicedPart]]:
+    """Recurring and adjustment amounts of earlier invoices by subscription, from ``since`` on."""
+    query = select(
+        invoice_line.c.subscription_id, invoice_line.c.period_start, invoice_line.c.amount_minor
+    ).where(
+        invoice_line.c.subscription_id.in_(subscription_ids),
+        invoice_line.c.period_start >= since,
+        invoice_line.c.kind.in_(["recurring", "adjustment"]),
+    )
+    found: dict[str, list[InvoicedPart]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.subscription_id, []).append(InvoicedPart(*row))
+    return found
+
+
+async def rated_starts(
+    connection: AsyncConnection, subscription_ids: Collection[str], since: date
+) -> dict[str, set[date]]:
+    """First days of the parts whose usage was rated already, by subscription, from ``since`` on."""
+    query = select(rated_charge.c.subscription_id, rated_charge.c.period_start).where(
+        rated_charge.c.subscription_id.in_(subscription_ids), rated_charge.c.period_start >= since
+    )
+    found: dict[str, set[date]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.subscription_id, set()).add(row.period_start)
+    return found
+
+
+# Writing
+
+
+async def insert_invoices(
+    connection: AsyncConnection,
+    invoices: Sequence[dict[str, Any]],
+    lines: Sequence[dict[str, Any]],
+    charges: Sequence[dict[str, Any]],
+) -> None:
+    """Write finalised invoices with their lines and rated charges."""
+    for table, rows in ((invoice, invoices), (invoice_line, lines), (rated_charge, charges)):
+        if rows:
+            await connection.execute(insert(table), list(rows))
+
+
+async def change_open(connection: AsyncConnection, paid: Mapping[str, int]) -> None:
+    """Take ``paid`` minor units off the open amount of each invoice; the status follows."""
+    if not paid:
+        return
+    left = invoice.c.open_minor - bindparam("b_paid", type_=BigInteger)
+    statement = (
+        update(invoice)
+        .where(invoice.c.id == bindparam("b_id"))
+        .values(open_minor=left, status=case((left == 0, "paid"), else_="finalised"))
+    )
+    await connection.execute(statement, [{"b_id": one, "b_paid": amount} for one, amount in paid.items()])
+
+
+# Bill runs
+
+
+async def unfinished_run(connection: AsyncConnection) -> Row[Any] | None:
+    """The newest run that was begun and not finished."""
+    query = (
+        select(bill_run)
+        .where(bill_run.c.finished_at.is_(None))
+        .order_by(bill_run.c.started_at.desc(), bill_run.c.id.desc())
+        .limit(1)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def insert_run(connection: AsyncConnection, run_id: str, through: date, started_at: datetime) -> None:
+    """A run has begun."""
+    await connection.execute(
+        insert(bill_run).values(id=run_id, through=through, started_at=started_at, invoices=0, parked=[])
+    )
+
+
+async def extend_run(connection: AsyncConnection, run_id: str, through: date) -> None:
+    """A run taken up again goes through a later day."""
+    await connection.execute(update(bill_run).where(bill_run.c.id == run_id).values(through=through))
+
+
+async def count_invoices(connection: AsyncConnection, run_id: str, invoices: int) -> None:
+    """A block is done, in the same transaction as its invoices."""
+    await connection.execute(
+        update(bill_run).where(bill_run.c.id == run_id).values(invoices=bill_run.c.invoices + invoices)
+    )
+
+
+async def finish_run(
+    connection: AsyncConnection, run_id: str, finished_at: datetime, parked: list[dict[str, str]]
+) -> None:
+    """The run has come to its end."""
+    await connection.execute(
+        update(bill_run).where(bill_run.c.id == run_id).values(finished_at=finished_at, parked=parked)
+    )
+
+
+# Reading for people
+
+
+async def find_invoice(connection: AsyncConnection, id_or_number: str) -> Row[Any] | None:
+    """The invoice row with that id or number."""
+    query = select(invoice).where(or_(invoice.c.id == id_or_number, invoice.c.number == id_or_number))
+    return (await connection.execute(query)).one_or_none()
+
+
+async def lines_of(connection: AsyncConnection, invoice_id: str) -> list[Row[Any]]:
+    """The lines in their order."""
+    query = (
+        select(invoice_line).where(invoice_line.c.invoice_id == invoice_id).order_by(invoice_line.c.position)
+    )
+    return list(await connection.execute(query))
+
+
+async def charge_of(connection: AsyncConnection, line_id: str) -> Row[Any] | None:
+    """The rated charge behind a usage line, with the names of its plan and service."""
+    query = (
+        select(
+            rated_charge, plan.c.code, plan.c.name, plan_version.c.version, subscription.c.service_id,
+        )
+        .join(plan_version, plan_version.c.id == rated_charge.c.plan_version_id)
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .join(subscription, subscription.c.id == rated_charge.c.subscription_id)
+        .where(rated_charge.c.invoice_line_id == line_id)
+    )  # fmt: skip
+    return (await connection.execute(query)).one_or_none()
+
+
+async def payments_on(connection: AsyncConnection, invoice_id: str) -> list[Row[Any]]:
+    """Allocations to the invoice with the payment's day and method, in order."""
+    query = (
+        select(payment.c.received_on, payment.c.method, allocation.c.amount_minor)
+        .join(payment, payment.c.id == allocation.c.payment_id)
+        .where(allocation.c.invoice_id == invoice_id)
+        .order_by(allocation.c.at, allocation.c.id)
+    )
+    return list(await connection.execute(query))
+
+
+async def account_of(connection: AsyncConnection, account_id: str) -> Row[Any]:
+    """Number, name and locale data of the account an invoice belongs to."""
+    query = select(account).where(account.c.id == account_id)
+    return (await connection.execute(query)).one()
