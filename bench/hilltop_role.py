@@ -20,8 +20,6 @@ from core.ids import UlidSource
 from core.secrets import load_or_create_sealer
 from core.work import Workplace
 from radius.config import RadiusSettings
-from radius.ingest import run_ingest
-from radius.role import run_radius
 
 
 async def run(role: str, settings: dict[str, Any]) -> None:
@@ -36,9 +34,13 @@ async def run(role: str, settings: dict[str, Any]) -> None:
     announcing = asyncio.create_task(_announce(ready))
     try:
         if role == "radius":
+            from radius.role import run_radius
+
             radius = RadiusSettings(**settings["radius"])
             await run_radius(radius, workplace, sealer, folder / "journal" / "radius.sqlite", stop, ready)
         else:
+            from radius.ingest import run_ingest
+
             ready.set()
             await run_ingest(folder / "journal", workplace, sealer, stop)
     finally:
