@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -115,6 +115,15 @@ class Directory:
             await rows.newest_change(connection), draft.nases(await rows.nas_rows(connection))
         )
 
+    @staticmethod
+    async def terms_for(
+        connection: AsyncConnection, service_id: str, effect: Effect, policy: AccessPolicy
+    ) -> SessionTerms:
+        """The terms a service's sessions have under ``effect``, straight from the database."""
+        (row,) = await rows.services_with_ids(connection, [service_id])
+        profiles = {one.id: _profile(one) for one in await rows.profile_rows(connection)}
+        return terms_of(profiles[row.profile_id], effect, policy)
+
     async def refreshed(self, connection: AsyncConnection, sealer: Sealer) -> Directory:
         """The snapshot after the latest changes; the same object when nothing changed."""
         changes = await rows.changes_after(connection, self.seq, _CHANGES_AT_ONCE)
@@ -144,10 +153,6 @@ class Directory:
         if any(change.entity == "nas" for change in changes):
             nases = draft.nases(await rows.nas_rows(connection))
         return draft.finished(changes[-1].seq, nases)
-
-    def with_policy(self, policy: AccessPolicy) -> Directory:
-        """The same snapshot, to be reloaded under another policy."""
-        return replace(self, policy=policy, seq=0)
 
 
 class _Draft:

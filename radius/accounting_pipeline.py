@@ -1,0 +1,118 @@
+"""The accounting pipeline: a datagram in; an answer, a record to be committed first, or nothing out.
+
+An Accounting-Response says "I have it" (RFC 2866 section 2), so it exists before the commit but leaves
+after. What cannot be committed is forgotten again and the NAS tries once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from radius.codec import ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, STATUS_SERVER, MalformedPacket, locate, trim
+from radius.counters import Counters
+from radius.journal import Record
+from radius.nas_table import NasState, NasTable
+from radius.pipeline import Key, PipelineLimits, Source, proxy_states
+from radius.reply_cache import ReplyCache
+
+_ZEROS = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A record that must be on disk before ``reply`` may go to ``source``."""
+
+    record: Record
+    key: Key
+    authenticator: bytes
+    reply: bytes
+
+
+class AccountingPipeline:
+    """Takes what comes to one accounting socket."""
+
+    def __init__(
+        self,
+        nases: NasTable,
+        counters: Counters,
+        now_us: Callable[[], int],
+        limits: PipelineLimits | None = None,
+    ) -> None:
+        limits = limits or PipelineLimits()
+        self._nases = nases
+        self._now_us = now_us
+        self._replies = ReplyCache(limits.duplicate_memory_s, limits.duplicate_entries)
+        self.counters = counters
+
+    def receive(self, datagram: bytes, source: Source) -> bytes | Pending | None:
+        """A reply to send at once, a record to commit first, or nothing."""
+        nas = self._nases.at(source[0])
+        if nas is None:
+            self.counters.unknown_source += 1
+            return None
+        try:
+            packet = trim(datagram)
+            key = (source, packet[1])
+            known = self._replies.find(key, packet[4:20])
+            if known is not None:
+                return self._again(known[1])
+            if packet[0] == ACCOUNTING_REQUEST:
+                return self._accounting(nas, packet, key)
+            if packet[0] == STATUS_SERVER:
+                return self._status(nas, packet)
+        except MalformedPacket:
+            self.counters.malformed += 1
+            return None
+        self.counters.unexpected_code += 1
+        return None
+
+    def _again(self, reply: bytes | None) -> bytes | None:
+        if reply is None:
+            self.counters.duplicates_in_work += 1
+        else:
+            self.counters.duplicates += 1
+        return reply
+
+    def _accounting(self, nas: NasState, packet: bytes, key: Key) -> Pending | None:
+        if not nas.secret.request_is_right(packet):
+            self.counters.wrong_signature += 1
+            return None
+        first, repeats = locate(packet)
+        at = first.get(80)
+        if at is not None and not nas.secret.signature_is_right(packet, at, _ZEROS):
+            self.counters.wrong_signature += 1
+            return None
+        reply = nas.secret.plain_reply(ACCOUNTING_RESPONSE, packet, proxy_states(packet, first, repeats))
+        record = Record(self._now_us(), nas.nas.id, key[0][0], packet)
+        self._replies.put(key, packet[4:20], None)
+        return Pending(record, key, packet[4:20], reply)
+
+    def _status(self, nas: NasState, packet: bytes) -> bytes | None:
+        """RFC 5997 section 3, on the accounting port."""
+        first, repeats = locate(packet)
+        at = first.get(80)
+        if at is None or not nas.secret.signature_is_right(packet, at, packet[4:20]):
+            self.counters.wrong_signature += 1
+            return None
+        self.counters.status += 1
+        return nas.secret.reply(ACCOUNTING_RESPONSE, packet, proxy_states(packet, first, repeats))
+
+    def settle(self, pending: Pending, *, committed: bool) -> bytes | None:
+        """The commit has ended: the reply to send, or nothing when the record is not on disk."""
+        if not committed:
+            self._replies.drop(pending.key, pending.authenticator)
+            self.counters.journal_failures += 1
+            return None
+        self._replies.complete(pending.key, pending.authenticator, pending.reply)
+        self.counters.accounting += 1
+        return pending.reply
+
+    def refuse(self, pending: Pending) -> None:
+        """The journal takes no more: forget the request, so that its retransmit is tried afresh."""
+        self._replies.drop(pending.key, pending.authenticator)
+        self.counters.journal_backlog_full += 1
+
+    def age(self, now_s: float) -> None:
+        """Let time pass for the remembered replies."""
+        self._replies.age(now_s)

@@ -1,0 +1,35 @@
+"""What the pipelines count. Every count names what happened to one datagram, or why there was no answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Datagrams since the start of this process, by what became of them."""
+
+    accepts: int = 0
+    walled: int = 0  # of the accepts, those into the walled garden
+    rejects: int = 0
+    accounting: int = 0  # committed and answered
+    status: int = 0
+    duplicates: int = 0  # answered again from memory
+    duplicates_in_work: int = 0
+    unknown_source: int = 0
+    malformed: int = 0
+    unexpected_code: int = 0
+    wrong_signature: int = 0  # Message-Authenticator or request authenticator: another shared secret
+    unsigned_refused: int = 0  # the NAS is known to sign, or must
+    unsigned_accepted: int = 0  # an old NAS under "auto" or "off"
+    suspected_wrong_secret: int = 0
+    rejects_not_queued: int = 0
+    rejects_not_recorded: int = 0
+    journal_failures: int = 0  # not committed, not answered
+    journal_backlog_full: int = 0
+    not_sent: int = 0  # the socket would not take the reply
+    failures: int = 0  # an exception of our own: a defect
+
+    def snapshot(self) -> dict[str, int]:
+        """The counts as they are now."""
+        return asdict(self)

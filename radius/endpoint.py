@@ -1,0 +1,159 @@
+"""UDP sockets on the event loop: octets from the kernel to a pipeline and back.
+
+The reader callback drains the socket, many datagrams a wake-up, which costs a fifth of asyncio's datagram
+protocol. A socket on a wildcard address notes where each request came in and answers from there; one on a
+named address need not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from radius.config import split_listen
+from radius.pipeline import Source
+
+_LARGEST = 4_160  # a little more than a packet may have, so that a longer one is seen to be longer
+_BUFFER_OCTETS = 8 << 20
+_SO_RCVBUFFORCE = 33
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
+_IPV6_RECVPKTINFO = 49
+_IPV6_PKTINFO = 50
+
+Receive = Callable[[bytes, Source], bytes | None]
+"""Takes a datagram and its source; returns the reply that goes back at once, if any."""
+
+
+class Endpoint:
+    """One bound socket. ``receive`` is called for every datagram; ``send`` answers a source later."""
+
+    def __init__(
+        self,
+        listen: str,
+        receive: Receive,
+        on_failure: Callable[[Exception], None],
+        *,
+        reuse_port: bool = False,
+        drain: int = 64,
+    ) -> None:
+        host, port = split_listen(listen)
+        self._receive = receive
+        self._on_failure = on_failure
+        self._drain = drain
+        self.not_sent = 0
+        self._socket = _bound_socket(host, port, reuse_port=reuse_port)
+        self._wildcard = host in _WILDCARDS
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to read."""
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self._read_wildcard if self._wildcard else self._read)
+
+    def stop_reading(self) -> None:
+        """Take no more datagrams; answers may still leave."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
+
+    def close(self) -> None:
+        """Let the port go."""
+        self.stop_reading()
+        self._socket.close()
+
+    def _read(self) -> None:
+        receive, recvfrom, sendto = self._receive, self._socket.recvfrom, self._socket.sendto
+        try:
+            for _ in range(self._drain):
+                datagram, source = recvfrom(_LARGEST)
+                reply = receive(datagram, source)
+                if reply is not None:
+                    sendto(reply, source)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.not_sent += 1  # an ICMP error of an earlier reply, or no route: the NAS will ask again
+        except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+            self._on_failure(trouble)
+
+    def _read_wildcard(self) -> None:
+        try:
+            for _ in range(self._drain):
+                datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
+                source = (address[0], address[1], _arrival(ancillary), *address[2:])
+                reply = self._receive(datagram, source)
+                if reply is not None:
+                    self.send(reply, source)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.not_sent += 1
+        except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+            self._on_failure(trouble)
+
+    def send(self, reply: bytes, source: Source) -> None:
+        """Answer a source that ``receive`` was called with."""
+        with contextlib.suppress(OSError):
+            if not self._wildcard:
+                self._socket.sendto(reply, source)
+                return
+            address = (source[0], source[1], *source[3:])
+            ancillary = [] if source[2] is None else [source[2]]
+            self._socket.sendmsg([reply], ancillary, 0, address)
+            return
+        self.not_sent += 1
+
+
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:
+    """The control message that makes a reply leave from the address its request came to."""
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            _interface, local, _header = struct.unpack("=I4s4s", value[:12])
+            return level, kind, struct.pack("=I4s4s", 0, local, bytes(4))
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+            return level, kind, value[:20]
+    return None
+
+
+def _bound_socket(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _enlarge(made)
+        if host in _WILDCARDS:
+            _note_arrival(made, family)
+        made.bind((host, port))
+    except OSError as trouble:
+        made.close()
+        raise OSError(f"cannot listen on {host} port {port}: {trouble.strerror}") from trouble
+    return made
+
+
+def _enlarge(made: socket.socket) -> None:
+    """Room for the burst after a power cut: the size we want with CAP_NET_ADMIN, else what is allowed."""
+    try:
+        made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_OCTETS)
+    except PermissionError:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
+
+
+def _note_arrival(made: socket.socket, family: Any) -> None:
+    if family == socket.AF_INET:
+        made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)

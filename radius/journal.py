@@ -1,0 +1,241 @@
+"""The accounting journal: one SQLite file, one writer thread, group commit, FULL sync.
+
+Records gather while the disk is busy and are committed together, so a slow disk makes larger groups and
+not a longer queue. A record's ``answer`` is called after its commit, or with False when it was not
+written; nothing is acknowledged before. The radius process is the only writer; it trims what the database
+has taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS journal (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    received_us INTEGER NOT NULL,
+    nas_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    datagram BLOB NOT NULL
+);
+"""
+_GROUP_SIZES = (512, 128, 32, 8, 1)  # a few fixed statements, so each is compiled once
+_TRIM_AT_ONCE = 5_000
+
+
+class Record(NamedTuple):
+    """One Accounting-Request as it came: when (microseconds since 1970), from which NAS and address."""
+
+    received_us: int
+    nas_id: str
+    source: str
+    datagram: bytes
+
+
+class StoredRecord(NamedTuple):
+    """A record with its number."""
+
+    seq: int
+    received_us: int
+    nas_id: str
+    source: str
+    datagram: bytes
+
+
+Answer = Callable[[bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """When a group is committed, and how much may wait for it."""
+
+    commit_rows: int = 100
+    commit_s: float = 0.02
+    backlog: int = 20_000
+
+
+class Journal:
+    """The writer's end. Made and used on the event loop; the disk is touched by its own thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        limits: JournalLimits,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self.path = path
+        self._loop = loop
+        self._limits = limits
+        self._on_trouble = on_trouble
+        self._waiting: list[tuple[Record, Answer]] = []
+        self._in_commit = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = _open(path)
+        self.id = _identity(self._connection)
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """Records not on disk yet."""
+        return len(self._waiting) + self._in_commit
+
+    def append(self, record: Record, answer: Answer) -> bool:
+        """Put a record into the next group; False when too many wait already."""
+        if len(self._waiting) + self._in_commit >= self._limits.backlog:
+            return False
+        self._waiting.append((record, answer))
+        if self._in_commit:
+            return True
+        if len(self._waiting) >= self._limits.commit_rows:
+            self._commit()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._limits.commit_s, self._commit)
+        return True
+
+    def _commit(self) -> None:
+        """Hand over what waits; the next group gathers meanwhile."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._in_commit or not self._waiting:
+            return
+        group, self._waiting = self._waiting, []
+        self._in_commit = len(group)
+        self._orders.put(lambda: self._write(group))
+
+    def _write(self, group: list[tuple[Record, Answer]]) -> None:
+        try:
+            write_records(self._connection, [record for record, _ in group])
+        except sqlite3.Error as trouble:
+            self._tell(self._finish, group, f"{type(trouble).__name__}: {trouble}")
+            return
+        self._tell(self._finish, group, None)
+
+    def _finish(self, group: list[tuple[Record, Answer]], trouble: str | None) -> None:
+        self._in_commit = 0
+        if trouble is not None:
+            self._on_trouble(trouble)
+        for _, answer in group:
+            answer(trouble is None)
+        if len(self._waiting) >= self._limits.commit_rows:
+            self._commit()
+        elif self._waiting and self._timer is None:
+            self._timer = self._loop.call_later(self._limits.commit_s, self._commit)
+
+    def trim(self, up_to_seq: int) -> None:
+        """Delete what the database has taken over."""
+        self._orders.put(lambda: self._trim(up_to_seq))
+
+    def _trim(self, up_to_seq: int) -> None:
+        try:
+            with self._connection:
+                self._connection.execute(
+                    "DELETE FROM record WHERE seq IN"
+                    " (SELECT seq FROM record WHERE seq <= ? ORDER BY seq LIMIT ?)",
+                    (up_to_seq, _TRIM_AT_ONCE),
+                )
+        except sqlite3.Error as trouble:
+            self._tell(self._on_trouble, f"trimming: {trouble}")
+
+    async def close(self) -> None:
+        """Commit what waits, then stop the thread."""
+        while self.backlog:
+            self._commit()
+            await asyncio.sleep(0.001)
+        self._orders.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    def _serve(self) -> None:
+        while (order := self._orders.get()) is not None:
+            order()
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is waiting for the answer
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+
+def write_records(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+    """Insert and commit a group. One statement takes many rows: the interpreter lock is let go once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        at = 0
+        for size in _GROUP_SIZES:
+            while len(records) - at >= size:
+                values = [field for record in records[at : at + size] for field in record]
+                connection.execute(_insert(size), values)
+                at += size
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _insert(size: int) -> str:
+    return "INSERT INTO record (received_us, nas_id, source, datagram) VALUES " + ",".join(
+        ["(?,?,?,?)"] * size
+    )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=5000")
+    connection.executescript(_SCHEMA)
+    return connection
+
+
+def _identity(connection: sqlite3.Connection) -> str:
+    """The journal's own id, made once: a journal that was lost and begun anew is another one."""
+    row = connection.execute("SELECT id FROM journal").fetchone()
+    if row is None:
+        row = (uuid.uuid4().hex,)
+        connection.execute("INSERT INTO journal (id) VALUES (?)", row)
+    return str(row[0])
+
+
+class JournalReader:
+    """The other end: reads what was committed, beside the writer, from any process that can open the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA query_only=ON")
+        self._connection.execute("PRAGMA busy_timeout=5000")
+        self.id = str(self._connection.execute("SELECT id FROM journal").fetchone()[0])
+
+    def after(self, seq: int, limit: int) -> list[StoredRecord]:
+        """The next records, in order."""
+        rows = self._connection.execute(
+            "SELECT seq, received_us, nas_id, source, datagram FROM record"
+            " WHERE seq > ? ORDER BY seq LIMIT ?",
+            (seq, limit),
+        )
+        return [StoredRecord(*row) for row in rows]
+
+    def count_after(self, seq: int) -> int:
+        """How many records wait to be taken over."""
+        return int(
+            self._connection.execute("SELECT count(*) FROM record WHERE seq > ?", (seq,)).fetchone()[0]
+        )
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._connection.close()

@@ -1,0 +1,107 @@
+"""The NASes by source address, each with what can be computed before its packets come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from aaa.directory import KnownNas
+from aaa.domain.profile import SessionTerms
+from core.secrets import Secret
+from radius.dialects import terms_attributes
+from radius.shared_secret import SharedSecret
+
+_ADDRESSES_KEPT = 20_000
+
+
+class NasState:
+    """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
+
+    __slots__ = ("_encoded", "nas", "secret", "signs")
+
+    def __init__(self, nas: KnownNas) -> None:
+        self.nas = nas
+        self.secret = SharedSecret(nas.secret.reveal().encode())
+        self.signs = nas.signs_requests
+        """Whether an unsigned request is refused under ``auto``: learned from the first signed one."""
+        self._encoded: dict[SessionTerms, bytes] = {}
+
+    def refuses_unsigned(self, *, has_proxy_state: bool) -> bool:
+        """Whether a request without Message-Authenticator gets no answer.
+
+        Under ``auto`` one with Proxy-State never does: that is the attack of CVE-2024-3596.
+        """
+        if self.nas.message_authenticator == "auto":
+            return self.signs or has_proxy_state
+        return self.nas.message_authenticator == "require"
+
+    def is_unknown_to_database(self) -> bool:
+        """Whether what was learned is worth keeping and not kept yet."""
+        return not self.nas.signs_requests and self.nas.network.num_addresses == 1
+
+    def encoded(self, terms: SessionTerms) -> bytes:
+        """The terms in this NAS's dialect."""
+        octets = self._encoded.get(terms)
+        if octets is None:
+            if len(self._encoded) > 4_096:  # terms are made anew when profiles change
+                self._encoded.clear()
+            attributes = terms_attributes(terms, self.nas.dialect)
+            octets = self._encoded[terms] = b"".join(one.encoded() for one in attributes)
+        return octets
+
+
+class NasTable:
+    """Longest prefix wins; an address is looked up once and then remembered.
+
+    A NAS registered by a whole prefix is many devices: each address of it has a state of its own, so that one
+    device that signs its requests does not shut out its neighbour that cannot.
+    """
+
+    def __init__(self, nases: Iterable[KnownNas] = ()) -> None:
+        self._nases: tuple[KnownNas, ...] = ()
+        self._by_address: dict[str, NasState | None] = {}
+        self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
+        self.learn(nases)
+
+    def learn(self, nases: Iterable[KnownNas]) -> None:
+        """Take over a new list of NASes, longest prefix first. What was learned of an address stays."""
+        self._remember_signing()
+        self._nases = tuple(nases)
+        self._by_address = {}
+
+    def at(self, address: str) -> NasState | None:
+        """The NAS at a source address; None for a stranger."""
+        try:
+            return self._by_address[address]
+        except KeyError:
+            return self._look_up(address)
+
+    def _look_up(self, address: str) -> NasState | None:
+        parsed = ip_address(address.partition("%")[0])
+        nas = next((nas for nas in self._nases if parsed in nas.network), None)
+        if len(self._by_address) >= _ADDRESSES_KEPT:  # a flood from forged sources must not fill memory
+            self._remember_signing()
+            self._by_address.clear()
+        state = None if nas is None else NasState(nas)
+        if state is not None and self._signing.get(address) == state.nas.secret:
+            state.signs = True
+        self._by_address[address] = state
+        return state
+
+    def _remember_signing(self) -> None:
+        for address, state in self._by_address.items():
+            if state is not None and state.signs:
+                self._signing[address] = state.nas.secret
+
+    def newly_signing(self) -> list[str]:
+        """Ids of NASes with one address that were seen to sign, which the database does not know of yet."""
+        states = [state for state in self._by_address.values() if state is not None]
+        return [state.nas.id for state in states if state.signs and state.is_unknown_to_database()]
+
+    def unsigned(self) -> list[str]:
+        """Names of NASes that have asked and never signed: they are open to CVE-2024-3596."""
+        states = [state for state in self._by_address.values() if state is not None]
+        return sorted({state.nas.name for state in states if not state.signs})
+
+    def __len__(self) -> int:
+        return len(self._nases)

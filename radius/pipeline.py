@@ -1,0 +1,315 @@
+"""The authentication pipeline: a datagram in, a reply or nothing out. No socket, no database, no waiting.
+
+Known NAS → retransmit → well formed → signed as that NAS must → authorized → encoded in its dialect →
+remembered. Every way out without a reply has its counter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
+from aaa.directory import Directory, Login, ServiceAccess
+from aaa.domain.authentication import MsChap, MsChapV2, Proof
+from aaa.domain.class_token import PREFIX, sign_class
+from aaa.domain.mschap import mppe_keys
+from radius.codec import (
+    ACCESS_ACCEPT,
+    ACCESS_REJECT,
+    ACCESS_REQUEST,
+    MICROSOFT,
+    STATUS_SERVER,
+    Attr,
+    MalformedPacket,
+    attribute,
+    integer,
+    locate,
+    trim,
+    value_at,
+    values_of,
+    vendor_attribute,
+)
+from radius.counters import Counters
+from radius.dialects import address_attributes, interim_attribute
+from radius.nas_table import NasState, NasTable
+from radius.reply_cache import Remembered, ReplyCache
+from radius.requests import ms_chap_identifier, read_proof
+
+Source = tuple[Any, ...]
+"""Source address, source port, and whatever else the endpoint needs to reply; the address comes first."""
+Key = tuple[Source, int]
+"""What identifies a retransmit: where it comes from, and its identifier."""
+
+_MS_CHAP_ERROR = 2
+_MS_CHAP_MPPE_KEYS = 12
+_MPPE_SEND_KEY = 16
+_MPPE_RECV_KEY = 17
+_MS_CHAP2_SUCCESS = 26
+_MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MICROSOFT, 8, integer(6))
+"""Encryption is allowed, with 40 or 128 bits (RFC 2548 sections 2.4.4 and 2.4.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A reject to be recorded: who was refused where, and why."""
+
+    nas_id: str
+    reject: Reject
+    calling_station: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Delayed:
+    due_s: float
+    key: Key
+    authenticator: bytes
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    """Bounds and delays of one pipeline."""
+
+    reject_delay_s: float = 1.0
+    delayed_rejects: int = 10_000
+    duplicate_memory_s: float = 6.0
+    duplicate_entries: int = 65_536
+
+
+class SignIns:
+    """Class attributes: the token of ``aaa.domain.class_token``, with an id no other sign-in has."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._process = os.urandom(5).hex()
+        self._numbers = count(1)
+
+    def class_value(self, service_id: str, generation: int) -> bytes:
+        """The Class of a new sign-in."""
+        sign_in = f"{self._process}{next(self._numbers):x}"
+        return sign_class(PREFIX + f"{service_id}.{generation}.{sign_in}".encode(), self._key)
+
+
+class AuthenticationPipeline:
+    """Answers what comes to one authentication socket."""
+
+    def __init__(
+        self,
+        nases: NasTable,
+        sign_ins: SignIns,
+        counters: Counters,
+        on_reject: Callable[[Rejection], None],
+        limits: PipelineLimits | None = None,
+    ) -> None:
+        self._nases = nases
+        self._sign_ins = sign_ins
+        self._limits = limits or PipelineLimits()
+        self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
+        self._on_reject = on_reject
+        self._directory: Directory | None = None
+        self._delayed: deque[_Delayed] = deque()
+        self._service_octets: dict[ServiceAccess, bytes] = {}
+        self.counters = counters
+
+    def use(self, directory: Directory) -> None:
+        """Answer from this snapshot from now on."""
+        self._directory = directory
+
+    def receive(self, datagram: bytes, source: Source, now_s: float) -> bytes | None:
+        """The reply to send back to ``source`` now, if any; ``now_s`` is monotonic."""
+        nas = self._nases.at(source[0])
+        if nas is None:
+            self.counters.unknown_source += 1
+            return None
+        try:
+            packet = trim(datagram)
+            key = (source, packet[1])
+            known = self._replies.find(key, packet[4:20])
+            if known is not None:
+                return self._again(known)
+            if packet[0] == ACCESS_REQUEST:
+                return self._access(nas, packet, key, now_s)
+            if packet[0] == STATUS_SERVER:
+                return self._status(nas, packet)
+        except MalformedPacket:
+            self.counters.malformed += 1
+            return None
+        self.counters.unexpected_code += 1
+        return None
+
+    def _again(self, known: Remembered) -> bytes | None:
+        if known[1] is None:
+            self.counters.duplicates_in_work += 1
+        else:
+            self.counters.duplicates += 1
+        return known[1]
+
+    def _status(self, nas: NasState, packet: bytes) -> bytes | None:
+        """RFC 5997 section 3: always signed, answered at once."""
+        first, repeats = locate(packet)
+        at = first.get(80)
+        if at is None or not nas.secret.signature_is_right(packet, at, packet[4:20]):
+            self.counters.wrong_signature += 1
+            return None
+        self.counters.status += 1
+        return nas.secret.reply(ACCESS_ACCEPT, packet, proxy_states(packet, first, repeats))
+
+    def _access(self, nas: NasState, packet: bytes, key: Key, now_s: float) -> bytes | None:
+        first, repeats = locate(packet)
+        signed = self._check_signature(nas, packet, first)
+        if signed is None or self._directory is None:
+            return None
+        at = first.get(1)
+        username = b"" if at is None else packet[at + 2 : at + packet[at + 1]]
+        proof = read_proof(packet, first, repeats, username, nas.secret)
+        at = first.get(31)
+        station = None if at is None else packet[at + 2 : at + packet[at + 1]]
+        if 79 in first:
+            verdict: Verdict = _no_eap(username)
+        else:
+            verdict = authorize(self._directory, username, proof, station, nas.nas.mac_format, signed=signed)
+        if isinstance(verdict, Accept):
+            reply = self._accept(nas, packet, proof, verdict.login, proxy_states(packet, first, repeats))
+            self._replies.put(key, packet[4:20], reply)
+            return reply
+        return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
+
+    def _check_signature(self, nas: NasState, packet: bytes, first: Mapping[int, int]) -> bool | None:
+        """True: signed. False: unsigned and let through. None: refused, and counted (CVE-2024-3596)."""
+        at = first.get(80)
+        if at is not None:
+            if not nas.secret.signature_is_right(packet, at, packet[4:20]):
+                self.counters.wrong_signature += 1
+                return None
+            if 79 not in first:  # a NAS that signs EAP, as it must, may not sign the rest
+                nas.signs = True
+            return True
+        if nas.refuses_unsigned(has_proxy_state=33 in first) or 79 in first:
+            self.counters.unsigned_refused += 1
+            return None
+        self.counters.unsigned_accepted += 1
+        return False
+
+    def _accept(self, nas: NasState, packet: bytes, proof: Proof, login: Login, proxied: bytes) -> bytes:
+        service = login.service
+        value = self._sign_ins.class_value(service.id, service.generation)
+        attributes = (
+            nas.encoded(service.terms)
+            + (self._service_octets.get(service) or self._encode_service(service))
+            + bytes((Attr.CLASS, len(value) + 2))
+            + value
+        )
+        if type(proof) is MsChapV2 or type(proof) is MsChap:
+            attributes += _ms_chap_success(nas, packet, proof, login)
+        self.counters.accepts += 1
+        if service.terms.walled:
+            self.counters.walled += 1
+        return nas.secret.reply(ACCESS_ACCEPT, packet, attributes + proxied)
+
+    def _encode_service(self, service: ServiceAccess) -> bytes:
+        """What is the service's own: its address and its interim interval."""
+        if len(self._service_octets) >= 65_536:
+            self._service_octets.clear()
+        attributes = [
+            *address_attributes(service.framed_ip, service.terms.pool),
+            interim_attribute(service.interim_interval_s),
+        ]
+        octets = self._service_octets[service] = b"".join(one.encoded() for one in attributes)
+        return octets
+
+    def _decline(
+        self,
+        nas: NasState,
+        packet: bytes,
+        key: Key,
+        verdict: Reject | Silent,
+        *,
+        station: bytes | None,
+        now_s: float,
+    ) -> bytes | None:
+        if isinstance(verdict, Silent):
+            self.counters.suspected_wrong_secret += 1
+            return None
+        self.counters.rejects += 1
+        text = None if station is None else station.decode("utf-8", "replace")
+        self._on_reject(Rejection(nas.nas.id, verdict, text))
+        reply = nas.secret.reply(ACCESS_REJECT, packet, _reject_attributes(packet))
+        if self._limits.reject_delay_s <= 0:
+            self._replies.put(key, packet[4:20], reply)
+            return reply
+        if len(self._delayed) >= self._limits.delayed_rejects:
+            self.counters.rejects_not_queued += 1
+            return None
+        self._replies.put(key, packet[4:20], None)
+        self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, key, packet[4:20], reply))
+        return None
+
+    def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
+        """The delayed rejects whose time has come, with where they go. Call it a few times a second."""
+        self._replies.age(now_s)
+        while self._delayed and self._delayed[0].due_s <= now_s:
+            one = self._delayed.popleft()
+            self._replies.complete(one.key, one.authenticator, one.reply)
+            yield one.reply, one.key[0]
+
+    @property
+    def delayed(self) -> int:
+        """How many rejects wait for their time."""
+        return len(self._delayed)
+
+
+def proxy_states(packet: bytes, first: Mapping[int, int], repeats: Sequence[int]) -> bytes:
+    """Every Proxy-State of the request, as it came and in order (RFC 2865 section 5.33)."""
+    if 33 not in first:
+        return b""
+    return b"".join(attribute(33, value) for value in values_of(packet, 33, first, repeats))
+
+
+def _no_eap(username: bytes) -> Reject:
+    return Reject(
+        "eap_not_supported", username.decode("utf-8", "replace"),
+        "the request carries EAP, which no credential here is set up for",
+        "let the NAS use PAP, CHAP, MS-CHAPv2 or MAC logins",
+    )  # fmt: skip
+
+
+def _reject_attributes(packet: bytes) -> bytes:
+    """What a reject carries: the end of the method's conversation, Proxy-State, nothing of a service."""
+    first, repeats = locate(packet)
+    attributes = b""
+    if Attr.EAP_MESSAGE in first:
+        eap = value_at(packet, first[Attr.EAP_MESSAGE])
+        attributes += attribute(Attr.EAP_MESSAGE, bytes((4, eap[1] if len(eap) > 1 else 0, 0, 4)))
+    identifier = ms_chap_identifier(values_of(packet, Attr.VENDOR_SPECIFIC, first, repeats))
+    if identifier is not None:
+        error = bytes((identifier,)) + b"E=691 R=0"
+        attributes += vendor_attribute(MICROSOFT, _MS_CHAP_ERROR, error)
+    return attributes + proxy_states(packet, first, repeats)
+
+
+def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, login: Login) -> bytes:
+    """The proof for the peer and the keys for the NAS (RFC 2548 sections 2.3.3 and 2.4)."""
+    credential, request_authenticator = login.credential, packet[4:20]
+    if isinstance(proof, MsChap):
+        keys = nas.secret.hide_password(bytes(8) + credential.nt_hash_hash, request_authenticator)
+        return vendor_attribute(MICROSOFT, _MS_CHAP_MPPE_KEYS, keys) + _MPPE_ALLOWED
+    send, receive = mppe_keys(credential.nt_hash_hash, proof.nt_response)
+    salts = os.urandom(3)
+    first_salt = bytes((salts[0] | 0x80, salts[1]))
+    second_salt = bytes((salts[0] | 0x80, salts[1] ^ (salts[2] | 1)))
+    success = bytes((proof.identifier,)) + proof.success(credential)
+    return (
+        vendor_attribute(MICROSOFT, _MS_CHAP2_SUCCESS, success)
+        + vendor_attribute(
+            MICROSOFT, _MPPE_SEND_KEY, nas.secret.hide_key(send, request_authenticator, first_salt)
+        )
+        + vendor_attribute(
+            MICROSOFT, _MPPE_RECV_KEY, nas.secret.hide_key(receive, request_authenticator, second_salt)
+        )
+        + _MPPE_ALLOWED
+    )

@@ -1,0 +1,311 @@
+"""The radius process: sockets, pipelines and journal, and what keeps them fed from the database.
+
+Nothing on the way of a request waits for the database. Each task here may fail again and again while it is
+away; the answers go on from the last directory and into the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from aaa.directory import Directory
+from aaa.store import directory_rows
+from core.health import HealthIssue, close_issue, open_issue
+from core.log import logger
+from core.secrets import Sealer
+from core.store.columns import to_microseconds
+from core.work import Workplace
+from radius.accounting_pipeline import AccountingPipeline, Pending
+from radius.config import RadiusSettings
+from radius.counters import Counters
+from radius.endpoint import Endpoint
+from radius.journal import Journal, JournalLimits
+from radius.live_session import LiveSessions
+from radius.nas_table import NasTable
+from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
+from radius.reject_log import RejectLog
+from radius.status import RadiusStatus, write_status
+
+_TICK_S = 0.05
+_LOG_EVERY_S = 60.0
+_log = logger("radius")
+
+_JOURNAL_ISSUE = HealthIssue(
+    "radius.journal",
+    "critical",
+    "accounting cannot be written to the journal, so NASes get no answer and keep their records",
+    "free space on the state disk, or look for a failing disk in the system log",
+)
+
+
+async def run_radius(  # noqa: PLR0917 - the composition root calls it this way
+    settings: RadiusSettings,
+    workplace: Workplace,
+    sealer: Sealer,
+    journal_path: Path,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Answer RADIUS until ``stop``; ``ready`` is set when the first directory is loaded."""
+    server = RadiusServer(settings, workplace, sealer, journal_path)
+    await server.run(stop, ready or asyncio.Event())
+
+
+class RadiusServer:
+    """One radius process."""
+
+    def __init__(
+        self, settings: RadiusSettings, workplace: Workplace, sealer: Sealer, journal_path: Path
+    ) -> None:
+        self._settings = settings
+        self._workplace = workplace
+        self._clock = workplace.clock
+        self._sealer = sealer
+        self._journal_path = journal_path
+        self.counters = Counters()
+        self._nases = NasTable()
+        self._rejects = RejectLog(self._clock, self.counters)
+        self._sign_ins = SignIns(sealer.derive_key("class-token"))
+        self._live_sessions = LiveSessions(workplace, sealer, settings)
+        self._directory: Directory | None = None
+        self._directory_at_s = self._clock.monotonic_s()
+        self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
+        self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
+        self._journal: Journal | None = None
+        self._journal_trouble: str | None = None
+        self._failing: set[str] = set()
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Open everything, serve, close everything."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._open(loop)
+            await self._serve(stop, ready)
+        finally:
+            await self._close()
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        settings = self._settings
+        limits = JournalLimits(
+            settings.journal_commit_rows, settings.journal_commit_ms / 1000, settings.journal_backlog
+        )
+        self._journal = Journal(self._journal_path, loop, limits, self._on_journal_trouble)
+        for listen in settings.auth_listen:
+            self._authentication.append(self._open_authentication(listen))
+        for listen in settings.accounting_listen:
+            self._accounting.append(self._open_accounting(listen, self._journal))
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.start(loop)
+
+    def _limits(self) -> PipelineLimits:
+        settings = self._settings
+        return PipelineLimits(
+            settings.reject_delay_s, settings.delayed_rejects, settings.duplicate_memory_s,
+            settings.duplicate_entries,
+        )  # fmt: skip
+
+    def _open_authentication(self, listen: str) -> tuple[AuthenticationPipeline, Endpoint]:
+        pipeline = AuthenticationPipeline(
+            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits()
+        )
+        receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
+
+        def on_datagram(datagram: bytes, source: Source) -> bytes | None:
+            return receive(datagram, source, monotonic_s())
+
+        reuse = self._settings.workers > 1
+        return pipeline, Endpoint(listen, on_datagram, self._on_failure, reuse_port=reuse, drain=128)
+
+    def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
+        pipeline = AccountingPipeline(
+            self._nases, self.counters, lambda: to_microseconds(self._clock.now()), self._limits()
+        )
+
+        def on_datagram(datagram: bytes, source: Source) -> bytes | None:
+            outcome = pipeline.receive(datagram, source)
+            if not isinstance(outcome, Pending):
+                return outcome
+            if not journal.append(outcome.record, partial(on_commit, outcome)):
+                pipeline.refuse(outcome)
+            return None
+
+        def on_commit(pending: Pending, committed: bool) -> None:
+            reply = pipeline.settle(pending, committed=committed)
+            if reply is not None:
+                endpoint.send(reply, pending.key[0])
+
+        reuse = self._settings.workers > 1
+        endpoint = Endpoint(listen, on_datagram, self._on_failure, reuse_port=reuse, drain=32)
+        return pipeline, endpoint
+
+    async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        settings = self._settings
+        turns: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
+            ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
+            ("rejects", settings.reject_record_s, self._record),
+            ("trimming", settings.journal_trim_s, self._trim),
+            ("status", settings.status_interval_s, self._write_status),
+            ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick(stop))
+            tasks.create_task(self._log_counters(stop))
+            for name, pause_s, turn in turns:
+                tasks.create_task(self._repeat(name, pause_s, turn, stop))
+
+    async def _repeat(
+        self, name: str, pause_s: float, turn: Callable[[], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        """Turn after turn; says once that it began to fail and once that it works again."""
+        while not stop.is_set():
+            try:
+                await turn()
+            except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
+                if name not in self._failing:
+                    self._failing.add(name)
+                    _log.warning(
+                        "radius_turn_failing", turn=name, error=f"{type(trouble).__name__}: {trouble}"
+                    )
+            else:
+                if name in self._failing:
+                    self._failing.discard(name)
+                    _log.info("radius_turn_works_again", turn=name)
+            await _pause(stop, pause_s)
+
+    async def _follow_directory(self, ready: asyncio.Event) -> None:
+        async with self._workplace.reading() as connection:
+            before = self._directory
+            if before is None:
+                found = await Directory.load(connection, self._sealer, self._settings.policy)
+            else:
+                found = await before.refreshed(connection, self._sealer)
+        self._directory_at_s = self._clock.monotonic_s()
+        if found is not before:
+            self._use(found, anew=before is None or before.nases is not found.nases)
+        ready.set()
+
+    def _use(self, directory: Directory, *, anew: bool) -> None:
+        if anew:
+            self._nases.learn(directory.nases)
+        for pipeline, _ in self._authentication:
+            pipeline.use(directory)
+        first = self._directory is None
+        self._directory = directory
+        for trouble in directory.troubles:
+            _log.error("directory_row_unusable", trouble=trouble)
+        if first:
+            _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
+            gc.collect()
+            gc.freeze()  # a hundred thousand services must not be walked by every collection
+
+    async def _tick(self, stop: asyncio.Event) -> None:
+        """Send delayed rejects and age what is remembered."""
+        while not stop.is_set():
+            now_s = self._clock.monotonic_s()
+            for pipeline, endpoint in self._authentication:
+                for reply, source in pipeline.due(now_s):
+                    endpoint.send(reply, source)
+            for accounting, _ in self._accounting:
+                accounting.age(now_s)
+            await _pause(stop, _TICK_S)
+
+    async def _record(self) -> None:
+        await self._rejects.flush(self._workplace)
+        signing = self._nases.newly_signing()
+        if signing:
+            async with self._workplace.work("system:radius") as work:
+                for nas_id in signing:
+                    await directory_rows.remember_signing(work.connection, nas_id, work.now)
+        await self._tell_journal_health()
+
+    def _on_journal_trouble(self, trouble: str) -> None:
+        if self._journal_trouble is None:
+            _log.error("journal_failing", error=trouble, remedy=_JOURNAL_ISSUE.remedy)
+        self._journal_trouble = trouble
+
+    async def _tell_journal_health(self) -> None:
+        trouble = self._journal_trouble
+        if trouble is None:
+            return
+        failures = self.counters.journal_failures
+        async with self._workplace.work("system:radius") as work:
+            await open_issue(work, _JOURNAL_ISSUE)
+        await self._clock.sleep(1.0)
+        if (
+            self.counters.journal_failures == failures
+            and self._journal is not None
+            and not self._journal.backlog
+        ):
+            self._journal_trouble = None
+            _log.info("journal_works_again")
+            async with self._workplace.work("system:radius") as work:
+                await close_issue(work, _JOURNAL_ISSUE.key)
+
+    async def _trim(self) -> None:
+        if self._journal is None:
+            return
+        async with self._workplace.reading() as connection:
+            taken_over = await directory_rows.journal_position(connection, self._journal.id)
+        if taken_over:
+            self._journal.trim(taken_over)
+
+    async def _write_status(self) -> None:
+        status = self.status()
+        await asyncio.to_thread(write_status, self._journal_path, status)
+
+    def status(self) -> RadiusStatus:
+        """The state of this process now."""
+        directory, journal = self._directory, self._journal
+        self.counters.not_sent = sum(one.not_sent for _, one in [*self._authentication, *self._accounting])
+        return RadiusStatus(
+            at=self._clock.now().isoformat(),
+            pid=os.getpid(),
+            counters=self.counters.snapshot(),
+            delayed_rejects=sum(pipeline.delayed for pipeline, _ in self._authentication),
+            directory_seq=directory.seq if directory else 0,
+            directory_logins=len(directory.logins) if directory else 0,
+            directory_nases=len(directory.nases) if directory else 0,
+            directory_age_s=round(self._clock.monotonic_s() - self._directory_at_s, 3),
+            troubles=list(directory.troubles) if directory else ["the directory has not been loaded yet"],
+            journal_id=journal.id if journal else "",
+            journal_backlog=journal.backlog if journal else 0,
+            journal_trouble=self._journal_trouble,
+            unsigned_nases=self._nases.unsigned(),
+        )
+
+    async def _log_counters(self, stop: asyncio.Event) -> None:
+        last = self.counters.snapshot()
+        while not stop.is_set():
+            await _pause(stop, _LOG_EVERY_S)
+            now = self.counters.snapshot()
+            changed = {name: count for name, count in now.items() if count != last[name]}
+            if changed:
+                _log.info("radius_counters", **changed)
+            last = now
+
+    def _on_failure(self, trouble: Exception) -> None:
+        self.counters.failures += 1
+        if self.counters.failures == 1:
+            _log.error("radius_defect", error=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
+
+    async def _close(self) -> None:
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.stop_reading()
+        if self._journal is not None:
+            await self._journal.close()
+        await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.close()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Real time passes, or the end comes."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

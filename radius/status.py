@@ -1,0 +1,45 @@
+"""The state of a radius process, in a small file beside its journal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusStatus:
+    """What a radius process says of itself. ``directory_age_s``: since the database was last seen."""
+
+    at: str
+    pid: int
+    counters: dict[str, int]
+    delayed_rejects: int
+    directory_seq: int
+    directory_logins: int
+    directory_nases: int
+    directory_age_s: float
+    troubles: list[str]
+    journal_id: str
+    journal_backlog: int
+    journal_trouble: str | None
+    unsigned_nases: list[str]
+
+
+def status_path(journal_path: Path) -> Path:
+    """Where the status of the process that owns this journal lies."""
+    return journal_path.with_suffix(".status.json")
+
+
+def write_status(journal_path: Path, status: RadiusStatus) -> None:
+    """Replace the status file; a reader sees the old one or the new one."""
+    path = status_path(journal_path)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(asdict(status), indent=1))
+    temporary.replace(path)
+
+
+def read_statuses(journal_directory: Path) -> list[RadiusStatus]:
+    """The status of every radius process that has written one here."""
+    found = sorted(journal_directory.glob("*.status.json"))
+    return [RadiusStatus(**json.loads(path.read_text())) for path in found]
