@@ -49,15 +49,16 @@ class Chap(NamedTuple):
 
     def matches(self, credential: Credential) -> bool:
         """True when the response was made with the credential's password."""
-        return self._made_with(credential.password)
+        return compare_digest(self.made_with(credential.password), self.response)
 
     def shows_mac(self, username: bytes) -> bool:
         """True when the response was made with no password, or with the MAC as it was sent."""
-        return self._made_with(b"") or self._made_with(username)
+        candidates = (self.made_with(b""), self.made_with(username))
+        return any(compare_digest(candidate, self.response) for candidate in candidates)
 
-    def _made_with(self, password: bytes) -> bool:
-        expected = md5(bytes((self.identifier,)) + password + self.challenge, usedforsecurity=False).digest()
-        return compare_digest(expected, self.response)
+    def made_with(self, password: bytes) -> bytes:
+        """The response this password makes to the challenge."""
+        return md5(bytes((self.identifier,)) + password + self.challenge, usedforsecurity=False).digest()
 
 
 class MsChap(NamedTuple):

@@ -1,0 +1,168 @@
+"""Why a subscriber is accepted, walled or rejected: the decision of the hot path, taken now, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
+from aaa.directory import Directory, KnownNas, Login
+from aaa.domain.authentication import Nothing, Pap
+from aaa.domain.identity import normalise_mac
+from aaa.domain.profile import AccessPolicy
+from aaa.store import directory_rows
+from core.quantities import format_rate
+from core.secrets import Sealer, Secret
+from radius.dialects import address_attributes, interim_attribute, terms_attributes
+
+
+@dataclass(frozen=True, slots=True)
+class PastReject:
+    """Rejects of this identity that were recorded."""
+
+    nas_id: str
+    rule: str
+    explanation: str
+    remedy: str
+    last_at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an Access-Request for ``username`` would get now, and why.
+
+    ``verdict``: accept, walled_garden, reject, silent. ``attributes`` are those of the accept, in the
+    NAS's dialect.
+    """
+
+    username: str
+    verdict: str
+    rule: str
+    explanation: str
+    remedy: str
+    service_id: str | None
+    effect: str | None
+    generation: int | None
+    because: list[str]
+    profile: str | None
+    attributes: list[str]
+    past_rejects: list[PastReject]
+
+    def __str__(self) -> str:
+        return format_explanation(self)
+
+
+async def explain(
+    connection: AsyncConnection,
+    sealer: Sealer,
+    username: str,
+    password: Secret | None = None,
+    *,
+    nas_name: str | None = None,
+    policy: AccessPolicy | None = None,
+) -> Explanation:
+    """Take the decision for ``username`` as the hot path would; without a password, as if it were right.
+
+    ``nas_name`` chooses the dialect and the way MAC logins are spelled; without it MikroTik's count.
+    Raises ``LookupError`` when no NAS has that name.
+    """
+    mac = normalise_mac(username)
+    names = [username] if mac is None else [username, mac]
+    directory = await Directory.of_usernames(connection, sealer, names, policy)
+    nas = _named(directory, nas_name)
+    login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
+    verdict = _decide(directory, login, username, password, nas.mac_format if nas else "mikrotik")
+    past = await directory_rows.rejects_of(connection, names, 5)
+    return _explained(username, verdict, login, nas.dialect if nas else "mikrotik", past)
+
+
+def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:
+    if nas_name is None:
+        return None
+    for nas in directory.nases:
+        if nas.name == nas_name:
+            return nas
+    raise LookupError(f"no enabled NAS is called {nas_name}; see hilltop nas list")
+
+
+def _decide(
+    directory: Directory, login: Login | None, username: str, password: Secret | None, mac_format: str
+) -> Verdict:
+    name = username.encode()
+    if password is not None:
+        return authorize(directory, name, Pap(password.reveal().encode()), None, mac_format, signed=True)
+    if login is None or login.credential.kind == "mac":
+        return authorize(directory, name, Nothing(), None, mac_format, signed=True)
+    return authorize(directory, name, Pap(login.credential.password), None, mac_format, signed=True)
+
+
+def _explained(
+    username: str, verdict: Verdict, login: Login | None, dialect: str, past: Sequence[Any]
+) -> Explanation:
+    word, rule, why, remedy = _in_words(verdict)
+    service = login.service if login else None
+    return Explanation(
+        username, word, rule, why, remedy,
+        service_id=service.id if service else None,
+        effect=service.effect.value if service else None,
+        generation=service.generation if service else None,
+        because=list(service.because) if service else [],
+        profile=service.profile_name if service else None,
+        attributes=_attributes(verdict, dialect),
+        past_rejects=[
+            PastReject(row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count)
+            for row in past
+        ],
+    )  # fmt: skip
+
+
+def _in_words(verdict: Verdict) -> tuple[str, str, str, str]:
+    match verdict:
+        case Accept(login) if login.service.terms.walled:
+            because = "; ".join(login.service.because) or "no reason recorded"
+            why = f"the sign-in is right and the service is in the walled garden ({because})"
+            remedy = "lift the hold, or let the subscriber pay at the portal"
+            return "walled_garden", "walled_garden", why, remedy
+        case Accept(login):
+            terms = login.service.terms
+            rates = f"{format_rate(terms.rate_down_bps)} down, {format_rate(terms.rate_up_bps)} up"
+            return "accept", "entitled", f"the sign-in is right and the service may be used: {rates}", ""
+        case Reject(rule, _, why, remedy, _):
+            return "reject", rule, why, remedy
+        case Silent(reason):
+            return "silent", reason, "the password decrypts to noise", "compare the secret on both sides"
+
+
+def _attributes(verdict: Verdict, dialect: str) -> list[str]:
+    if not isinstance(verdict, Accept):
+        return []
+    service = verdict.login.service
+    attributes = [
+        *terms_attributes(service.terms, dialect),
+        *address_attributes(service.framed_ip, service.terms.pool),
+        interim_attribute(service.interim_interval_s),
+    ]
+    return [str(one) for one in attributes]
+
+
+def format_explanation(explanation: Explanation) -> str:
+    """The explanation as lines for a terminal."""
+    one = explanation
+    lines = [f"{one.username}: {one.verdict.replace('_', ' ')} ({one.rule})", f"  why      {one.explanation}"]
+    if one.remedy:
+        lines.append(f"  remedy   {one.remedy}")
+    if one.service_id:
+        lines.append(f"  service  {one.service_id}, profile {one.profile}")
+        lines.append(f"  effect   {one.effect}, generation {one.generation}")
+    lines += [f"  reply    {attribute}" for attribute in one.attributes]
+    lines += [
+        f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {past.count} times on {past.nas_id}: "
+        f"{past.explanation}"
+        for past in one.past_rejects
+    ]
+    return "\n".join(lines)
