@@ -164,3 +164,6 @@ class Transport(Protocol):
     """Opens consoles. Leaving the context closes the session; entering raises ``SessionTrouble``."""
 
     def open(self, target: Target, driver: Driver) -> AbstractAsyncContextManager[Console]: ...
+
+    def close(self) -> None:
+        """Give back what the transport holds."""

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from aaa.domain.effect import Effect
+from core.store.tables import health_issue
 from provisioning.store.tables import device, enforcement_point, observation, site, task, transcript
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -251,6 +252,30 @@ async def claim_due_tasks(
     return ours
 
 
+async def anything_due(
+    connection: AsyncConnection, now: datetime, lease: timedelta, longest_wait: timedelta
+) -> bool:
+    """True when a look for tasks would find some."""
+    rows = await connection.execute(_due_tasks(now, lease, longest_wait).limit(1))
+    return rows.first() is not None
+
+
+async def has_failing_tasks(connection: AsyncConnection, device_id: str) -> bool:
+    """True when a task of this device waits for another attempt after a failure."""
+    rows = await connection.execute(
+        select(task.c.id)
+        .join(enforcement_point, enforcement_point.c.id == task.c.point_id)
+        .where(
+            enforcement_point.c.device_id == device_id,
+            task.c.status.in_(["waiting", "claimed"]),
+            task.c.attempts > 0,
+            task.c.last_error.is_not(None),
+        )
+        .limit(1)
+    )
+    return rows.first() is not None
+
+
 async def tasks_still_claimed(connection: AsyncConnection, task_ids: Iterable[str], worker: str) -> set[str]:
     """Of these tasks, the ones this worker still holds and nothing newer has replaced."""
     rows = await connection.execute(
@@ -299,7 +324,7 @@ async def unclaim_tasks(connection: AsyncConnection, task_ids: Iterable[str], wo
     )
 
 
-async def tasks_verified_at(
+async def newest_tasks_on(
     connection: AsyncConnection, service_ids: Collection[str], device_id: str
 ) -> dict[str, AnyRow]:
     """Per service: the newest task of its point on this device, whatever its status."""
@@ -315,11 +340,18 @@ async def tasks_verified_at(
 # --- blast radius
 
 
-async def suspensions_waiting(connection: AsyncConnection) -> list[AnyRow]:
-    """New suspensions that nobody approved and that are not carried out yet, oldest first."""
+async def suspensions_pending(connection: AsyncConnection) -> list[AnyRow]:
+    """New suspensions that are neither parked nor carried out, oldest first."""
     rows = await connection.execute(
-        select(task.c.id, task.c.service_id, task.c.status)
-        .where(task.c.suspends, task.c.approved_by.is_(None), task.c.status.in_(["waiting", "claimed"]))
+        select(
+            task.c.id,
+            task.c.service_id,
+            task.c.status,
+            task.c.attempts,
+            task.c.approved_by,
+            task.c.created_at,
+        )
+        .where(task.c.suspends, task.c.status.in_(["waiting", "claimed"]))
         .order_by(task.c.created_at, task.c.id)
     )
     return list(rows)
@@ -344,12 +376,32 @@ async def sites_in_outage(connection: AsyncConnection) -> set[str]:
     return set((await connection.execute(select(site.c.id).where(site.c.known_outage))).scalars())
 
 
-async def park_tasks(connection: AsyncConnection, task_ids: Iterable[str], why: str) -> None:
+async def device_in_outage(connection: AsyncConnection, device_id: str) -> bool:
+    """True while the device's tower is known to be down."""
+    rows = await connection.execute(
+        select(site.c.known_outage)
+        .join(device, device.c.site_id == site.c.id)
+        .where(device.c.id == device_id)
+    )
+    return bool(rows.scalar_one_or_none())
+
+
+async def park_task(connection: AsyncConnection, task_id: str, why: str) -> None:
     await connection.execute(
         update(task)
-        .where(task.c.id.in_(list(task_ids)), task.c.status == "waiting")
+        .where(task.c.id == task_id, task.c.status == "waiting")
         .values(status="parked", last_error=why)
     )
+
+
+async def open_issue_keys(connection: AsyncConnection, prefix: str) -> list[str]:
+    """Keys of open health issues that begin with ``prefix``."""
+    rows = await connection.execute(
+        select(health_issue.c.key).where(
+            health_issue.c.closed_at.is_(None), health_issue.c.key.startswith(prefix, autoescape=True)
+        )
+    )
+    return list(rows.scalars())
 
 
 async def defer_tasks(
@@ -406,10 +458,13 @@ async def insert_transcript(connection: AsyncConnection, values: Mapping[str, An
 
 
 async def trim_transcripts(
-    connection: AsyncConnection, *, device_id: str, task_id: str | None, keep: int
+    connection: AsyncConnection, *, device_id: str | None, task_id: str | None, keep: int
 ) -> None:
     """Keep the newest transcripts of one task (of the device's drift checks when ``task_id`` is None)."""
-    same = and_(transcript.c.device_id == device_id, transcript.c.task_id.is_not_distinct_from(task_id))
+    same = and_(
+        transcript.c.device_id.is_not_distinct_from(device_id),
+        transcript.c.task_id.is_not_distinct_from(task_id),
+    )
     newest = (
         select(transcript.c.id)
         .where(same)

@@ -101,7 +101,7 @@ transcript = Table(
     "provisioning_transcript",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("device_id", String(40), nullable=False, index=True),
+    Column("device_id", String(40), index=True),  # None: a live session, moved by RADIUS
     Column("task_id", String(40), index=True),
     Column("service_id", String(40), index=True),
     Column("purpose", String(20), nullable=False),  # enforce, drift_check, probe
