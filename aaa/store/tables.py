@@ -166,6 +166,9 @@ session = Table(
     Column("nas_port_id", String(253)),
     Column("framed_ip", String(45), index=True),
     Column("started_at", Instant, nullable=False),
+    Column(
+        "start_seen", Boolean, nullable=False, default=True
+    ),  # False: no Start came, started_at is inferred
     Column("last_event_at", Instant, nullable=False),
     Column("last_received_at", Instant, nullable=False),
     Column("stopped_at", Instant),

@@ -1,0 +1,116 @@
+"""Rows of accounting sessions, read and written many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Select, bindparam, insert, select, type_coerce, update
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.store.repositories import chunks
+from aaa.store.tables import credential, meter, service, service_profile, session
+from core.store.columns import to_microseconds
+
+CHANGING = (
+    "key", "calling_station", "nas_port_id", "framed_ip", "started_at", "start_seen", "last_event_at",
+    "last_received_at", "stopped_at", "close_cause", "close_inferred", "octets_in", "octets_out",
+    "gigawords_seen",
+)  # fmt: skip
+"""Columns that accounting changes; ``generation`` is not among them: moving a live session sets it."""
+
+_UPDATE = (
+    update(session)
+    .where(session.c.id == bindparam("b_id"))
+    .values({column: bindparam(f"b_{column}") for column in CHANGING})
+)
+
+
+def _with_state() -> Select[Any]:
+    return select(session, meter.c.state.label("meter_state")).outerjoin(
+        meter, meter.c.id == session.c.meter_id
+    )
+
+
+async def sessions_by_key(connection: AsyncConnection, keys: Iterable[str]) -> list[Row[Any]]:
+    """The sessions with those keys, each with its meter's state."""
+    found: list[Row[Any]] = []
+    for some in chunks(keys):
+        found += (await connection.execute(_with_state().where(session.c.key.in_(some)))).all()
+    return found
+
+
+async def open_sessions_of_nases(connection: AsyncConnection, nas_ids: Iterable[str]) -> list[Row[Any]]:
+    """The sessions without a Stop on those NASes."""
+    found: list[Row[Any]] = []
+    for some in chunks(nas_ids):
+        statement = _with_state().where(session.c.nas_id.in_(some), session.c.stopped_at.is_(None))
+        found += (await connection.execute(statement)).all()
+    return found
+
+
+async def open_sessions_of_services(
+    connection: AsyncConnection, service_ids: Iterable[str]
+) -> list[Row[Any]]:
+    """The sessions without a Stop of those services."""
+    found: list[Row[Any]] = []
+    for some in chunks(service_ids):
+        statement = _with_state().where(session.c.service_id.in_(some), session.c.stopped_at.is_(None))
+        found += (await connection.execute(statement)).all()
+    return found
+
+
+async def silent_sessions(connection: AsyncConnection, now: datetime, intervals: int) -> list[Row[Any]]:
+    """The open sessions that nothing was heard of for so many of their interim intervals."""
+    heard = type_coerce(session.c.last_received_at, BigInteger)
+    deadline = heard + session.c.interim_interval_s * (intervals * 1_000_000)
+    statement = _with_state().where(session.c.stopped_at.is_(None), deadline < to_microseconds(now))
+    return list((await connection.execute(statement)).all())
+
+
+async def insert_sessions(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """New sessions."""
+    if rows:
+        await connection.execute(insert(session), [dict(row) for row in rows])
+
+
+async def update_sessions(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the ``CHANGING`` columns of sessions, found by ``id``."""
+    if rows:
+        parameters = [{f"b_{column}": row[column] for column in ("id", *CHANGING)} for row in rows]
+        await connection.execute(_UPDATE, parameters)
+
+
+async def services_by_username(connection: AsyncConnection, usernames: Iterable[str]) -> dict[str, str]:
+    """Which service each user name signs in to."""
+    found: dict[str, str] = {}
+    for some in chunks(usernames):
+        statement = select(credential.c.username, credential.c.service_id).where(
+            credential.c.username.in_(some)
+        )
+        found |= {row.username: row.service_id for row in await connection.execute(statement)}
+    return found
+
+
+async def lines_of(connection: AsyncConnection, service_ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """Interim interval and rates of each service that exists.
+
+    On PostgreSQL the services stay locked against ``close_usage`` until this transaction ends.
+    """
+    found: dict[str, Row[Any]] = {}
+    for some in chunks(service_ids):
+        statement = (
+            select(
+                service.c.id, service_profile.c.interim_interval_s,
+                service_profile.c.rate_up_bps, service_profile.c.rate_down_bps,
+                service_profile.c.burst_up_bps, service_profile.c.burst_down_bps,
+            )
+            .join(service_profile, service_profile.c.id == service.c.profile_id)
+            .where(service.c.id.in_(some))
+            .order_by(service.c.id)
+            .with_for_update(read=True, key_share=True, of=service)
+        )  # fmt: skip
+        found |= {row.id: row for row in await connection.execute(statement)}
+    return found

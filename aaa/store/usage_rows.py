@@ -1,0 +1,295 @@
+"""Rows of meters, readings, usage records and closed usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.store.repositories import chunks
+from aaa.store.tables import meter, meter_reading, service, usage_close, usage_record
+
+Rows = Sequence[Mapping[str, Any]]
+
+_SET_METER_STATE = update(meter).where(meter.c.id == bindparam("b_id")).values(state=bindparam("b_state"))
+_RERESOLVE = (
+    update(meter_reading)
+    .where(meter_reading.c.id == bindparam("b_id"))
+    .values(
+        octets_in=bindparam("b_in"), octets_out=bindparam("b_out"), decision=bindparam("b_decision"),
+        evidence=bindparam("b_evidence"),
+    )
+)  # fmt: skip
+_AMEND = (
+    update(usage_record)
+    .where(usage_record.c.id == bindparam("b_id"))
+    .values(
+        start_at=bindparam("b_start"), end_at=bindparam("b_end"), octets_in=bindparam("b_in"),
+        octets_out=bindparam("b_out"), interpolated=bindparam("b_interpolated"),
+    )
+)  # fmt: skip
+
+
+async def insert_meters(connection: AsyncConnection, rows: Rows) -> None:
+    """New meters."""
+    if rows:
+        await connection.execute(insert(meter), [dict(row) for row in rows])
+
+
+async def update_meter(connection: AsyncConnection, meter_id: str, values: Mapping[str, Any]) -> None:
+    """Change columns of a meter."""
+    await connection.execute(update(meter).where(meter.c.id == meter_id).values(**values))
+
+
+async def set_meter_states(connection: AsyncConnection, states: Mapping[str, Any]) -> None:
+    """What each meter's resolver has to remember."""
+    if states:
+        parameters = [{"b_id": meter_id, "b_state": state} for meter_id, state in states.items()]
+        await connection.execute(_SET_METER_STATE, parameters)
+
+
+async def meters_by_key(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, Row[Any]]:
+    """The meters with those keys."""
+    found: dict[str, Row[Any]] = {}
+    for some in chunks(keys):
+        found |= {
+            row.key: row for row in await connection.execute(select(meter).where(meter.c.key.in_(some)))
+        }
+    return found
+
+
+async def meter_rows(connection: AsyncConnection, meter_ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """The meters with those ids."""
+    found: dict[str, Row[Any]] = {}
+    for some in chunks(meter_ids):
+        found |= {row.id: row for row in await connection.execute(select(meter).where(meter.c.id.in_(some)))}
+    return found
+
+
+async def insert_readings(connection: AsyncConnection, rows: Rows) -> None:
+    """New readings."""
+    if rows:
+        await connection.execute(insert(meter_reading), [dict(row) for row in rows])
+
+
+async def reresolve_readings(connection: AsyncConnection, rows: Rows) -> None:
+    """New totals and decisions of readings after a late report came among them; raw counters never change."""
+    if rows:
+        parameters = [
+            {
+                "b_id": row["id"], "b_in": row["octets_in"], "b_out": row["octets_out"],
+                "b_decision": row["decision"], "b_evidence": row["evidence"],
+            }
+            for row in rows
+        ]  # fmt: skip
+        await connection.execute(_RERESOLVE, parameters)
+
+
+async def readings_of(connection: AsyncConnection, meter_ids: Iterable[str]) -> dict[str, list[Row[Any]]]:
+    """Every reading of those meters in the order of time."""
+    found: dict[str, list[Row[Any]]] = {}
+    for some in chunks(meter_ids):
+        statement = (
+            select(meter_reading)
+            .where(meter_reading.c.meter_id.in_(some))
+            .order_by(
+                meter_reading.c.meter_id, meter_reading.c.at, meter_reading.c.raw_in, meter_reading.c.raw_out
+            )
+        )
+        for row in await connection.execute(statement):
+            found.setdefault(row.meter_id, []).append(row)
+    return found
+
+
+async def readings_around(
+    connection: AsyncConnection, meter_id: str, from_at: datetime, until_at: datetime
+) -> Sequence[Row[Any]]:
+    """The readings of a meter in the span, with the last one before and the first one after it."""
+    at = meter_reading.c.at
+    mine = meter_reading.c.meter_id == meter_id
+    first = select(func.max(at)).where(mine, at <= from_at).scalar_subquery()
+    last = select(func.min(at)).where(mine, at >= until_at).scalar_subquery()
+    statement = select(meter_reading).where(
+        mine, at >= func.coalesce(first, from_at), at <= func.coalesce(last, until_at)
+    )
+    return (await connection.execute(statement.order_by(at, meter_reading.c.id))).all()
+
+
+async def border_of_each(connection: AsyncConnection, service_ids: Iterable[str]) -> dict[str, datetime]:
+    """Where the last closed period of each service ends; services without one are left out."""
+    found: dict[str, datetime] = {}
+    for some in chunks(service_ids):
+        statement = (
+            select(
+                usage_close.c.service_id,
+                func.max(usage_close.c.until_at, type_=usage_close.c.until_at.type).label("border"),
+            )
+            .where(usage_close.c.service_id.in_(some))
+            .group_by(usage_close.c.service_id)
+        )
+        found |= {row.service_id: row.border for row in await connection.execute(statement)}
+    return found
+
+
+async def insert_records(connection: AsyncConnection, rows: Rows) -> None:
+    """New usage records."""
+    if rows:
+        await connection.execute(insert(usage_record), [dict(row) for row in rows])
+
+
+async def amend_records(connection: AsyncConnection, rows: Rows) -> None:
+    """Change usage records that no close has frozen."""
+    if rows:
+        parameters = [
+            {
+                "b_id": row["id"], "b_start": row["start_at"], "b_end": row["end_at"],
+                "b_in": row["octets_in"], "b_out": row["octets_out"], "b_interpolated": row["interpolated"],
+            }
+            for row in rows
+        ]  # fmt: skip
+        await connection.execute(_AMEND, parameters)
+
+
+async def delete_records(connection: AsyncConnection, record_ids: Sequence[int]) -> None:
+    """Take away usage records that no close has frozen; they are cut anew."""
+    for start in range(0, len(record_ids), 500):
+        some = record_ids[start : start + 500]
+        await connection.execute(
+            delete(usage_record).where(usage_record.c.id.in_(some), usage_record.c.close_id.is_(None))
+        )
+
+
+async def records_of_meters(
+    connection: AsyncConnection, meter_ids: Iterable[str]
+) -> dict[str, list[Row[Any]]]:
+    """Every usage record of those meters in the order of time."""
+    found: dict[str, list[Row[Any]]] = {}
+    for some in chunks(meter_ids):
+        statement = (
+            select(usage_record)
+            .where(usage_record.c.meter_id.in_(some))
+            .order_by(usage_record.c.meter_id, usage_record.c.start_at, usage_record.c.end_at)
+        )
+        for row in await connection.execute(statement):
+            found.setdefault(row.meter_id, []).append(row)
+    return found
+
+
+async def records_between(
+    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+) -> Sequence[Row[Any]]:
+    """The usage records of a service that touch ``[from_at, until_at)``."""
+    statement = select(usage_record).where(
+        usage_record.c.service_id == service_id,
+        usage_record.c.start_at < until_at,
+        (usage_record.c.end_at > from_at) | (usage_record.c.start_at >= from_at),
+    )
+    return (
+        await connection.execute(
+            statement.order_by(usage_record.c.start_at, usage_record.c.end_at, usage_record.c.meter_id)
+        )
+    ).all()
+
+
+async def records_across(
+    connection: AsyncConnection, service_id: str, border: datetime
+) -> Sequence[Row[Any]]:
+    """The usage records of a service, not frozen, that begin before ``border`` and end after it."""
+    statement = select(usage_record).where(
+        usage_record.c.service_id == service_id,
+        usage_record.c.start_at < border,
+        usage_record.c.end_at > border,
+        usage_record.c.close_id.is_(None),
+    )
+    return (await connection.execute(statement.order_by(usage_record.c.id))).all()
+
+
+async def total_inside(
+    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+) -> tuple[int, int]:
+    """The octets of the records of a service that lie wholly inside the span."""
+    record = usage_record.c
+    statement = select(
+        func.coalesce(func.sum(record.octets_in), 0), func.coalesce(func.sum(record.octets_out), 0)
+    ).where(
+        record.service_id == service_id, record.start_at >= from_at, record.start_at < until_at,
+        record.end_at <= until_at,
+    )  # fmt: skip
+    octets_in, octets_out = (await connection.execute(statement)).one()
+    return int(octets_in), int(octets_out)
+
+
+async def records_crossing(
+    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+) -> Sequence[Row[Any]]:
+    """The records of a service that are partly in the span and partly outside."""
+    record = usage_record.c
+    across_start = (record.start_at < from_at) & (record.end_at > from_at)
+    across_end = (record.start_at >= from_at) & (record.start_at < until_at) & (record.end_at > until_at)
+    statement = select(usage_record).where(record.service_id == service_id, across_start | across_end)
+    return (await connection.execute(statement)).all()
+
+
+async def lock_service(connection: AsyncConnection, service_id: str) -> bool:
+    """Keep accounting off the service until this transaction ends; False for an unknown service."""
+    statement = select(service.c.id).where(service.c.id == service_id).with_for_update()
+    return (await connection.execute(statement)).one_or_none() is not None
+
+
+async def close_row(connection: AsyncConnection, service_id: str, claim: str) -> Row[Any] | None:
+    """The closed usage of a service for a claim."""
+    statement = select(usage_close).where(
+        usage_close.c.service_id == service_id, usage_close.c.claim == claim
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def close_by_id(connection: AsyncConnection, close_id: str) -> Row[Any] | None:
+    """The closed usage with that id."""
+    return (await connection.execute(select(usage_close).where(usage_close.c.id == close_id))).one_or_none()
+
+
+async def insert_close(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """A new closed usage."""
+    await connection.execute(insert(usage_close).values(**values))
+
+
+async def freeze_records(
+    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime, close_id: str
+) -> None:
+    """Give the records that begin in ``[from_at, until_at)`` and belong to no close to this one."""
+    await connection.execute(
+        update(usage_record)
+        .where(
+            usage_record.c.service_id == service_id,
+            usage_record.c.start_at >= from_at,
+            usage_record.c.start_at < until_at,
+            usage_record.c.close_id.is_(None),
+        )
+        .values(close_id=close_id)
+    )
+
+
+async def records_of_close(connection: AsyncConnection, close_id: str) -> Sequence[Row[Any]]:
+    """The frozen records of a close, in the order in which its digest reads them."""
+    statement = select(usage_record).where(usage_record.c.close_id == close_id)
+    return (
+        await connection.execute(
+            statement.order_by(
+                usage_record.c.start_at, usage_record.c.end_at, usage_record.c.meter_id, usage_record.c.id
+            )
+        )
+    ).all()
+
+
+async def record_at(connection: AsyncConnection, meter_id: str, at: datetime) -> Row[Any] | None:
+    """The record of an instant that no close has frozen."""
+    statement = select(usage_record).where(
+        usage_record.c.meter_id == meter_id, usage_record.c.start_at == at, usage_record.c.end_at == at,
+        usage_record.c.close_id.is_(None),
+    )  # fmt: skip
+    return (await connection.execute(statement)).one_or_none()
