@@ -254,7 +254,7 @@ def _faults(
             if fault:
                 wrong += 1
                 first = first or fault
-            elif signed is None:
+            elif signed is None and reply[0] == packets.ACCESS_ACCEPT:
                 signed = packets.message_authenticator_is_right(request.octets, reply, secret) is not None
     return wrong, first, signed
 

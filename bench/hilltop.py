@@ -25,6 +25,7 @@ from core.refusal import Refusal
 from core.secrets import Sealer, Secret, load_or_create_sealer
 from core.store.tables import metadata as core_metadata
 from core.work import Work, Workplace
+from radius.journal import JournalReader
 
 _SETTINGS = """\
 [state]
@@ -110,6 +111,14 @@ class Hilltop:
     def ingested(self) -> tuple[int, int]:
         """(journal rows that have come into the database, sessions in it)."""
         return asyncio.run(_ingested(self.url))
+
+    def journalled(self, beyond: int) -> int:
+        """How many durable records the journal holds beyond record number ``beyond``."""
+        reader = JournalReader(self.folder / "journal" / "radius.sqlite")
+        try:
+            return reader.count_after(beyond)
+        finally:
+            reader.close()
 
     def stop(self) -> None:
         """End every process; safe to call twice."""

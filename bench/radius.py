@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,10 +40,10 @@ WINDOW = 256
 STOCK = LANES * 256 * 24
 """Access-Requests made for a row: whole turns of every lane's identifiers, so they can come round again."""
 
-FILES_THREADS = (0, 1, 2, 3, 4)
+FILES_THREADS = (0, 1, 2, 3)
 SQLITE_THREADS = (0, 1, 2)
 """No more: with four threads rlm_sql on SQLite was seen to answer for sessions that were not in the table."""
-POSTGRESQL_THREADS = (4, 8, 16, 32)
+POSTGRESQL_THREADS = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Scale:
     drain_s: float
 
 
-FULL = Scale(subscribers=10_000, rounds=5, round_s=2.0, warm_up_s=0.5, tuning_s=0.5, drain_s=25.0)
+FULL = Scale(subscribers=10_000, rounds=5, round_s=2.0, warm_up_s=0.5, tuning_s=0.8, drain_s=15.0)
 QUICK = Scale(subscribers=1_000, rounds=3, round_s=0.6, warm_up_s=0.3, tuning_s=0.0, drain_s=3.0)
 
 
@@ -72,7 +72,6 @@ class Side:
     pids: list[int]
     beside: dict[str, list[int]] = field(default_factory=dict)
     """Processes that work for the server (ingestion, PostgreSQL), by name; their time is given apart."""
-    pausable: list[int] = field(default_factory=list)
     rounds: list[RoundResult] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     beside_cpu_us: dict[str, list[float]] = field(default_factory=dict)
@@ -93,8 +92,11 @@ class Side:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in self.pausable:
-            os.kill(pid, number)
+        for pid in cpu.with_descendants(
+            [*self.pids, *(pid for pids in self.beside.values() for pid in pids)]
+        ):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 @dataclass(slots=True)
@@ -263,8 +265,8 @@ def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iter
     with _tuned(bench, "files", FILES_THREADS, make, prepare) as theirs:
         bench.show("FreeRADIUS files: the first of the users", users.partition("\n\n")[0])
         for method in methods:
-            our_side = Side(OURS, ours.auth_port, ours.pids, pausable=ours.pids)
-            their_side = Side(THEIRS, port, theirs.pids, pausable=theirs.pids)
+            our_side = Side(OURS, ours.auth_port, ours.pids)
+            their_side = Side(THEIRS, port, theirs.pids)
             bench.generator.prepare(Accesses(method, STOCK))
             _alternate(bench, our_side, their_side, lambda _side: True)
             yield _measured(bench, method, our_side, their_side, theirs.configuration, [], sound=True)
@@ -308,10 +310,14 @@ def _accounting(
     row: str,
     ours: Hilltop,
     theirs: FreeRadius,
-    database: dict[str, list[int]],
+    clusters: Sequence[Cluster],
     their_sessions: Callable[[], int],
 ) -> Measured:
-    """One accounting row; ``their_sessions`` counts what FreeRADIUS has in its table."""
+    """One accounting row; ``their_sessions`` counts what FreeRADIUS has in its table.
+
+    ``clusters``: our PostgreSQL and theirs, or none.
+    """
+    our_database, their_database = [{"PostgreSQL": cluster.pids} for cluster in clusters] or [{}, {}]
     learnt = bench.generator.run(LearnClasses(ours.auth_port))
     if learnt.lost or learnt.wrong:
         raise RuntimeError(
@@ -322,10 +328,9 @@ def _accounting(
         OURS,
         ours.accounting_port,
         ours.pids,
-        beside={"ingestion": ours.ingestion_pids, **database},
-        pausable=[*ours.pids, *ours.ingestion_pids],
+        beside={"ingestion": ours.ingestion_pids, **our_database},
     )
-    their_side = Side(THEIRS, theirs.port, theirs.pids, beside=dict(database), pausable=theirs.pids)
+    their_side = Side(THEIRS, theirs.port, theirs.pids, beside=their_database)
     held_before = their_sessions()
     expected = {OURS: 30_000.0, THEIRS: 8_000.0}
 
@@ -358,9 +363,12 @@ def _drain(bench: Bench, ours: Hilltop, side: Side) -> tuple[str, bool]:
     pace = (rows - start_rows) / took if took > 0.5 else 0.0
     if rows < side.promised_reports:
         left = side.promised_reports - rows
-        return f"ingestion still had {left:,} reports to go after {took:.0f} s, at {pace:,.0f}/s", True
+        kept = min(side.promised_reports, rows + ours.journalled(beyond=rows))
+        words = f"ingestion still had {left:,} reports to go after {took:.0f} s, at {pace:,.0f}/s; "
+        words += f"journal and database have {kept:,} of {side.promised_reports:,} answered reports"
+        return words, kept == side.promised_reports
     words = f"ingestion drained in {took:.1f} s" + (f" at {pace:,.0f}/s" if pace else "")
-    words += f", {OURS} has {sessions:,} of {side.promised_sessions:,} answered sessions in its database"
+    words += f"; {OURS} has {sessions:,} of {side.promised_sessions:,} answered sessions in its database"
     return words, sessions >= side.promised_sessions
 
 
@@ -382,31 +390,39 @@ def _accounting_sqlite(bench: Bench, ours: Hilltop) -> Measured:
             connection.close()
 
     with _tuned(bench, "rlm_sql on SQLite", SQLITE_THREADS, make, _trial_reports(bench)) as theirs:
-        return _accounting(bench, "accounting_sqlite", ours, theirs, {}, sessions)
+        return _accounting(bench, "accounting_sqlite", ours, theirs, [], sessions)
 
 
 def _trial_reports(bench: Bench) -> Callable[[], None]:
     return lambda: bench.generator.prepare(Reports(bench.next_run(), 8_000))
 
 
+@contextmanager
+def _cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 def _accounting_postgresql(bench: Bench) -> Measured:
     (port,) = free_udp_ports(1)
     folder = bench.folder / "freeradius-postgresql"
     with ExitStack() as stack:
-        cluster = Cluster()
-        stack.callback(cluster.stop)
-        cluster.start()
+        our_cluster, their_cluster = (stack.enter_context(_cluster()) for _ in range(2))
         bench.show(
             "PostgreSQL, both sides",
             "\n".join(f"{name} = {value}" for name, value in POSTGRESQL_SETTINGS.items()),
         )
-        cluster.create("radius", freeradius.STOCK_SQL / "postgresql" / "schema.sql")
-        cluster.create("hilltop")
-        ours = stack.enter_context(_hilltop(bench, "ours-postgresql", cluster.url("hilltop")))
+        their_cluster.create("radius", freeradius.STOCK_SQL / "postgresql" / "schema.sql")
+        our_cluster.create("hilltop")
+        ours = stack.enter_context(_hilltop(bench, "ours-postgresql", our_cluster.url("hilltop")))
 
         def make(threads: int) -> FreeRadius:
             configuration = freeradius.accounting_postgresql(
-                folder, port, SECRET, threads, "127.0.0.1", cluster.port, "radius"
+                folder, port, SECRET, threads, "127.0.0.1", their_cluster.port, "radius"
             )
             return FreeRadius(folder, port, configuration)
 
@@ -418,8 +434,8 @@ def _accounting_postgresql(bench: Bench) -> Measured:
             "accounting_postgresql",
             ours,
             theirs,
-            {"PostgreSQL": cluster.pids},
-            lambda: int(cluster.query("radius", "SELECT count(*) FROM radacct")),
+            [our_cluster, their_cluster],
+            lambda: int(their_cluster.query("radius", "SELECT count(*) FROM radacct")),
         )
 
 
