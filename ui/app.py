@@ -1,0 +1,104 @@
+"""The panel as an aiohttp application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+from aiohttp import web
+
+from aaa.domain.effect import Effect
+from billing.config import BillingSettings
+from billing.ports import UsageSource
+from core.clock import Clock, SystemClock
+from core.secrets import Sealer
+from core.work import Workplace
+from ui.config import UiSettings
+from ui.pages import (
+    audit,
+    catalogue,
+    dashboard,
+    door,
+    dunning,
+    invoices,
+    network,
+    operators,
+    payments,
+    public,
+    services,
+    subscriber,
+    subscribers,
+)
+from ui.passwords import Passwords
+from ui.ports import ImportSubscribers
+from ui.sign_in import SignIns
+from ui.web.bill_runs import BillRuns
+from ui.web.guard import DECLARATION, add_headers, declaration_of, errors, gate, limits
+from ui.web.render import Templates
+from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
+
+LARGEST_BODY = 8 * 2**20
+_PAGES = (
+    audit, catalogue, dashboard, door, dunning, invoices, network, operators, payments, public, services,
+    subscriber, subscribers,
+)  # fmt: skip
+
+
+def build_app(
+    workplace: Workplace,
+    sealer: Sealer,
+    usage: UsageSource,
+    settings: UiSettings,
+    *,
+    import_subscribers: ImportSubscribers | None = None,
+    billing: BillingSettings | None = None,
+    effect_of_stage: Mapping[str, Effect] | None = None,
+    clock: Clock | None = None,
+) -> web.Application:
+    """The panel over one workplace.
+
+    ``clock`` times sign-ins and defaults to the machine's own, because ``workplace.clock`` may be a lab clock
+    that moves. Without ``import_subscribers`` the import page says that this installation has no import;
+    without ``effect_of_stage`` the dunning preview shows no device commands.
+    """
+    app = web.Application(middlewares=[errors, limits, gate], client_max_size=LARGEST_BODY)
+    sign_in_clock, terms = clock or SystemClock(), billing or BillingSettings()
+    passwords = Passwords()
+    app[PANEL] = Panel(
+        workplace=workplace, sealer=sealer, usage=usage, settings=settings, clock=sign_in_clock,
+        passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
+        templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
+        billing=terms, import_subscribers=import_subscribers,
+        effect_of_stage=effect_of_stage or {},
+    )  # fmt: skip
+    add_routes(app, [page.routes for page in _PAGES])
+    refuse_undeclared(app)
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_close_bill_runs)
+    return app
+
+
+def add_routes(app: web.Application, tables: Iterable[Routes]) -> None:
+    """Add every declared route."""
+    for table in tables:
+        for declared in table.declared:
+            app.router.add_route(declared.method, declared.path, _endpoint(declared))
+
+
+def _endpoint(declared: Declaration) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        return await declared.handler(request[VISIT])  # only the gate puts a visit there
+
+    setattr(endpoint, DECLARATION, declared)
+    return endpoint
+
+
+def refuse_undeclared(app: web.Application) -> None:
+    """Raise ``ValueError`` for a route without a declared permission: such a panel must not start."""
+    for route in app.router.routes():
+        if declaration_of(route.handler) is None:
+            raise ValueError(f"{route.method} {route.resource} declares no permission; add it through Routes")
+
+
+async def _close_bill_runs(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[PANEL].bill_runs.close()

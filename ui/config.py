@@ -1,0 +1,60 @@
+"""The panel's slice of the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class UiSettings(BaseModel):
+    """Section ``[ui]``. Addresses are ``host:port``; an IPv6 host stands in brackets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: str = "127.0.0.1:8080"
+    portal_listen: str | None = None  # plain HTTP for walled-garden subscribers; none: no portal listener
+    portal_url: str | None = None  # where strayed requests are sent; none: the portal page itself answers
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    provider_name: str = "Your internet provider"  # shown on the portal page
+    provider_phone: str | None = None
+    provider_email: str | None = None
+    time_zone: str = "UTC"  # in which the panel shows instants
+    locale: str = "en_US"  # how amounts and dates are written
+    idle_minutes: int = Field(default=15, ge=1, le=24 * 60)
+    longest_hours: int = Field(default=12, ge=1, le=24 * 7)
+
+    @field_validator("listen", "portal_listen")
+    @classmethod
+    def _an_endpoint(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_endpoint(value)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is not a time zone; write it like America/Denver")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> UiSettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("ui.tls_cert and ui.tls_key belong together: set both or neither")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """True when the panel itself speaks TLS."""
+        return self.tls_cert is not None
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[v6]:port``; raises ``ValueError`` naming what is wrong."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not host:port; write it like 0.0.0.0:8080 or [::]:8080")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,90 @@
+"""Operators: made with a one-time password, reset, kept out. There is no default password."""
+
+from __future__ import annotations
+
+import re
+
+from core.refusal import Refusal
+from core.secrets import Secret, random_password
+from core.work import Work
+from ui.passwords import Passwords, password_fault
+from ui.permissions import Role
+from ui.store import operator_rows
+from ui.store.operator_rows import Operator
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+async def create_operator(
+    work: Work, name: str, role: str, password: Secret | None = None
+) -> Secret | Refusal:
+    """Make an operator and return the one-time password, which must be changed at the first sign-in.
+
+    ``password`` sets the one-time password instead of a random one.
+    """
+    name = name.strip().lower()
+    if not _NAME.fullmatch(name):
+        return Refusal(
+            "bad_name", "use 1 to 40 of a-z, 0-9, dot, dash and underscore, letter or digit first", "name"
+        )
+    if role not in list(Role):
+        return Refusal("unknown_role", f"is {role!r}; use one of {', '.join(Role)}", "role")
+    if await operator_rows.operator_by_name(work.connection, name):
+        return Refusal("exists", f"{name!r} is taken; choose another name", "name")
+    one_time = password or Secret(random_password())
+    hashed = await Passwords().hash(one_time.reveal())
+    made = Operator(work.ids.new("opr"), name, Role(role), hashed, True, True, work.now)
+    await operator_rows.add_operator(work.connection, made)
+    await work.audit("operator.created", made.id, name=name, role=role)
+    return one_time
+
+
+async def reset_password(work: Work, name: str) -> Secret | Refusal:
+    """Give an operator a new one-time password and end his sign-ins."""
+    found = await operator_rows.operator_by_name(work.connection, name.strip().lower())
+    if found is None:
+        return Refusal("unknown_operator", f"there is no operator {name!r}", "name")
+    one_time = Secret(random_password())
+    hashed = await Passwords().hash(one_time.reveal())
+    await operator_rows.set_password(work.connection, found.id, hashed, must_change=True)
+    await operator_rows.end_sign_ins_of(work.connection, found.id, work.now)
+    await operator_rows.forget_failures(work.connection, f"operator:{found.name}")
+    await work.audit("operator.password_reset", found.id, name=found.name)
+    return one_time
+
+
+async def set_operator_enabled(work: Work, operator_id: str, enabled: bool) -> Refusal | None:
+    """Let an operator in or keep him out; the last owner stays in."""
+    found = await operator_rows.operator_by_id(work.connection, operator_id)
+    if found is None:
+        return Refusal("unknown_operator", "there is no such operator", "operator")
+    last_owner = found.role is Role.OWNER and await operator_rows.enabled_owners(work.connection) <= 1
+    if not enabled and found.enabled and last_owner:
+        return Refusal(
+            "last_owner", "the last owner cannot be kept out; make another owner first", "operator"
+        )
+    await operator_rows.set_enabled(work.connection, found.id, enabled)
+    if not enabled:
+        await operator_rows.end_sign_ins_of(work.connection, found.id, work.now)
+    await work.audit("operator.enabled" if enabled else "operator.disabled", found.id, name=found.name)
+    return None
+
+
+async def choose_password(
+    work: Work, passwords: Passwords, found: Operator, *, current: str, chosen: str, again: str
+) -> Refusal | None:
+    """Let an operator replace his password; the caller ends his sign-ins and makes a new one."""
+    if not await passwords.matches(current, found.password_hash):
+        return Refusal("wrong_password", "is not the present password", "current")
+    if chosen != again:
+        return Refusal("not_alike", "is not the same as the new password above; type it again", "again")
+    if chosen == current:
+        return Refusal("same_password", "is the present one; choose another", "chosen")
+    fault = password_fault(chosen, found.name)
+    if fault:
+        return Refusal("weak_password", fault, "chosen")
+    await operator_rows.set_password(
+        work.connection, found.id, await passwords.hash(chosen), must_change=False
+    )
+    await work.audit("operator.password_changed", found.id, name=found.name)
+    return None

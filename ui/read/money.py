@@ -1,0 +1,197 @@
+"""Plans, and one invoice with its lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.store.tables import service, service_profile
+from billing.store.tables import (
+    account,
+    allocation,
+    invoice,
+    invoice_line,
+    payment,
+    plan,
+    plan_version,
+    subscription,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One plan version."""
+
+    id: str
+    code: str
+    name: str
+    version: int
+    price_minor: int
+    currency: str
+    allowance_octets: int | None
+    overage_tiers: list[dict[str, Any]]
+    metered: str
+    tax_class: str
+    profile: str
+    profile_id: str = field(metadata={"csv": False})
+    subscriptions: int
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """One invoice line."""
+
+    position: int
+    kind: str
+    description: str
+    quantity: str
+    period_start: date | None
+    period_end: date | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicePayment:
+    """What a payment gave to an invoice."""
+
+    payment_id: str
+    received_on: date
+    method: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicePage:
+    """One invoice."""
+
+    id: str
+    number: str | None
+    account_id: str
+    account_number: str
+    bill_to: dict[str, Any]
+    issued_on: date
+    due_on: date
+    cycle_start: date
+    cycle_end: date
+    currency: str
+    net_minor: int
+    tax_minor: int
+    total_minor: int
+    open_minor: int
+    status: str
+    lines: list[LineRow]
+    payments: list[InvoicePayment]
+
+
+async def list_plans(connection: AsyncConnection) -> list[PlanRow]:
+    """Plan versions, the newest of each plan first."""
+    counts = (
+        select(subscription.c.plan_version_id, func.count())
+        .where(subscription.c.ends_on.is_(None))
+        .group_by(subscription.c.plan_version_id)
+    )
+    sold = {row[0]: int(row[1]) for row in await connection.execute(counts)}
+    query = (
+        select(plan_version, plan.c.code, plan.c.name, service_profile.c.name.label("profile"))
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .outerjoin(service_profile, service_profile.c.id == plan_version.c.service_profile_id)
+        .order_by(plan.c.code, plan_version.c.version.desc())
+    )
+    seen: set[str] = set()
+    rows: list[PlanRow] = []
+    for row in await connection.execute(query):
+        rows.append(
+            PlanRow(
+                row.id, row.code, row.name, row.version, row.price_minor, row.currency, row.allowance_octets,
+                row.overage_tiers, row.metered, row.tax_class, row.profile or "", row.service_profile_id,
+                sold.get(row.id, 0), row.plan_id not in seen,
+            )
+        )  # fmt: skip
+        seen.add(row.plan_id)
+    return rows
+
+
+async def invoice_page(connection: AsyncConnection, invoice_id: str) -> InvoicePage | None:
+    """The invoice with that id, its lines and the payments that went to it."""
+    query = (
+        select(invoice, account.c.number.label("account_number"))
+        .join(account, account.c.id == invoice.c.account_id)
+        .where(invoice.c.id == invoice_id)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return InvoicePage(
+        row.id, row.number, row.account_id, row.account_number, row.bill_to, row.issued_on, row.due_on,
+        row.cycle_start, row.cycle_end, row.currency, row.net_minor, row.tax_minor, row.total_minor,
+        row.open_minor, row.status, await _lines(connection, row.id, row.currency),
+        await _payments_of(connection, row.id),
+    )  # fmt: skip
+
+
+async def _lines(connection: AsyncConnection, invoice_id: str, currency: str) -> list[LineRow]:
+    query = (
+        select(invoice_line).where(invoice_line.c.invoice_id == invoice_id).order_by(invoice_line.c.position)
+    )
+    return [
+        LineRow(
+            row.position, row.kind, row.description, row.quantity or "", row.period_start, row.period_end,
+            row.amount_minor, currency,
+        )
+        for row in await connection.execute(query)
+    ]  # fmt: skip
+
+
+async def _payments_of(connection: AsyncConnection, invoice_id: str) -> list[InvoicePayment]:
+    given = func.sum(allocation.c.amount_minor)
+    query = (
+        select(payment.c.id, payment.c.received_on, payment.c.method, given)
+        .join(allocation, allocation.c.payment_id == payment.c.id)
+        .where(allocation.c.invoice_id == invoice_id)
+        .group_by(payment.c.id, payment.c.received_on, payment.c.method)
+        .having(given != 0)
+        .order_by(payment.c.id)
+    )
+    return [InvoicePayment(row[0], row[1], row[2], int(row[3])) for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a service id means to people."""
+
+    account_id: str
+    account_number: str
+    account_name: str
+    label: str
+
+
+async def names_of_services(connection: AsyncConnection, service_ids: list[str]) -> dict[str, Named]:
+    """Account and label of each service."""
+    found: dict[str, Named] = {}
+    for start in range(0, len(service_ids), 500):
+        query = (
+            select(service.c.id, service.c.account_id, account.c.number, account.c.name, service.c.label)
+            .join(account, account.c.id == service.c.account_id)
+            .where(service.c.id.in_(service_ids[start : start + 500]))
+        )
+        for row in await connection.execute(query):
+            found[row.id] = Named(row.account_id, row.number, row.name, row.label)
+    return found
+
+
+async def names_of_accounts(connection: AsyncConnection, account_ids: list[str]) -> dict[str, Named]:
+    """Number and name of each account."""
+    found: dict[str, Named] = {}
+    for start in range(0, len(account_ids), 500):
+        query = select(account.c.id, account.c.number, account.c.name).where(
+            account.c.id.in_(account_ids[start : start + 500])
+        )
+        for row in await connection.execute(query):
+            found[row.id] = Named(row.id, row.number, row.name, "")
+    return found

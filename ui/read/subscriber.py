@@ -1,0 +1,330 @@
+"""One subscriber: the account, what is owed, and the way down or up the dunning ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aaa.store.tables import service
+from billing.domain.dunning import Debtor, Policy, Stage, UnpaidInvoice, decide_stage, parse_ladder
+from billing.store.tables import (
+    account,
+    allocation,
+    dunning_event,
+    dunning_policy,
+    dunning_state,
+    invoice,
+    payment,
+    plan,
+    plan_version,
+    posting,
+    subscription,
+)
+from ui.read.rows import PAGE
+
+_AHEAD_DAYS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NextStage:
+    """What dunning does next when nothing is paid."""
+
+    stage: str
+    on: date
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class DunningView:
+    """Where an account stands on the ladder."""
+
+    stage: str
+    since: datetime | None
+    promise_until: date | None
+    immune: bool
+    oldest_due_on: date | None
+    next_stage: NextStage | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """The account's own page."""
+
+    id: str
+    number: str
+    name: str
+    email: str | None
+    phone: str | None
+    address: list[str]
+    currency: str
+    time_zone: str
+    anchor_day: int
+    payment_terms_days: int
+    created_at: datetime
+    closed_on: date | None
+    balance_minor: int
+    overdue_minor: int
+    service_ids: list[str]
+    dunning: DunningView
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceRow:
+    """One invoice in a list."""
+
+    id: str = field(metadata={"csv": False})
+    number: str
+    account_number: str
+    account_id: str = field(metadata={"csv": False})
+    account_name: str
+    issued_on: date
+    due_on: date
+    total_minor: int
+    open_minor: int
+    currency: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRow:
+    """One payment in a list, with the invoices it went to."""
+
+    id: str
+    account_number: str
+    account_id: str = field(metadata={"csv": False})
+    account_name: str
+    received_on: date
+    received_at: datetime
+    method: str
+    amount_minor: int
+    unallocated_minor: int
+    currency: str
+    recorded_by: str
+    note: str
+    reversed_at: datetime | None
+    invoices: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRow:
+    """What an account has signed up to for one service."""
+
+    service_id: str
+    plan_name: str
+    version: int
+    price_minor: int
+    currency: str
+    allowance_octets: int | None
+    starts_on: date
+    ends_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class DunningEventRow:
+    """One step on the ladder."""
+
+    on_date: date
+    from_stage: str
+    to_stage: str
+    because: Any
+
+
+async def account_view(connection: AsyncConnection, account_id: str, today: date) -> AccountView | None:
+    """The account with its balance; ``today`` is its own local date."""
+    row = (await connection.execute(select(account).where(account.c.id == account_id))).one_or_none()
+    if row is None:
+        return None
+    return AccountView(
+        id=row.id, number=row.number, name=row.name, email=row.email, phone=row.phone, address=_address(row),
+        currency=row.currency, time_zone=row.time_zone, anchor_day=row.anchor_day,
+        payment_terms_days=row.payment_terms_days, created_at=row.created_at, closed_on=row.closed_on,
+        balance_minor=await _balance(connection, account_id),
+        overdue_minor=await _overdue(connection, account_id, today),
+        service_ids=await _service_ids(connection, account_id),
+        dunning=await _dunning_view(connection, row, today),
+    )  # fmt: skip
+
+
+async def time_zone_of(connection: AsyncConnection, account_id: str) -> str | None:
+    """The zone an account lives in; None for an unknown account."""
+    query = select(account.c.time_zone).where(account.c.id == account_id)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+def _address(row: Row[Any]) -> list[str]:
+    town = " ".join(part for part in (row.city, row.region, row.postal_code) if part)
+    return [part for part in (row.street, town, row.country) if part]
+
+
+async def _service_ids(connection: AsyncConnection, account_id: str) -> list[str]:
+    query = select(service.c.id).where(service.c.account_id == account_id).order_by(service.c.id)
+    return list((await connection.execute(query)).scalars())
+
+
+async def _balance(connection: AsyncConnection, account_id: str) -> int:
+    query = select(func.coalesce(func.sum(posting.c.amount_minor), 0)).where(
+        posting.c.account_id == account_id, posting.c.ledger_account == "receivable"
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _overdue(connection: AsyncConnection, account_id: str, today: date) -> int:
+    query = select(func.coalesce(func.sum(invoice.c.open_minor), 0)).where(
+        invoice.c.account_id == account_id, invoice.c.status == "finalised", invoice.c.due_on < today
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _dunning_view(connection: AsyncConnection, row: Row[Any], today: date) -> DunningView:
+    state = (
+        await connection.execute(select(dunning_state).where(dunning_state.c.account_id == row.id))
+    ).one_or_none()
+    unpaid = await _unpaid(connection, row.id)
+    policy = (
+        await connection.execute(select(dunning_policy).where(dunning_policy.c.id == row.dunning_policy_id))
+    ).one_or_none()
+    stage = Stage(state.stage) if state else Stage.CLEAR
+    promise, immune = (state.promise_until, state.immune) if state else (None, False)
+    following = None
+    if policy is not None and unpaid:
+        ladder = Policy(parse_ladder(policy.ladder), policy.minimum_balance_minor, policy.skip_weekends)
+        following = next_stage(Debtor(stage, today, unpaid, row.currency, promise, immune), ladder, today)
+    return DunningView(
+        stage, state.since if state else None, promise, immune,
+        min((one.due_on for one in unpaid), default=None), following,
+    )  # fmt: skip
+
+
+async def _unpaid(connection: AsyncConnection, account_id: str) -> tuple[UnpaidInvoice, ...]:
+    query = select(invoice.c.number, invoice.c.due_on, invoice.c.open_minor).where(
+        invoice.c.account_id == account_id, invoice.c.status == "finalised", invoice.c.open_minor > 0
+    )
+    return tuple(UnpaidInvoice(*row) for row in await connection.execute(query))
+
+
+def next_stage(debtor: Debtor, policy: Policy, today: date) -> NextStage | None:
+    """The first day after ``today`` on which the ladder decides on a worse stage, looking a season ahead."""
+    for offset in range(1, _AHEAD_DAYS):
+        on = today + timedelta(days=offset)
+        decided = decide_stage(debtor, policy, on)
+        if decided.stage.rank > debtor.stage.rank:
+            return NextStage(str(decided.stage), on, decided.because)
+    return None
+
+
+async def list_invoices(
+    connection: AsyncConnection, *, account_id: str = "", status: str = "", today: date | None = None,
+    before: str = "", limit: int = PAGE,
+) -> list[InvoiceRow]:  # fmt: skip
+    """Invoices, newest first; ``before`` is the id to go on after."""
+    query = (
+        select(
+            invoice.c.id, invoice.c.number, account.c.number.label("account_number"), invoice.c.account_id,
+            account.c.name, invoice.c.issued_on, invoice.c.due_on, invoice.c.total_minor,
+            invoice.c.open_minor, invoice.c.currency, invoice.c.status,
+        )
+        .join(account, account.c.id == invoice.c.account_id)
+        .order_by(invoice.c.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    if account_id:
+        query = query.where(invoice.c.account_id == account_id)
+    if before:
+        query = query.where(invoice.c.id < before)
+    if status == "overdue" and today:
+        query = query.where(
+            invoice.c.status == "finalised", invoice.c.due_on < today, invoice.c.open_minor > 0
+        )
+    elif status == "open":
+        query = query.where(invoice.c.status == "finalised", invoice.c.open_minor > 0)
+    elif status:
+        query = query.where(invoice.c.status == status)
+    return [_invoice_row(row, today) for row in await connection.execute(query)]
+
+
+def _invoice_row(row: Any, today: date | None) -> InvoiceRow:
+    late = today is not None and row.status == "finalised" and row.open_minor > 0 and row.due_on < today
+    shown = "overdue" if late else "open" if row.status == "finalised" else row.status
+    return InvoiceRow(
+        row.id, row.number or "not numbered", row.account_number, row.account_id, row.name, row.issued_on,
+        row.due_on, row.total_minor, row.open_minor, row.currency, shown,
+    )  # fmt: skip
+
+
+async def list_payments(
+    connection: AsyncConnection, *, account_id: str = "", before: str = "", limit: int = PAGE
+) -> list[PaymentRow]:
+    """Payments, newest first; ``before`` is the id to go on after."""
+    query = (
+        select(payment, account.c.number.label("account_number"), account.c.name.label("account_name"))
+        .join(account, account.c.id == payment.c.account_id)
+        .order_by(payment.c.id.desc())
+        .limit(limit)
+    )
+    if account_id:
+        query = query.where(payment.c.account_id == account_id)
+    if before:
+        query = query.where(payment.c.id < before)
+    rows = (await connection.execute(query)).all()
+    invoices = await _invoices_paid_by(connection, [row.id for row in rows])
+    return [
+        PaymentRow(
+            row.id, row.account_number, row.account_id, row.account_name, row.received_on, row.received_at,
+            row.method, row.amount_minor, row.unallocated_minor, row.currency, row.recorded_by,
+            row.note or "", row.reversed_at, invoices.get(row.id, []),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+async def _invoices_paid_by(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[str]]:
+    paid: dict[str, list[str]] = {}
+    for start in range(0, len(ids), 500):  # bounded number of parameters in one statement
+        query = (
+            select(allocation.c.payment_id, invoice.c.number)
+            .join(invoice, invoice.c.id == allocation.c.invoice_id)
+            .where(allocation.c.payment_id.in_(ids[start : start + 500]))
+            .group_by(allocation.c.payment_id, invoice.c.number)
+            .having(func.sum(allocation.c.amount_minor) != 0)
+            .order_by(invoice.c.number)
+        )
+        for row in await connection.execute(query):
+            paid.setdefault(row.payment_id, []).append(row.number)
+    return paid
+
+
+async def subscriptions_of(connection: AsyncConnection, account_id: str) -> list[SubscriptionRow]:
+    """What the account has signed up to, newest first."""
+    query = (
+        select(
+            subscription.c.service_id, plan.c.name, plan_version.c.version, plan_version.c.price_minor,
+            plan_version.c.currency, plan_version.c.allowance_octets, subscription.c.starts_on,
+            subscription.c.ends_on,
+        )
+        .join(plan_version, plan_version.c.id == subscription.c.plan_version_id)
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .where(subscription.c.account_id == account_id)
+        .order_by(subscription.c.id.desc())
+    )  # fmt: skip
+    return [SubscriptionRow(*row) for row in await connection.execute(query)]
+
+
+async def dunning_history(connection: AsyncConnection, account_id: str) -> list[DunningEventRow]:
+    """The account's latest steps on the ladder, newest first."""
+    query = (
+        select(
+            dunning_event.c.on_date,
+            dunning_event.c.from_stage,
+            dunning_event.c.to_stage,
+            dunning_event.c.because,
+        )
+        .where(dunning_event.c.account_id == account_id)
+        .order_by(dunning_event.c.seq.desc())
+        .limit(20)
+    )
+    return [DunningEventRow(*row) for row in await connection.execute(query)]

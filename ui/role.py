@@ -1,0 +1,86 @@
+"""The web role: the panel, and the portal listener beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from aaa.domain.effect import Effect
+from billing.config import BillingSettings
+from billing.ports import UsageSource
+from core.log import logger
+from core.secrets import Sealer
+from core.work import Workplace
+from ui.app import build_app
+from ui.config import UiSettings, split_endpoint
+from ui.portal import build_portal
+from ui.ports import ImportSubscribers
+from ui.web.visit import PANEL
+
+log = logger("ui")
+
+_SHUTDOWN_S = 5.0
+_BACKLOG = 256
+
+
+def tls_context(settings: UiSettings) -> ssl.SSLContext | None:
+    """TLS 1.2 and later with the given certificate; None when the panel speaks plain HTTP."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+async def _listen(
+    stack: AsyncExitStack, app: web.Application, endpoint: str, context: ssl.SSLContext | None
+) -> tuple[str, int]:
+    """Serve ``app`` until the stack closes; returns the address it really listens on."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    host, port = split_endpoint(endpoint)
+    await web.TCPSite(
+        runner, host, port, ssl_context=context, backlog=_BACKLOG, shutdown_timeout=_SHUTDOWN_S
+    ).start()
+    bound = runner.addresses[0]
+    return str(bound[0]), int(bound[1])
+
+
+async def run_web(  # noqa: PLR0917 - the same order for every role
+    settings: UiSettings,
+    workplace: Workplace,
+    sealer: Sealer,
+    usage: UsageSource,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+    *,
+    import_subscribers: ImportSubscribers | None = None,
+    billing: BillingSettings | None = None,
+    effect_of_stage: Mapping[str, Effect] | None = None,
+) -> None:
+    """Serve until ``stop``; ``ready`` is set when both listeners accept."""
+    app = build_app(
+        workplace,
+        sealer,
+        usage,
+        settings,
+        import_subscribers=import_subscribers,
+        billing=billing,
+        effect_of_stage=effect_of_stage,
+    )
+    async with AsyncExitStack() as stack:
+        host, port = await _listen(stack, app, settings.listen, tls_context(settings))
+        log.info("panel_listening", host=host, port=port, tls=settings.tls)
+        if settings.portal_listen:
+            portal = build_portal(workplace, app[PANEL].templates, settings)
+            host, port = await _listen(stack, portal, settings.portal_listen, None)
+            log.info("portal_listening", host=host, port=port)
+        if ready is not None:
+            ready.set()
+        await stop.wait()

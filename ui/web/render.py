@@ -1,0 +1,182 @@
+"""Templates, and how values are written for people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from babel.dates import format_date, format_datetime
+from babel.numbers import format_currency, format_decimal
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from billing.render import INVOICE_CSS
+from core.clock import Clock
+from core.money import minor_digits
+from core.periods import zone
+from core.quantities import format_octets, format_rate
+from ui.config import UiSettings
+
+_HERE = Path(__file__).resolve().parent.parent
+
+NOTICES = {
+    "payment": "The payment is recorded. Access follows by itself where it was held for money.",
+    "payment_again": "This payment was already recorded; nothing was booked twice.",
+    "hold": "The hold stands. Towers follow within moments; watch the enforcement history.",
+    "lifted": "The hold is lifted. Towers follow within moments; watch the enforcement history.",
+    "saved": "Saved.",
+    "created": "Created.",
+    "password": "Your new password is in force.",
+    "bill_run": "The bill run is finished.",
+    "bill_running": "The bill run goes on in the background; this page shows it when it is finished.",
+    "signed_out": "You are signed out.",
+    "outage_on": "Outage noted: nobody behind this tower is suspended until you clear it.",
+    "outage_off": "Outage cleared: suspensions that waited go on now.",
+}
+
+EFFECT_WORDS = {
+    "none": "Active", "throttle": "Throttled", "walled_garden": "Walled garden", "block": "Blocked",
+    "ended": "Ended",
+}  # fmt: skip
+STAGE_WORDS = {
+    "clear": "Clear", "reminded": "Reminded", "restricted": "Restricted", "suspended": "Suspended",
+    "ended": "Ended",
+}  # fmt: skip
+_TONES = {
+    "none": "good", "clear": "good", "paid": "good", "verified": "good", "clean": "good", "active": "good",
+    "throttle": "warn", "reminded": "warn", "restricted": "warn", "waiting": "warn", "claimed": "warn",
+    "finalised": "plain", "superseded": "plain", "ended": "plain", "credited": "plain", "pending": "plain",
+    "walled_garden": "bad", "block": "bad", "suspended": "bad", "overdue": "bad", "parked": "bad",
+    "critical": "bad", "warning": "warn", "failed": "bad", "lied": "bad", "unreachable": "bad",
+    "drift": "warn", "refused": "bad", "silent": "bad", "open": "plain",
+}  # fmt: skip
+
+
+class Assets:
+    """The files under ``static``, read once, named with a digest so that browsers may keep them for good."""
+
+    def __init__(self) -> None:
+        folder = _HERE / "static"
+        self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        self.files["invoice.css"] = INVOICE_CSS.encode()
+        self._digests = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in self.files.items()}
+
+    def address(self, name: str) -> str:
+        """The path of an asset, which changes when its content does."""
+        return f"/static/{name}?v={self._digests[name]}"
+
+    def tag(self, name: str) -> str:
+        """The entity tag of an asset."""
+        return self._digests[name]
+
+
+class Written:
+    """Values in the words of one locale and zone."""
+
+    def __init__(self, settings: UiSettings, clock: Clock) -> None:
+        self._locale = settings.locale
+        self._zone = zone(settings.time_zone)
+        self._clock = clock
+
+    def money(self, amount_minor: int, currency: str) -> str:
+        """``$49.00``."""
+        amount = Decimal(amount_minor).scaleb(-minor_digits(currency))
+        return str(format_currency(amount, currency, locale=self._locale))
+
+    def count(self, number: float) -> str:
+        """``12,345``."""
+        return str(format_decimal(number, locale=self._locale))
+
+    def day(self, value: date | None) -> str:
+        """``Mar 10, 2026``."""
+        return "–" if value is None else str(format_date(value, "medium", locale=self._locale))
+
+    def when(self, value: datetime | None) -> Markup:
+        """A date and time in the panel's zone, with the exact instant behind it."""
+        if value is None:
+            return Markup("–")
+        local = value.astimezone(self._zone)
+        shown = format_datetime(local, "MMM d, y HH:mm", locale=self._locale)
+        return Markup('<time datetime="{}">{}</time>').format(value.astimezone(UTC).isoformat(), shown)
+
+    def ago(self, value: datetime | None) -> Markup:
+        """``5 min ago``, with the exact time as its title."""
+        if value is None:
+            return Markup("never")
+        words = _distance(self._clock.now() - value)
+        exact = format_datetime(value.astimezone(self._zone), "MMM d, y HH:mm:ss z", locale=self._locale)
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, words)
+
+
+def _distance(span: timedelta) -> str:
+    if span < timedelta(seconds=-60):
+        return f"in {duration(-span)}"
+    return "just now" if span < timedelta(seconds=10) else f"{duration(span)} ago"
+
+
+def duration(span: timedelta | float) -> str:
+    """``4.2 s``, ``12 min``, ``3 h 5 min``, ``2 d 4 h``."""
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
+    if hours == 0:
+        return f"{minutes} min"
+    if days == 0:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 and days < 10 else f"{days} d"
+
+
+def tone(word: str) -> str:
+    """The colour family of a status: good, warn, bad or plain."""
+    return _TONES.get(str(word), "plain")
+
+
+def spoken(word: str) -> str:
+    """A status as people say it."""
+    word = str(word)
+    return EFFECT_WORDS.get(word) or word.replace("_", " ").capitalize()
+
+
+def pretty(value: Any) -> str:
+    """Plain data, readable."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+class Templates:
+    """The Jinja environment: everything is escaped, an unknown name is an error."""
+
+    def __init__(self, settings: UiSettings, clock: Clock) -> None:
+        self.assets = Assets()
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+        )  # fmt: skip
+        written = Written(settings, clock)
+        self._environment.globals.update(
+            asset=self.assets.address, settings=settings, notices=NOTICES, money=written.money, query=_query
+        )
+        self._environment.filters.update(
+            day=written.day, when=written.when, ago=written.ago, count=written.count, octets=format_octets,
+            rate=format_rate, duration=duration, tone=tone, spoken=spoken, pretty=pretty,
+        )  # fmt: skip
+
+        macros = self._environment.get_template("macros.html").module
+        self._environment.globals.update(
+            {name: macro for name, macro in vars(macros).items() if not name.startswith("_")}
+        )
+
+    def render(self, template: str, **context: object) -> str:
+        """The text of a page."""
+        return self._environment.get_template(template).render(**context)
+
+
+def _query(**parameters: object) -> str:
+    return urlencode({name: value for name, value in parameters.items() if value not in (None, "")})
