@@ -44,7 +44,7 @@ class Enforcer:
         self._live_sessions = live_sessions
         self._settings = settings
         self._worker = worker
-        self._transport = transport or NetmikoTransport(settings, workplace.clock)
+        self._transport = transport or NetmikoTransport(settings)
         self._sessions = DeviceSessions(self._transport, workplace.clock, sealer)
         self._chance = chance
         self._slots = asyncio.Semaphore(settings.device_sessions)

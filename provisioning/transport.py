@@ -12,6 +12,7 @@ import io
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,22 +28,22 @@ from netmiko.exceptions import (
     ReadTimeout,
 )
 
-from core.clock import Clock
+from core.clock import SystemClock
 from provisioning.config import ProvisioningSettings
 from provisioning.domain.redaction import redact
 from provisioning.ports import Command, Driver, Exchange, Reply, SessionTrouble, Target
 
 _T = TypeVar("_T")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])|[\x00\x07\x08\x0e\x0f]")
+_POLL_S = 0.01
 _KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
 class NetmikoTransport:
     """Opens consoles through netmiko. Close it at the end: it owns threads."""
 
-    def __init__(self, settings: ProvisioningSettings, clock: Clock) -> None:
+    def __init__(self, settings: ProvisioningSettings) -> None:
         self._settings = settings
-        self._clock = clock
         self._threads = ThreadPoolExecutor(settings.device_sessions, thread_name_prefix="device")
 
     def close(self) -> None:
@@ -54,7 +55,7 @@ class NetmikoTransport:
         """Log in; raises ``SessionTrouble`` saying why not."""
         connection = await self._in_thread(lambda: _connect(target, driver, self._settings))
         console = NetmikoConsole(
-            connection, target=target, driver=driver, settings=self._settings, clock=self._clock,
+            connection, target=target, driver=driver, settings=self._settings,
             in_thread=self._in_thread,
         )  # fmt: skip
         try:
@@ -76,13 +77,12 @@ class NetmikoConsole:
         target: Target,
         driver: Driver,
         settings: ProvisioningSettings,
-        clock: Clock,
         in_thread: Callable[[Callable[[], str]], Any],
     ) -> None:
         self._connection = connection
         self._driver = driver
         self._settings = settings
-        self._clock = clock
+        self._stopwatch = SystemClock()  # devices are real: their time does not move with a lab clock
         self._in_thread = in_thread
         self._broken = False
         held = (target.password, target.private_key)
@@ -92,7 +92,7 @@ class NetmikoConsole:
 
     async def send(self, command: Command) -> Reply:
         """Type one command; the reply is what the console printed before the end mark."""
-        started = self._clock.monotonic_s()
+        started = self._stopwatch.monotonic_s()
         nonce = secrets.token_hex(6)
         received = "(no end of the output)"
         try:
@@ -117,17 +117,27 @@ class NetmikoConsole:
         try:
             for line in self._driver.typed(command, nonce):
                 self._connection.write_channel(line + self._connection.RETURN)
-            return str(
-                self._connection.read_until_pattern(
-                    pattern=self._driver.end_mark(nonce), read_timeout=self._settings.command_timeout_s
-                )
-            )
-        except ReadTimeout:
-            waited = f"{self._settings.command_timeout_s:g} s"
-            raise SessionTrouble("hung", f"no answer within {waited} to: {_brief(command)}") from None
+            return self._read_to(re.compile(self._driver.end_mark(nonce)), command)
         except (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, AttributeError) as trouble:
             # netmiko raises AttributeError when the far end closed the channel under it
             raise SessionTrouble("broken", f"the session broke off at: {_brief(command)}") from trouble
+
+    def _read_to(self, end_mark: re.Pattern[str], command: str) -> str:
+        """Everything up to the end mark; what follows is the next prompt, and of no interest."""
+        limit_s = self._settings.command_timeout_s
+        deadline = self._stopwatch.monotonic_s() + limit_s
+        raw = ""
+        while True:
+            fresh = self._connection.read_channel()
+            raw = _ESCAPE.sub("", raw + fresh)
+            if fresh and end_mark.search(raw):
+                return raw
+            if not fresh and self._connection.remote_conn.closed:
+                raise SessionTrouble("broken", f"the device closed the session at: {_brief(command)}")
+            if self._stopwatch.monotonic_s() > deadline:
+                raise SessionTrouble("hung", f"no answer within {limit_s:g} s to: {_brief(command)}")
+            if not fresh:
+                time.sleep(_POLL_S)
 
     def _reply(self, raw: str, command: str, nonce: str) -> Reply:
         mark = re.search(self._driver.end_mark(nonce), raw)
@@ -141,7 +151,7 @@ class NetmikoConsole:
         return Reply(text, int(status[1]) if status is not None and has_status else None)
 
     def _note(self, command: Command, received: str, started: float) -> None:
-        ms = round((self._clock.monotonic_s() - started) * 1000)
+        ms = round((self._stopwatch.monotonic_s() - started) * 1000)
         limit = self._settings.reply_kept_characters
         safe = redact(received, self._secrets)
         if len(safe) > limit:

@@ -120,7 +120,8 @@ class RouterOs:
         address = canonical_address(change.address)
         family = "ipv6" if is_ipv6(address) else "ip"
         menu = _menu(target, family, "address-list")
-        place = f'list={_list(target)} address={_spelled(address)} comment="{mark_of(change.service_id)}"'
+        # Quoted: inside [find …] a bare IPv6 address is not read alike by all versions.
+        place = f'list={_list(target)} address="{_spelled(address)}" comment="{mark_of(change.service_id)}"'
         match change:
             case Remove():
                 lines = [_verb(target, menu, f"remove [find {place}]")]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from provisioning.ports import Command, Driver, Exchange, Reply, SessionTrouble, Target
 
-_FIND = re.compile(r'list=(\S+) address=(\S+) comment="([^"]*)"')
+_FIND = re.compile(r'list=(\S+) address="(\S+)" comment="([^"]*)"')
 WRITE_FAULTS = ("lie", "refuse", "hang_write", "half")
 CONNECT_FAULTS = ("unreachable", "login", "hang", "garbled")
 
