@@ -6,19 +6,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from aaa.record_accounting import reap_sessions
-from appliance.live_sessions import LiveSessionsOverRadius
-from appliance.reactions import REACTIONS
 from appliance.readiness import notify, watchdog_period_s
-from appliance.schedule import Job, Timetable
 from appliance.settings import Settings
 from appliance.wiring import House, open_house
-from billing.bill_run import bill_run
-from billing.dunning import evaluate_dunning
 from core.log import configure_logging, logger
-from core.outbox import dispatch_due
-from provisioning.enforce import Enforcer
+
+if TYPE_CHECKING:
+    from provisioning.enforce import Enforcer
 
 _log = logger("appliance")
 
@@ -46,13 +42,26 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event) ->
 
 
 async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    pace = house.settings.worker
+    from aaa.reap_sessions import reap_sessions
+    from appliance.reactions import REACTIONS
+    from appliance.schedule import Job, Timetable
+    from billing.bill_run import bill_run
+    from billing.dunning import evaluate_dunning
+    from core.outbox import dispatch_due
+
+    async def reap() -> int:
+        async with house.workplace.work("system:reaping") as work:
+            return await reap_sessions(work)
+
+    pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
     timetable = Timetable(
         [
-            Job("bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage)),
+            Job(
+                "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
+            ),
             Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace)),
-            Job("reaping", pace.reaping_s, lambda: _reap(house)),
+            Job("reaping", pace.reaping_s, reap),
             Job("drift", pace.drift_s, enforcer.check_drift),
         ]
     )
@@ -83,11 +92,6 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
     )
 
 
-async def _reap(house: House) -> None:
-    async with house.workplace.work("system:reaping") as work:
-        await reap_sessions(work)
-
-
 async def _keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]], stop: asyncio.Event) -> None:
     """Turn after turn; pause only when there was nothing to do or the turn failed."""
     while not stop.is_set():
@@ -105,10 +109,13 @@ async def _keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]], s
 
 def make_enforcer(house: House, worker: str) -> Enforcer:
     """The enforcer over this house's devices and live sessions."""
+    from provisioning.enforce import Enforcer
+    from radius.live_session import LiveSessions
+
     return Enforcer(
         house.workplace,
         house.sealer,
-        LiveSessionsOverRadius(house),
+        LiveSessions(house.workplace, house.sealer, house.settings.radius),
         house.settings.provisioning,
         worker,
     )

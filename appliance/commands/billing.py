@@ -14,8 +14,9 @@ from aaa.domain.effect import Effect
 from appliance.commands.running import actor, console, fail, in_house, outcome_or_fail, show
 from appliance.lookup import find
 from appliance.wiring import House
+from billing.receive_payment import PaymentReceipt
 from billing.store import tables as billing
-from core.money import format_money, parse_amount
+from core.money import format_money, minor_digits, parse_amount
 from core.quantities import GB, format_octets
 
 plans = typer.Typer(help="What is sold.", no_args_is_help=True)
@@ -33,7 +34,7 @@ def _amount(text: str, currency: str, option: str) -> int:
         fail(f"{option}: {trouble}", 2)
 
 
-def _tier(text: str) -> dict[str, Any]:
+def _tier(text: str, currency: str) -> dict[str, Any]:
     """``50:0.20`` is: the first 50 GB of overage at 0.20 a GB; ``:0.10`` is: all that follows."""
     size, colon, price = text.partition(":")
     try:
@@ -44,7 +45,7 @@ def _tier(text: str) -> dict[str, Any]:
         up_to, unit_price = None, Decimal(0)
     if not colon or unit_price < 0:
         fail(f"--tier {text!r}: write it GB:PRICE, such as 50:0.20, and :0.10 for all that follows", 2)
-    return {"up_to_octets": up_to, "price_per_gb": str(unit_price)}
+    return {"up_to_octets": up_to, "minor_per_gb": str(unit_price.scaleb(minor_digits(currency)))}
 
 
 @plans.command("add")
@@ -63,7 +64,7 @@ def plan_add(
     from billing.set_up import define_plan_version
 
     price_minor = _amount(price, currency, "--price")
-    tiers = [_tier(one) for one in tier or []]
+    tiers = [_tier(one, currency) for one in tier or []]
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
@@ -175,11 +176,12 @@ def bill_run_now(
                 house.usage,
                 through=None if through is None else through.date(),
                 actor=actor(),
+                settings=house.settings.billing,
             )
         )
         console.print(f"{outcome.invoices} invoices issued, {len(outcome.parked)} accounts parked")
         for parked in outcome.parked:
-            console.print(f"  {parked}", markup=False)
+            console.print(f"  {parked.account_id}: {parked.reason}", markup=False)
         return not outcome.parked
 
     if not in_house(body):
@@ -226,11 +228,12 @@ def invoice_pdf_file(
     number: str, output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")]
 ) -> None:
     """Write an invoice as PDF."""
-    from billing.render import invoice_pdf, invoice_view
+    from billing.invoice_view import invoice_view
+    from billing.render import invoice_pdf
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            view = await invoice_view(connection, await find(connection, "invoice", number))
+            view = outcome_or_fail(await invoice_view(connection, number, house.settings.billing))
         output.write_bytes(invoice_pdf(view))
         console.print(f"wrote {output}")
 
@@ -284,7 +287,56 @@ def pay(
                     note=note,
                 )
             )
-        console.print(str(receipt), markup=False)
+        console.print(_receipt(receipt), markup=False)
+
+    in_house(body)
+
+
+def _receipt(receipt: PaymentReceipt) -> str:
+    words = [f"{receipt.outcome} {format_money(receipt.amount_minor, receipt.currency)}"]
+    words += [f"{number} {format_money(part, receipt.currency)}" for number, part in receipt.allocations]
+    if receipt.unallocated_minor:
+        words.append(f"credit {format_money(receipt.unallocated_minor, receipt.currency)}")
+    if receipt.stage_change is not None:
+        words.append(f"{receipt.stage_change.from_stage} → {receipt.stage_change.to_stage}")
+    return "; ".join(words)
+
+
+def reverse(
+    payment_id: Annotated[str, typer.Argument(help="The payment's id, as on the payments page.")],
+    reason: Annotated[str, typer.Argument(help="Chargeback, bounced cheque, typing error …")],
+) -> None:
+    """Take a payment back whole; its invoices are open again with their own due dates."""
+    from billing.reverse_payment import reverse_payment
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await reverse_payment(work, payment_id=payment_id, reason=reason))
+        console.print(f"payment {payment_id} reversed")
+
+    in_house(body)
+
+
+@dunning.command("promise")
+def dunning_promise(
+    account: str,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="None: forget the promise.")
+    ] = None,
+) -> None:
+    """A promise to pay: nothing worsens up to that date."""
+    from billing.dunning import record_promise
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(
+                await record_promise(
+                    work,
+                    account_id=await find(work.connection, "account", account),
+                    until=None if until is None else until.date(),
+                )
+            )
+        console.print(f"{account}: {'no promise' if until is None else f'promised until {until.date()}'}")
 
     in_house(body)
 
@@ -298,7 +350,10 @@ def dunning_run() -> None:
         changes = outcome_or_fail(await evaluate_dunning(house.workplace))
         console.print(f"{len(changes)} accounts changed stage")
         for change in changes:
-            console.print(f"  {change}", markup=False)
+            console.print(
+                f"  {change.account_id}: {change.from_stage} → {change.to_stage} ({change.because})",
+                markup=False,
+            )
 
     in_house(body)
 
@@ -363,3 +418,4 @@ def attach(app: typer.Typer) -> None:
     app.add_typer(ledger, name="ledger")
     app.command("explain")(explain)
     app.command("pay")(pay)
+    app.command("reverse")(reverse)

@@ -30,13 +30,21 @@ def story(
     ] = None,
     database_url: Annotated[str, typer.Option(help="PostgreSQL URL; else embedded SQLite.")] = "",
     panel_port: Annotated[int, typer.Option(help="Port of the panel; 0: any free one.")] = 8080,
+    simulated_only: Annotated[
+        bool, typer.Option("--simulated-only", help="Without the real tower in network namespaces.")
+    ] = False,
 ) -> None:
     """Play one subscriber's month against real protocols, with a moving clock, in about a minute."""
-    from appliance.story.play import play
+    from appliance.story.play import Telling, play
 
-    raise typer.Exit(
-        asyncio.run(play(once=once, folder=folder, database_url=database_url, panel_port=panel_port))
+    telling = Telling(
+        once=once,
+        folder=folder,
+        database_url=database_url,
+        panel_port=panel_port,
+        simulated_only=simulated_only,
     )
+    raise typer.Exit(asyncio.run(play(telling)))
 
 
 def attach(app: typer.Typer) -> None:

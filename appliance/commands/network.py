@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -464,7 +465,7 @@ def radius_explain(
         async with house.workplace.reading() as connection:
             explanation = await explain(connection, house.sealer, username, nas_name=nas)
         if output:
-            typer.echo(json.dumps(explanation.as_json(), indent=2, default=str))
+            typer.echo(json.dumps(asdict(explanation), indent=2, default=str))
         else:
             console.print(format_explanation(explanation), markup=False)
 
@@ -482,11 +483,16 @@ def radius_test(
     """Send one Access-Request as a NAS would and print the answer."""
     import asyncio
 
-    from radius.probe import probe
+    from radius.probe import METHODS, ProbeTarget, probe
 
+    if method not in METHODS:
+        fail(f"--method {method!r}: use one of {', '.join(METHODS)}", 2)
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdecimal():
+        fail(f"{server!r} is not host:port", 2)
     secret = read_secret("RADIUS secret", secret_file)
     password = read_secret("password", password_file)
-    answer = asyncio.run(probe(server, username, password, secret, method=method))
+    answer = asyncio.run(probe(ProbeTarget(host, int(port), secret), username, password, method=method))
     console.print(str(answer), markup=False)
     if not answer.accepted:
         raise typer.Exit(1)

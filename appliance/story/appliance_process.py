@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from dataclasses import dataclass
@@ -82,18 +83,18 @@ class ApplianceProcess:
         )
 
     async def command(
-        self, *words: str, secret: str | None = None, expect: int = 0, quiet: bool = False
+        self, line: str, *, secret: str | None = None, expect: int = 0, quiet: bool = False
     ) -> str:
-        """Run ``hilltop WORDS``, ``secret`` on standard input. Raises ``StepFailed`` on another exit code."""
+        """Run ``hilltop LINE``, ``secret`` on standard input. Raises ``StepFailed`` on another exit code."""
         if not quiet:
-            self.timeline.command("hilltop " + " ".join(_quote(word) for word in words))
+            self.timeline.command(f"hilltop {line}")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "appliance.cli",
             "--config",
             str(self.config),
-            *words,
+            *shlex.split(line),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -102,7 +103,7 @@ class ApplianceProcess:
         out, err = await asyncio.wait_for(process.communicate((secret or "").encode()), 60)
         text = (out + err).decode().strip()
         if process.returncode != expect:
-            raise StepFailed(f"hilltop {words[0]} ended with {process.returncode}: {text[-600:]}")
+            raise StepFailed(f"hilltop {line} ended with {process.returncode}: {text[-600:]}")
         return text
 
     async def start(self) -> None:
@@ -143,7 +144,3 @@ class ApplianceProcess:
             await asyncio.wait_for(self.running.wait(), 20)
         except TimeoutError:
             os.killpg(self.running.pid, signal.SIGKILL)
-
-
-def _quote(word: str) -> str:
-    return f"'{word}'" if " " in word or "<" in word else word

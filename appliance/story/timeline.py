@@ -12,6 +12,10 @@ from rich.console import Console
 from core.clock import Clock
 
 
+class StoryEnds(Exception):  # noqa: N818 - says what happens
+    """A step that the rest of the story stands on did not come true."""
+
+
 class StepFailed(Exception):  # noqa: N818 - reads as the reason in the timeline
     """A step of the story did not come true; the text says why."""
 
@@ -47,14 +51,19 @@ class Timeline:
         self.console.print(f"     [yellow]│[/] {_escape(text)}")
 
     @contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """One thing that must come true; a ``StepFailed`` inside is printed as the reason why not."""
+    def step(self, what: str, *, needed: bool = False) -> Iterator[None]:
+        """One thing that must come true; a ``StepFailed`` inside is printed as the reason why not.
+
+        After a ``needed`` step that failed the story cannot go on: ``StoryEnds``.
+        """
         began = time.monotonic()
         try:
             yield
         except StepFailed as reason:
             self.failures.append(f"{what}: {reason}")
             self.console.print(f"   [bold red]FAIL[/] {_escape(what)} [red]{_escape(str(reason))}[/]")
+            if needed:
+                raise StoryEnds(what) from None
             return
         self.passed += 1
         took = time.monotonic() - began

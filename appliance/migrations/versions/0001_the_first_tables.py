@@ -158,6 +158,7 @@ def upgrade() -> None:
         "aaa_session",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("incarnation", sa.Integer(), nullable=False),
         sa.Column("nas_id", sa.String(length=40), nullable=False),
         sa.Column("acct_session_id", sa.String(length=253), nullable=False),
         sa.Column("username", sa.String(length=253), nullable=False),
@@ -168,6 +169,7 @@ def upgrade() -> None:
         sa.Column("nas_port_id", sa.String(length=253), nullable=True),
         sa.Column("framed_ip", sa.String(length=45), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("start_seen", sa.Boolean(), nullable=False),
         sa.Column("last_event_at", sa.BigInteger(), nullable=False),
         sa.Column("last_received_at", sa.BigInteger(), nullable=False),
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
@@ -223,6 +225,8 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("octets_in", sa.BigInteger(), nullable=False),
         sa.Column("octets_out", sa.BigInteger(), nullable=False),
+        sa.Column("raw_in", sa.BigInteger(), nullable=False),
+        sa.Column("raw_out", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("decision", sa.String(length=24), nullable=False),
         sa.Column("evidence", sa.JSON(), nullable=False),
@@ -231,9 +235,9 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "meter_id",
             "at",
-            "octets_in",
-            "octets_out",
-            name=op.f("uq_aaa_meter_reading_meter_id_at_octets_in_octets_out"),
+            "raw_in",
+            "raw_out",
+            name=op.f("uq_aaa_meter_reading_meter_id_at_raw_in_raw_out"),
         ),
     )
     op.create_table(
@@ -706,7 +710,7 @@ def upgrade() -> None:
     op.create_table(
         "provisioning_transcript",
         sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("device_id", sa.String(length=40), nullable=False),
+        sa.Column("device_id", sa.String(length=40), nullable=True),
         sa.Column("task_id", sa.String(length=40), nullable=True),
         sa.Column("service_id", sa.String(length=40), nullable=True),
         sa.Column("purpose", sa.String(length=20), nullable=False),
