@@ -61,7 +61,7 @@ class CoaListener(asyncio.DatagramProtocol):
 
     def _answer(self, data: bytes, addr: tuple[str, int]) -> bytes | None:
         request = self._genuine(data, addr)
-        if request is None or self._nas.coa_mode == "silent":
+        if request is None or self._nas.coa_mode == "silent" or not self._nas.listens_to_coa():
             return None
         key = (addr[0], addr[1], request.id)
         before = self._answers.get(key)

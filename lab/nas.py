@@ -173,11 +173,13 @@ class LabNas:
         self.sends_event_timestamp = True
         self.coa_mode: CoaMode = "obey"
         self.nak_cause = ADMINISTRATIVELY_PROHIBITED
+        self.listens_to_coa: Callable[[], bool] = lambda: True  # RouterOS: /radius incoming set accept=yes
         self.sessions: list[LabSession] = []
         self.unacknowledged: list[AccountingRecord] = []
         self.coa_heard: list[dict[str, Any]] = []
         self.on_start: list[Callable[[LabSession], None]] = []
         self.on_end: list[Callable[[LabSession], None]] = []
+        self.before_change: list[Callable[[LabSession], None]] = []
         self.on_change: list[Callable[[LabSession], None]] = []
         self.wire = RequestSocket(timeout_s, tries)
         self.dictionary = load_dictionary()
@@ -462,6 +464,8 @@ class LabNas:
         """A CoA-Request that was accepted."""
         if self.coa_mode == "lying":
             return
+        for listener in self.before_change:
+            listener(session)
         self._obey(session, attributes)
         for listener in self.on_change:
             listener(session)

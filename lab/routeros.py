@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import asyncssh
@@ -23,13 +23,10 @@ from lab.routeros_router import (
     INTERFACE,
     PPP_ACTIVE,
     PPP_SECRET,
-    WRITES,
     Outcome,
     Router,
 )
 from lab.routeros_terminal import LoginOptions, Terminal, run_one_shot
-
-_WRITE_WORDS = tuple(sorted(WRITES))
 
 
 class RouterOsConsole:
@@ -67,6 +64,7 @@ class RouterOsConsole:
         self.read_only = False
         self.drop_mid_command: Literal["before", "after"] | None = None
         self.commands: list[str] = []
+        self.before_command: list[Callable[[], None]] = []
         self.logins: list[str] = []
         self.host = "127.0.0.1"
         self.port = 0
@@ -228,9 +226,11 @@ class RouterOsConsole:
         self.commands.append(command)
         await self._answering.wait()
         await self.pace()
-        writes = self.drop_mid_command is not None and any(verb in command for verb in _WRITE_WORDS)
+        writes = self.drop_mid_command is not None and self.router.would_write(command, menu)
         if writes and self._drops("before", process):
             return None
+        for listener in self.before_command:
+            listener()
         outcome = self.router.run(command, menu, may_write=not self.read_only)
         if writes and self._drops("after", process):
             return None

@@ -36,6 +36,7 @@ from lab.routeros_script import (
     Template,
     Variable,
     Word,
+    verbs_in,
 )
 
 ADDRESS_LIST = ("ip", "firewall", "address-list")
@@ -142,6 +143,13 @@ class Router:
                     menu.remove(item)
             menu.reboot()
         self.booted_at = self.clock.now()
+
+    def would_write(self, text: str, menu: tuple[str, ...] = ()) -> bool:
+        """Whether the text holds a command that changes something."""
+        try:
+            return any(verb in WRITES for verb in verbs_in(Parser(text, self.tree, menu).parse()))
+        except ParseError:
+            return False
 
     def run(self, text: str, menu: tuple[str, ...] = (), *, may_write: bool = True) -> Outcome:
         """Run one text as typed in ``menu``. Complaints are lines of the outcome, as on the real console."""
@@ -355,6 +363,8 @@ class _Run:
             raise ConsoleError("error in regular expression") from None
 
     def _equal(self, left: Value, right: Value) -> bool:
+        if left is None:
+            return False  # a property that is not set is not the empty string
         if isinstance(left, bool) and right in ("yes", "no", "true", "false"):
             return left == (right in ("yes", "true"))
         return self._text(left) == self._text(right)

@@ -7,8 +7,8 @@ Written from the manuals (help.mikrotik.com, Console and Scripting) and from wha
 from __future__ import annotations
 
 import string
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 _NAME = frozenset(string.ascii_letters + string.digits + "-_.")
@@ -135,6 +135,19 @@ class Block:
 
 
 Expression = Word | Variable | Template | Field | Operation | Inner | Code
+
+
+def verbs_in(part: object) -> Iterator[str]:
+    """Every verb in a block or expression, those in brackets and braces included."""
+    if isinstance(part, tuple):
+        for one in part:
+            yield from verbs_in(one)
+        return
+    if isinstance(part, Command):
+        yield part.verb
+    if isinstance(part, (Block, Command, Argument, Inner, Code, Operation)):
+        for one in fields(part):
+            yield from verbs_in(getattr(part, one.name))
 
 
 class Grammar(Protocol):
@@ -316,7 +329,7 @@ class Parser:
             if parameter is None:
                 raise self._error("expected end of command", start)
             self._at += 1
-            return Argument(parameter, self._value())
+            return Argument(parameter, self._given_value())
         word = completed(name, words) if name else None
         if word is not None and (not self._peek() or self._peek() in _SPACE + _ENDS_COMMAND):
             return Argument(word, None)
@@ -327,6 +340,14 @@ class Parser:
         if value is None:
             raise self._error("expected end of command", start)
         return Argument(None, value)
+
+    def _given_value(self) -> Expression | None:
+        value = self._value()
+        if value is None:
+            self._skip_space()
+            if not self._ended():  # an empty value is borne at the end of the line alone
+                raise self._error("expected end of command")
+        return value
 
     def _language_command(self, name: str) -> Command:
         arguments: list[Argument] = []

@@ -55,7 +55,11 @@ def ask(agent: SnmpAgent, tmp_path: Path):  # type: ignore[no-untyped-def]
 
 async def table(ask, oid: str) -> dict[int, str]:  # type: ignore[no-untyped-def]
     rows = (line.partition(" ") for line in (await ask("snmpwalk", oid)).splitlines())
-    return {int(name.rpartition(".")[2]): value.strip('"') for name, _, value in rows if name.startswith(f"{oid}.")}
+    return {
+        int(name.rpartition(".")[2]): value.strip('"')
+        for name, _, value in rows
+        if name.startswith(f"{oid}.")
+    }
 
 
 async def test_snmpget_reads_64_bit_counters_by_name(agent: SnmpAgent, ask) -> None:  # type: ignore[no-untyped-def]
