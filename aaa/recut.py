@@ -39,8 +39,11 @@ async def recut_sessions(
     sessions: Sequence[Session],
     lines: Mapping[str, Line],
     borders: Mapping[str, datetime],
-) -> None:
-    """Resolve and cut each session's meter again; ``fresh`` then holds what is new, resolved."""
+) -> Amendment:
+    """Resolve each session's meter again; ``fresh`` then holds what is new, resolved.
+
+    The amendment of the usage records is to be applied when new meters are in the database.
+    """
     meter_ids = [session.meter_id for session in sessions]
     readings = await usage_rows.readings_of(connection, meter_ids)
     records = await usage_rows.records_of_meters(connection, meter_ids)
@@ -58,7 +61,7 @@ async def recut_sessions(
             amendment.plan(session.service_id, session.meter_id, _open(standing, border), cut)
         session.intervals = []
     await usage_rows.reresolve_readings(connection, changed)
-    await amendment.apply(connection)
+    return amendment
 
 
 def _stored(row: Row[Any]) -> _Stored:

@@ -145,8 +145,7 @@ class SessionBook:
         connection = self._work.connection
         touched = self.touched
         late = [session for session in touched if session.late]
-        if late:
-            await recut_sessions(connection, late, self._lines, self._borders)
+        amendment = await recut_sessions(connection, late, self._lines, self._borders) if late else None
         new = [session for session in touched if session.is_new]
         await session_rows.update_sessions(connection, [_row(one) for one in touched if not one.is_new])
         await usage_rows.insert_meters(connection, [self._meter_row(session) for session in new])
@@ -155,6 +154,8 @@ class SessionBook:
         stored = {one.meter_id: one.stored_state for one in touched}
         changed = {meter_id: state for meter_id, state in states.items() if state != stored[meter_id]}
         await usage_rows.set_meter_states(connection, changed)
+        if amendment is not None:
+            await amendment.apply(connection)
         await usage_rows.insert_readings(connection, [_reading(s, r) for s in touched for r in s.fresh])
         await usage_rows.insert_records(
             connection,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -114,7 +114,9 @@ async def readings_around(
     first = select(func.max(at)).where(mine, at <= from_at).scalar_subquery()
     last = select(func.min(at)).where(mine, at >= until_at).scalar_subquery()
     statement = select(meter_reading).where(
-        mine, at >= func.coalesce(first, from_at), at <= func.coalesce(last, until_at)
+        mine,
+        at >= func.coalesce(first, literal(from_at, at.type)),
+        at <= func.coalesce(last, literal(until_at, at.type)),
     )
     return (await connection.execute(statement.order_by(at, meter_reading.c.id))).all()
 

@@ -460,7 +460,7 @@ async def _reap(workplace: Workplace, clock: FakeClock, at: float) -> None:
         await reap_sessions(work)
 
 
-async def test_a_storm_of_starts_costs_few_statements(workplace: Workplace, ann: str, tmp_path: Path) -> None:
+async def test_a_storm_of_starts_costs_few_statements(workplace: Workplace, ann: str) -> None:
     """Thousands of Starts arrive after a power cut: statements must not grow with the batch."""
     from sqlalchemy import event
 
