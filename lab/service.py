@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -72,6 +74,9 @@ async def run_lab(
     ``linux_ruleset`` gives the nftables text to load on the Linux tower (the product's bootstrap); without it
     nothing is loaded and a command that loads one is the operator's affair.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         directory = settings.directory
         if directory is None:

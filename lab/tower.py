@@ -101,6 +101,7 @@ class SimulatedTower:
     async def start(self, host: str = "127.0.0.1", *, ssh_port: int = 0, snmp_port: int = 0) -> None:
         """Console and agent listen on ``host``; the NAS speaks from its own address."""
         await self.nas.start()
+        self._incoming.values["port"] = str(self.nas.coa_port)
         await self.console.start(host, ssh_port)
         await self.agent.start(host, snmp_port)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("snmpwalk") is None, reason="net-snmp's tools are not installed (Debian package snmp)"
 )
 
+Ask = Callable[..., Awaitable[str]]
 IF_NAME = ".1.3.6.1.2.1.31.1.1.1.1"
 HC_IN, HC_OUT = ".1.3.6.1.2.1.31.1.1.1.6", ".1.3.6.1.2.1.31.1.1.1.10"
 IN_32 = ".1.3.6.1.2.1.2.2.1.10"
@@ -38,7 +39,7 @@ async def agent(clock: FakeClock) -> AsyncIterator[SnmpAgent]:
 
 
 @pytest.fixture
-def ask(agent: SnmpAgent, tmp_path: Path):  # type: ignore[no-untyped-def]
+def ask(agent: SnmpAgent, tmp_path: Path) -> Ask:
     (tmp_path / "cert_indexes").mkdir()
 
     async def run(tool: str, *words: str, login: tuple[str, ...] = ("-v2c", "-c", "s3cret")) -> str:
@@ -53,7 +54,7 @@ def ask(agent: SnmpAgent, tmp_path: Path):  # type: ignore[no-untyped-def]
     return run
 
 
-async def table(ask, oid: str) -> dict[int, str]:  # type: ignore[no-untyped-def]
+async def table(ask: Ask, oid: str) -> dict[int, str]:
     rows = (line.partition(" ") for line in (await ask("snmpwalk", oid)).splitlines())
     return {
         int(name.rpartition(".")[2]): value.strip('"')
@@ -62,7 +63,7 @@ async def table(ask, oid: str) -> dict[int, str]:  # type: ignore[no-untyped-def
     }
 
 
-async def test_snmpget_reads_64_bit_counters_by_name(agent: SnmpAgent, ask) -> None:  # type: ignore[no-untyped-def]
+async def test_snmpget_reads_64_bit_counters_by_name(agent: SnmpAgent, ask: Ask) -> None:
     agent.set_traffic("ether2", 2**40 + 1, 2**33)
     agent.add_traffic("ether2", 4, 0)
     names = await table(ask, IF_NAME)
@@ -72,7 +73,7 @@ async def test_snmpget_reads_64_bit_counters_by_name(agent: SnmpAgent, ask) -> N
     assert (await table(ask, IN_32))[2] == "5", "the old column has wrapped"
 
 
-async def test_snmpbulkwalk_goes_through_the_whole_of_it(agent: SnmpAgent, ask) -> None:  # type: ignore[no-untyped-def]
+async def test_snmpbulkwalk_goes_through_the_whole_of_it(agent: SnmpAgent, ask: Ask) -> None:
     walked = await ask("snmpwalk", ".1.3.6.1.2.1")
     bulk = await ask("snmpbulkwalk", "-Cr10", ".1.3.6.1.2.1")
     assert walked == bulk
@@ -84,8 +85,8 @@ async def test_snmpbulkwalk_goes_through_the_whole_of_it(agent: SnmpAgent, ask) 
 
 
 async def test_uptime_moves_with_the_clock_and_wraps_at_497_days(
-    agent: SnmpAgent, ask, clock: FakeClock
-) -> None:  # type: ignore[no-untyped-def]
+    agent: SnmpAgent, ask: Ask, clock: FakeClock
+) -> None:
     clock.advance(timedelta(hours=1))
     assert await ask("snmpget", "-Ot", UPTIME) == f"{UPTIME} 360000"
     clock.advance(timedelta(days=498))
@@ -93,8 +94,8 @@ async def test_uptime_moves_with_the_clock_and_wraps_at_497_days(
 
 
 async def test_a_reboot_starts_uptime_counters_and_indexes_anew(
-    agent: SnmpAgent, ask, clock: FakeClock
-) -> None:  # type: ignore[no-untyped-def]
+    agent: SnmpAgent, ask: Ask, clock: FakeClock
+) -> None:
     agent.set_traffic("ether1", 1000, 1000)
     agent.add_interface("<pppoe-anna>", kind=PPP)
     before = await table(ask, IF_NAME)
@@ -110,7 +111,9 @@ async def test_a_reboot_starts_uptime_counters_and_indexes_anew(
     assert set((await table(ask, HC_IN)).values()) == {"0"}
 
 
-async def test_a_dynamic_interface_is_born_anew_at_each_dial(agent: SnmpAgent, ask, clock: FakeClock) -> None:  # type: ignore[no-untyped-def]
+async def test_a_dynamic_interface_is_born_anew_at_each_dial(
+    agent: SnmpAgent, ask: Ask, clock: FakeClock
+) -> None:
     clock.advance(timedelta(minutes=1))
     first = agent.add_interface("<pppoe-anna>", kind=PPP).index
     agent.remove_interface("<pppoe-anna>")
@@ -123,7 +126,7 @@ async def test_a_dynamic_interface_is_born_anew_at_each_dial(agent: SnmpAgent, a
         agent.add_interface("<pppoe-anna>")
 
 
-async def test_snmpv3_with_privacy_and_wrong_secrets(agent: SnmpAgent, ask) -> None:  # type: ignore[no-untyped-def]
+async def test_snmpv3_with_privacy_and_wrong_secrets(agent: SnmpAgent, ask: Ask) -> None:
     def v3(password: str) -> tuple[str, ...]:
         return ("-v3", "-l", "authPriv", "-u", "anna", "-a", "SHA-256", "-A", password, "-x", "AES", "-X",
                 "privacy-password")  # fmt: skip
@@ -133,7 +136,7 @@ async def test_snmpv3_with_privacy_and_wrong_secrets(agent: SnmpAgent, ask) -> N
     assert "Timeout" in await ask("snmpget", UPTIME, login=("-v2c", "-c", "wrong"))
 
 
-async def test_the_ways_in_which_cheap_radios_fail(agent: SnmpAgent, ask) -> None:  # type: ignore[no-untyped-def]
+async def test_the_ways_in_which_cheap_radios_fail(agent: SnmpAgent, ask: Ask) -> None:
     agent.has_64_bit = False
     assert await table(ask, HC_IN) == {}
     assert len(await table(ask, IN_32)) == 2

@@ -90,7 +90,7 @@ async def test_netmiko_drives_it_and_the_state_outlives_the_session(console: Rou
             return [
                 device.find_prompt(),
                 *(
-                    device.send_command(one, cmd_verify=False)
+                    str(device.send_command(one, cmd_verify=False))
                     for one in (add, f"{LIST} print count-only where list=suspended", ':put "marker-1"')
                 ),
             ]
