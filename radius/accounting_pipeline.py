@@ -25,7 +25,7 @@ class Pending:
 
     record: Record
     key: Key
-    authenticator: bytes
+    fingerprint: int
     reply: bytes
 
 
@@ -54,7 +54,7 @@ class AccountingPipeline:
         try:
             packet = trim(datagram)
             key = (source, packet[1])
-            known = self._replies.find(key, packet[4:20])
+            known = self._replies.find(key, hash(packet))
             if known is not None:
                 return self._again(known[1])
             if packet[0] == ACCOUNTING_REQUEST:
@@ -85,8 +85,8 @@ class AccountingPipeline:
             return None
         reply = nas.secret.plain_reply(ACCOUNTING_RESPONSE, packet, proxy_states(packet, first, repeats))
         record = Record(self._now_us(), nas.nas.id, key[0][0], packet)
-        self._replies.put(key, packet[4:20], None)
-        return Pending(record, key, packet[4:20], reply)
+        self._replies.put(key, hash(packet), None)
+        return Pending(record, key, hash(packet), reply)
 
     def _status(self, nas: NasState, packet: bytes) -> bytes | None:
         """RFC 5997 section 3, on the accounting port."""
@@ -101,16 +101,16 @@ class AccountingPipeline:
     def settle(self, pending: Pending, *, committed: bool) -> bytes | None:
         """The commit has ended: the reply to send, or nothing when the record is not on disk."""
         if not committed:
-            self._replies.drop(pending.key, pending.authenticator)
+            self._replies.drop(pending.key, pending.fingerprint)
             self.counters.journal_failures += 1
             return None
-        self._replies.complete(pending.key, pending.authenticator, pending.reply)
+        self._replies.complete(pending.key, pending.fingerprint, pending.reply)
         self.counters.accounting += 1
         return pending.reply
 
     def refuse(self, pending: Pending) -> None:
         """The journal takes no more: forget the request, so that its retransmit is tried afresh."""
-        self._replies.drop(pending.key, pending.authenticator)
+        self._replies.drop(pending.key, pending.fingerprint)
         self.counters.journal_backlog_full += 1
 
     def age(self, now_s: float) -> None:

@@ -67,7 +67,7 @@ class Rejection:
 class _Delayed:
     due_s: float
     key: Key
-    authenticator: bytes
+    fingerprint: int
     reply: bytes
 
 
@@ -129,7 +129,7 @@ class AuthenticationPipeline:
         try:
             packet = trim(datagram)
             key = (source, packet[1])
-            known = self._replies.find(key, packet[4:20])
+            known = self._replies.find(key, hash(packet))
             if known is not None:
                 return self._again(known)
             if packet[0] == ACCESS_REQUEST:
@@ -175,7 +175,7 @@ class AuthenticationPipeline:
             verdict = authorize(self._directory, username, proof, station, nas.nas.mac_format, signed=signed)
         if isinstance(verdict, Accept):
             reply = self._accept(nas, packet, proof, verdict.login, proxy_states(packet, first, repeats))
-            self._replies.put(key, packet[4:20], reply)
+            self._replies.put(key, hash(packet), reply)
             return reply
         return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
 
@@ -240,13 +240,13 @@ class AuthenticationPipeline:
         self._on_reject(Rejection(nas.nas.id, verdict, text))
         reply = nas.secret.reply(ACCESS_REJECT, packet, _reject_attributes(packet))
         if self._limits.reject_delay_s <= 0:
-            self._replies.put(key, packet[4:20], reply)
+            self._replies.put(key, hash(packet), reply)
             return reply
         if len(self._delayed) >= self._limits.delayed_rejects:
             self.counters.rejects_not_queued += 1
             return None
-        self._replies.put(key, packet[4:20], None)
-        self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, key, packet[4:20], reply))
+        self._replies.put(key, hash(packet), None)
+        self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, key, hash(packet), reply))
         return None
 
     def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
@@ -254,7 +254,7 @@ class AuthenticationPipeline:
         self._replies.age(now_s)
         while self._delayed and self._delayed[0].due_s <= now_s:
             one = self._delayed.popleft()
-            self._replies.complete(one.key, one.authenticator, one.reply)
+            self._replies.complete(one.key, one.fingerprint, one.reply)
             yield one.reply, one.key[0]
 
     @property

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-Remembered = tuple[bytes, bytes | None]
-"""A request's authenticator and its reply; None while it is in work."""
+Remembered = tuple[int, bytes | None]
+"""A request's fingerprint and its reply; None while it is in work.
+
+The fingerprint is ``hash()`` of the whole packet, which is keyed with this process's own random key: a
+forgery that repeats an authenticator under other attributes is a new request, and is judged as one.
+"""
 
 
 class ReplyCache:
@@ -24,27 +28,27 @@ class ReplyCache:
         self._old: dict[Hashable, Remembered] = {}
         self._turned_at = float("-inf")
 
-    def find(self, key: Hashable, authenticator: bytes) -> Remembered | None:
+    def find(self, key: Hashable, fingerprint: int) -> Remembered | None:
         """What is remembered of exactly this request."""
         known = self._young.get(key) or self._old.get(key)
-        return known if known is not None and known[0] == authenticator else None
+        return known if known is not None and known[0] == fingerprint else None
 
-    def put(self, key: Hashable, authenticator: bytes, reply: bytes | None) -> None:
+    def put(self, key: Hashable, fingerprint: int, reply: bytes | None) -> None:
         """Remember a request; an older one under the same key is forgotten."""
-        self._young[key] = (authenticator, reply)
+        self._young[key] = (fingerprint, reply)
         if len(self._young) >= self._entries:
             self._turn()
 
-    def complete(self, key: Hashable, authenticator: bytes, reply: bytes) -> None:
+    def complete(self, key: Hashable, fingerprint: int, reply: bytes) -> None:
         """The request in work has its reply, unless another one has taken its place."""
-        if self.find(key, authenticator) is not None:
-            self.put(key, authenticator, reply)
+        if self.find(key, fingerprint) is not None:
+            self.put(key, fingerprint, reply)
 
-    def drop(self, key: Hashable, authenticator: bytes) -> None:
+    def drop(self, key: Hashable, fingerprint: int) -> None:
         """Forget a request that could not be answered, so that its retransmit is tried afresh."""
         for generation in (self._young, self._old):
             known = generation.get(key)
-            if known is not None and known[0] == authenticator:
+            if known is not None and known[0] == fingerprint:
                 del generation[key]
 
     def age(self, now_s: float) -> None:

@@ -258,6 +258,14 @@ class RadiusServer:
         status = self.status()
         await asyncio.to_thread(write_status, self._journal_path, status)
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The first authentication and the first accounting port, once they are open; 0 for none."""
+        first = [
+            endpoints[0][1].port if endpoints else 0 for endpoints in (self._authentication, self._accounting)
+        ]
+        return first[0], first[1]
+
     def status(self) -> RadiusStatus:
         """The state of this process now."""
         directory, journal = self._directory, self._journal

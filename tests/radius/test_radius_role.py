@@ -1,0 +1,363 @@
+"""The whole radius process over loopback: radclient is the witness; the database goes away; strangers get nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from radius_world import SECRET, World, accounting, octets, pap, reply_to, status
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from aaa.domain.effect import Effect
+from aaa.store.tables import nas, reject, session
+from core.clock import SystemClock
+from core.ids import UlidSource
+from core.secrets import Secret
+from core.work import Workplace
+from radius.config import RadiusSettings
+from radius.explain import explain
+from radius.ingest import ingest_once
+from radius.probe import ProbeTarget, probe
+from radius.role import RadiusServer
+from radius.status import read_statuses, status_path
+
+RADCLIENT = shutil.which("radclient")
+needs_radclient = pytest.mark.skipif(
+    RADCLIENT is None, reason="radclient is not installed (freeradius-utils)"
+)
+
+
+@dataclass
+class Serving:
+    """A radius process inside this one, on ports of its own."""
+
+    world: World
+    server: RadiusServer
+    journal: Path
+    auth_port: int
+    accounting_port: int
+
+    async def ask(
+        self, packet: bytes, port: int | None = None, patience_s: float = 5.0, source: str = "127.0.0.1"
+    ) -> bytes | None:
+        """One datagram from ``source``; the answer, or None when there is none in ``patience_s``."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            client.bind((source, 0))
+            client.connect(("127.0.0.1", port or self.auth_port))
+            await loop.sock_sendall(client, packet)
+            try:
+                return await asyncio.wait_for(loop.sock_recv(client, 4096), patience_s)
+            except TimeoutError:
+                return None
+
+    async def radclient(self, kind: str, *attributes: str, secret: str = SECRET, tries: int = 3) -> str:
+        """What radclient says; its exit code does not matter here."""
+        port = self.accounting_port if kind == "acct" else self.auth_port
+        assert RADCLIENT is not None
+        process = await asyncio.create_subprocess_exec(
+            RADCLIENT, "-x", "-r", str(tries), "-t", "3", f"127.0.0.1:{port}", kind, secret,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate("\n".join(attributes).encode() + b"\n")
+        return said.decode()
+
+    async def settled(self, seq: int) -> None:
+        """Wait until the directory has come to that change."""
+        async with asyncio.timeout(10):
+            while self.server.status().directory_seq < seq:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def serving(world: World, tmp_path: Path) -> AsyncIterator[Serving]:
+    """The world's clock is the machine's: real datagrams travel in real time."""
+    clock = SystemClock()
+    world.workplace = Workplace(world.workplace.database, clock, UlidSource(clock))
+    await world.nas()
+    await world.service("alice", mac="00:e1:0c:38:c8:f8")
+    journal = tmp_path / "journal" / "radius.sqlite"
+    settings = RadiusSettings(
+        auth_listen=["127.0.0.1:0"], accounting_listen=["127.0.0.1:0"], reject_delay_s=0.1,
+        directory_refresh_s=0.05, reject_record_s=0.05, journal_commit_ms=2, status_interval_s=0.05,
+        journal_trim_s=0.05,
+    )  # fmt: skip
+    server = RadiusServer(settings, world.workplace, world.sealer, journal)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(server.run(stop, ready))
+    await asyncio.wait_for(ready.wait(), 20)
+    auth_port, accounting_port = server.ports
+    yield Serving(world, server, journal, auth_port, accounting_port)
+    stop.set()
+    await running
+
+
+@needs_radclient
+async def test_radclient_pap_chap_and_mschap(serving: Serving) -> None:
+    said = await serving.radclient(
+        "auth", "User-Name = alice", 'User-Password = "open sesame"', "Message-Authenticator = 0x00"
+    )
+    assert "Received Access-Accept" in said
+    assert 'Mikrotik-Rate-Limit = "5M/25M"' in said
+    assert "Message-Authenticator" in said.split("Received Access-Accept")[1].splitlines()[1]
+    said = await serving.radclient(
+        "auth", "User-Name = alice", 'CHAP-Password = "open sesame"', "Message-Authenticator = 0x00"
+    )
+    assert "Received Access-Accept" in said
+    said = await serving.radclient(
+        "auth", "User-Name = alice", 'MS-CHAP-Password = "open sesame"', "Message-Authenticator = 0x00"
+    )
+    assert "Received Access-Accept" in said
+    assert "MS-CHAP-MPPE-Keys" in said
+    said = await serving.radclient(
+        "auth", "User-Name = alice", "MS-CHAP-Password = other", "Message-Authenticator = 0x00"
+    )
+    assert "Received Access-Reject" in said
+    assert "E=691 R=0" in said
+
+
+@needs_radclient
+async def test_radclient_mac_login_status_and_reject(serving: Serving) -> None:
+    said = await serving.radclient(
+        "auth",
+        'User-Name = "00:E1:0C:38:C8:F8"',
+        'User-Password = ""',
+        'Calling-Station-Id = "1:0:e1:c:38:c8:f8"',
+    )
+    assert "Received Access-Accept" in said
+    said = await serving.radclient("status", "Message-Authenticator = 0x00")
+    assert "Received Access-Accept" in said
+    said = await serving.radclient("auth", "User-Name = mallory", "User-Password = guess")
+    assert "Received Access-Reject" in said
+
+
+@needs_radclient
+async def test_radclient_accounting_is_on_disk_and_in_the_database(serving: Serving) -> None:
+    world = serving.world
+    accept = await serving.ask(octets(pap()))
+    echoed = reply_to_class(accept)
+    for kind, octets_in in (("Start", 0), ("Interim-Update", 1_000), ("Stop", 2_000)):
+        said = await serving.radclient(
+            "acct", f"Acct-Status-Type = {kind}", "Acct-Session-Id = 81e00001", "User-Name = alice",
+            f"Acct-Input-Octets = {octets_in}", "Acct-Output-Octets = 5", "Acct-Output-Gigawords = 1",
+            f"Class = 0x{echoed.hex()}", "Framed-IP-Address = 100.64.0.9",
+        )  # fmt: skip
+        assert "Received Accounting-Response" in said
+    assert await ingest_once(serving.journal, world.workplace, world.sealer) == 3
+    async with world.workplace.reading() as connection:
+        (row,) = (await connection.execute(select(session))).all()
+    assert row.service_id is not None
+    assert (row.octets_in, row.octets_out, row.generation) == (2_000, (1 << 32) + 5, 1)
+    said = await serving.radclient(
+        "acct", "Acct-Status-Type = Start", "Acct-Session-Id = 1", secret="wrong secret", tries=1
+    )
+    assert "Received" not in said
+
+
+def reply_to_class(accept: bytes | None) -> bytes:
+    from radius.codec import parse
+
+    assert accept is not None
+    value = parse(accept).first(25)
+    assert value is not None
+    return value
+
+
+async def test_unknown_nas_and_wrong_secret_are_silent_over_the_wire(serving: Serving) -> None:
+    assert await serving.ask(octets(pap()), source="127.0.0.9", patience_s=0.3) is None
+    assert await serving.ask(octets(pap(secret="another secret here")), patience_s=0.3) is None
+    assert (
+        await serving.ask(octets(accounting(secret="another secret here")), serving.accounting_port, 0.3)
+        is None
+    )
+    counters = serving.server.status().counters
+    assert (counters["unknown_source"], counters["wrong_signature"]) == (1, 2)
+    assert counters["failures"] == 0
+
+
+async def test_a_reject_is_delayed_recorded_and_explained(serving: Serving) -> None:
+    asked = pap(password="wrong one")
+    answer = await serving.ask(octets(asked))
+    assert reply_to(asked, answer).code == 3
+    world = serving.world
+    async with asyncio.timeout(10):
+        while True:
+            async with world.workplace.reading() as connection:
+                rows = (await connection.execute(select(reject))).all()
+            if rows:
+                break
+            await asyncio.sleep(0.02)
+    assert (rows[0].identity, rows[0].rule, rows[0].count) == ("alice", "wrong_password", 1)
+    async with world.workplace.reading() as connection:
+        told = await explain(connection, world.sealer, "alice", Secret("wrong one"))
+        good = await explain(connection, world.sealer, "alice", nas_name="tower")
+        stranger = await explain(connection, world.sealer, "mallory")
+    assert (told.verdict, told.rule) == ("reject", "wrong_password")
+    assert told.past_rejects[0].count == 1
+    assert good.verdict == "accept"
+    assert 'Mikrotik-Rate-Limit = "5M/25M"' in good.attributes
+    assert "25 Mbit/s down" in str(good)
+    assert "open sesame" not in str(good)
+    assert (stranger.verdict, stranger.rule) == ("reject", "unknown_user")
+    with pytest.raises(LookupError, match="no enabled NAS"):
+        async with world.workplace.reading() as connection:
+            await explain(connection, world.sealer, "alice", nas_name="nowhere")
+
+
+async def test_a_suspension_reaches_the_answers_within_a_moment(serving: Serving) -> None:
+    world = serving.world
+    async with world.workplace.reading() as connection:
+        service_id = (await explain(connection, world.sealer, "alice")).service_id
+    assert service_id is not None
+    before = serving.server.status().directory_seq
+    await world.hold(service_id, Effect.WALLED_GARDEN)
+    await serving.settled(before + 1)
+    target = ProbeTarget("127.0.0.1", serving.auth_port, Secret(SECRET))
+    outcome = await probe(target, "alice", Secret("open sesame"))
+    assert outcome.accepted
+    assert "Mikrotik-Address-List = hilltop-walled" in outcome.attributes
+    async with world.workplace.reading() as connection:
+        told = await explain(connection, world.sealer, "alice")
+    assert (told.verdict, told.because) == ("walled_garden", ["dunning: invoice 7 is overdue"])
+
+
+@pytest.mark.parametrize("method", ["pap", "chap", "mschapv2", "mac", "status"])
+async def test_the_probe_speaks_every_method(serving: Serving, method: str) -> None:
+    target = ProbeTarget("127.0.0.1", serving.auth_port, Secret(SECRET))
+    name = "00:E1:0C:38:C8:F8" if method == "mac" else "alice"
+    outcome = await probe(target, name, Secret("open sesame"), method=method)
+    assert outcome.accepted, str(outcome)
+    if method == "mschapv2":
+        assert "MS-MPPE-Send-Key = (hidden)" in outcome.attributes
+    assert SECRET not in str(outcome)
+
+
+async def test_the_probe_says_what_to_look_at(serving: Serving) -> None:
+    target = ProbeTarget("127.0.0.1", serving.auth_port, Secret("not the secret"))
+    outcome = await probe(target, "alice", Secret("open sesame"), timeout_s=0.2)
+    assert "is the secret the same" in outcome.answer
+    with pytest.raises(ValueError, match="mschapv2"):
+        await probe(target, "alice", method="kerberos")
+
+
+async def test_authentication_and_accounting_survive_the_database(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> object:
+        raise OperationalError("BEGIN", {}, Exception("the database is away"))
+
+    database = serving.world.workplace.database
+    real = type(database).read, type(database).write
+
+    class Away:
+        async def __aenter__(self) -> object:
+            return await away()
+
+        async def __aexit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(type(database), "read", lambda self: Away())
+    monkeypatch.setattr(type(database), "write", lambda self: Away())
+    async with asyncio.timeout(10):
+        while serving.server.status().directory_age_s < 0.2:
+            await asyncio.sleep(0.02)
+    for number in range(20):
+        asked = pap(identifier=number)
+        assert reply_to(asked, await serving.ask(octets(asked))).code == 2
+        wrong = pap(password="no", identifier=number)
+        assert reply_to(wrong, await serving.ask(octets(wrong))).code == 3
+        report = accounting(f"{number:08x}", identifier=number)
+        assert reply_to(report, await serving.ask(octets(report), serving.accounting_port)).code == 5
+    monkeypatch.setattr(type(database), "read", real[0])
+    monkeypatch.setattr(type(database), "write", real[1])
+    world = serving.world
+    assert await ingest_once(serving.journal, world.workplace, world.sealer) == 20
+    async with asyncio.timeout(10):
+        while True:
+            async with world.workplace.reading() as connection:
+                counts = (await connection.execute(select(reject.c.count))).scalars().all()
+            if counts == [20]:
+                break
+            await asyncio.sleep(0.02)
+
+
+async def test_what_a_nas_taught_reaches_the_database_and_the_status_file(serving: Serving) -> None:
+    old = pap(signed=False, identifier=1)
+    assert await serving.ask(octets(old)) is not None
+    assert serving.server.status().unsigned_nases == ["tower"]
+    assert await serving.ask(octets(pap(identifier=2))) is not None
+    world = serving.world
+    async with asyncio.timeout(10):
+        while True:
+            async with world.workplace.reading() as connection:
+                if (await connection.execute(select(nas.c.signs_requests))).scalar_one():
+                    break
+            await asyncio.sleep(0.02)
+        while not status_path(serving.journal).exists() or not _accepts(serving):
+            await asyncio.sleep(0.02)
+    assert await serving.ask(octets(pap(signed=False, identifier=3)), patience_s=0.3) is None
+    (told,) = read_statuses(serving.journal.parent)
+    assert told.directory_logins == 2
+    assert SECRET not in status_path(serving.journal).read_text()
+
+
+def _accepts(serving: Serving) -> int:
+    counters = json.loads(status_path(serving.journal).read_text())["counters"]
+    return int(counters["accepts"])
+
+
+async def test_journal_is_trimmed_behind_the_database(serving: Serving) -> None:
+    from radius.journal import JournalReader
+
+    for number in range(5):
+        await serving.ask(octets(accounting(f"{number:08x}", identifier=number)), serving.accounting_port)
+    await ingest_once(serving.journal, serving.world.workplace, serving.world.sealer)
+    reader = JournalReader(serving.journal)
+    async with asyncio.timeout(10):
+        while reader.count_after(0):
+            await asyncio.sleep(0.02)
+    reader.close()
+
+
+async def test_an_answer_leaves_from_the_address_it_was_asked_at(world: World, tmp_path: Path) -> None:
+    """On a wildcard socket, as on a box with several addresses."""
+    clock = SystemClock()
+    world.workplace = Workplace(world.workplace.database, clock, UlidSource(clock))
+    await world.nas()
+    await world.service("alice")
+    settings = RadiusSettings(auth_listen=["0.0.0.0:0"], accounting_listen=["[::1]:0"], journal_commit_ms=1)
+    server = RadiusServer(settings, world.workplace, world.sealer, tmp_path / "journal" / "radius.sqlite")
+    stop, ready = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(server.run(stop, ready))
+    await asyncio.wait_for(ready.wait(), 20)
+    loop = asyncio.get_running_loop()
+    try:
+        for address in ("127.0.0.1", "127.0.0.77"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.setblocking(False)
+                client.bind(("127.0.0.1", 0))
+                asked = pap() if address == "127.0.0.1" else status()
+                await loop.sock_sendto(client, octets(asked), (address, server.ports[0]))
+                answer, source = await asyncio.wait_for(loop.sock_recvfrom(client, 4096), 5)
+                assert reply_to(asked, answer).code == 2
+                assert source[0] == address
+    finally:
+        stop.set()
+        await running
+
+
+def test_settings_name_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="0.0.0.0:1812"):
+        RadiusSettings(auth_listen=["1812"])
+    with pytest.raises(ValueError, match="extra"):
+        RadiusSettings(reject_delay=1)  # type: ignore[call-arg]
+    policy = RadiusSettings(walled_garden_list="pay").policy
+    assert policy.walled_garden_list == "pay"
