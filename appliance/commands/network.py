@@ -155,6 +155,20 @@ def device_list() -> None:
     in_house(body)
 
 
+@devices.command("bootstrap")
+def device_bootstrap(
+    portal: Annotated[list[str], typer.Option(help="Address of the portal; may be repeated.")],
+    uplink: Annotated[str, typer.Option(help="The router's interface to the internet.")],
+) -> None:
+    """Print the nftables ruleset that a Linux tower router loads once (nft -f)."""
+    from provisioning.drivers.linux_nftables import bootstrap_ruleset
+
+    try:
+        typer.echo(bootstrap_ruleset(portal, uplink))
+    except ValueError as trouble:
+        fail(str(trouble), 2)
+
+
 @nases.command("add")
 def nas_add(
     name: str,
