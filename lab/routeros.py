@@ -31,6 +31,7 @@ from lab.routeros_terminal import LoginOptions, Terminal, run_one_shot
 
 class RouterOsConsole:
     """One simulated router. ``version`` is such as ``6.49.10`` or ``7.16``; v6 refuses slashes in paths.
+    ``ipv6`` False: the package is off, as v6 ships it, and ``/ipv6`` is no command name.
 
     Faults: ``delay_per_line_s`` (slow), ``lying`` (writes are silently not done), ``hang`` (commands are
     never answered), ``refuse_auth``, ``read_only`` (the login's group is ``read``), ``drop_mid_command`` (the
@@ -50,9 +51,10 @@ class RouterOsConsole:
         authorized_keys: Sequence[str] = (),
         shows_license: bool = False,
         asks_new_password: bool = False,
+        ipv6: bool = True,
     ) -> None:
         self.clock = clock or SystemClock()
-        self.router = Router(identity, version, self.clock, dns)
+        self.router = Router(identity, version, self.clock, dns, ipv6=ipv6)
         self.router.menus[("user",)].add({"name": username, "group": "full"})
         self.username = username
         self.password = password
@@ -168,7 +170,7 @@ class RouterOsConsole:
     @property
     def ipv6_address_list(self) -> list[Item]:
         """The entries of ``/ipv6 firewall address-list``."""
-        return self.router.menu(ADDRESS_LIST_6).items
+        return self.router.menu(ADDRESS_LIST_6).items if ADDRESS_LIST_6 in self.router.menus else []
 
     def listed(self, list_name: str, address: str) -> bool:
         """Whether the firewall would find the address on the list (disabled entries do not count)."""

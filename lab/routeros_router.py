@@ -67,7 +67,13 @@ class Router:
     """One RouterOS device without its wires. All sessions share it, and it outlives them."""
 
     def __init__(
-        self, identity: str, version: str, clock: Clock, dns: Mapping[str, Sequence[str]] | None = None
+        self,
+        identity: str,
+        version: str,
+        clock: Clock,
+        dns: Mapping[str, Sequence[str]] | None = None,
+        *,
+        ipv6: bool = True,
     ) -> None:
         self.version_text = version
         self.version = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
@@ -75,7 +81,7 @@ class Router:
         self.dns = dict(dns or {})
         self.lying = False
         self.booted_at = clock.now()
-        specs = menu_specs(self.version)
+        specs = tuple(spec for spec in menu_specs(self.version) if ipv6 or spec.path[0] != "ipv6")
         self.tree = MenuTree(specs, slash_paths=self.version >= (7,))
         self.menus = {spec.path: Menu(spec) for spec in specs}
         self._furnish(identity)

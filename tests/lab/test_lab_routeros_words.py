@@ -210,6 +210,13 @@ def test_ipv6_lists_keep_the_prefix_length(new: Router) -> None:
     assert said(new, f'{menu} print count-only where address="2001:db8::7"') == ["0"]
 
 
+def test_without_the_ipv6_package_there_is_no_such_menu(clock: FakeClock) -> None:
+    router = Router("r", "6.49.10", clock, ipv6=False)
+    assert said(router, "/ipv6 firewall address-list print") == ["bad command name ipv6 (line 1 column 2)"]
+    assert said(router, f"{LIST} print count-only") == ["0"]
+    router.reboot()
+
+
 def test_connections_are_removed_by_pattern(old: Router, new: Router, clock: FakeClock) -> None:
     newest = Router("n", "7.18.2", clock)
     for router in (old, new, newest):
