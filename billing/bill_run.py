@@ -173,7 +173,7 @@ class _Run:
             self._totals[currency] = self._totals.get(currency, 0) + one.draft.total_minor
 
     def _park(self, account_id: str, trouble: Exception) -> None:
-        known = isinstance(trouble, Refused | ValueError)
+        known = isinstance(trouble, Refused | ValueError | LookupError)
         reason = str(trouble) if known else f"unexpected {type(trouble).__name__}: {trouble}"
         _LOG.warning("account_parked", account_id=account_id, reason=reason, exc_info=not known)
         self._parked.append(Parked(account_id, reason))

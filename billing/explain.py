@@ -176,7 +176,7 @@ def _tree(title: str, evidence: Any) -> Explanation:
             because.append(_tree(name, value))
         elif isinstance(value, list | tuple) and all(_is_record(one) for one in value):
             because += [_tree(f"{name} {number}", one) for number, one in enumerate(value, start=1)]
-        else:
+        elif value is not None:
             figures.append((name, _plain(value)))
     return Explanation(title, tuple(figures), tuple(because))
 

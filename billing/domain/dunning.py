@@ -149,9 +149,8 @@ def _rung_reached(debtor: Debtor, policy: Policy, on: date) -> Decision:
     oldest = max(late, key=lambda one: one.days_overdue(on))
     days = oldest.days_overdue(on)
     reached = [rung.stage for rung in policy.ladder if rung.days_overdue <= days]
-    because = f"{amount} overdue; invoice {oldest.number} was due on {oldest.due_on}, {days} days ago"
-    if oldest.held:
-        because = f"{amount} overdue; invoice {oldest.number}, due on {oldest.due_on}, unpaid for {days} days"
+    late_by = f"unpaid for {days} days" if oldest.held else f"{days} days late"
+    because = f"{amount} overdue; invoice {oldest.number}, due on {oldest.due_on}, {late_by} on {on}"
     return Decision(on, reached[-1] if reached else Stage.CLEAR, because, overdue, days)
 
 

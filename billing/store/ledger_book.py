@@ -75,7 +75,7 @@ async def unbalanced_entries(connection: AsyncConnection) -> list[tuple[str, int
 async def account_sums(connection: AsyncConnection, ledger_account: str) -> dict[str, int]:
     """The ledger's sum of ``receivable`` or ``customer_credit`` by account; zeros left out."""
     query = (
-        select(posting.c.account_id, func.sum(posting.c.amount_minor))
+        select(func.coalesce(posting.c.account_id, "nobody"), func.sum(posting.c.amount_minor))
         .where(posting.c.ledger_account == ledger_account)
         .group_by(posting.c.account_id)
     )

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -19,10 +20,13 @@ from billing.ledger import trial_balance, verify_ledger
 from billing.receive_payment import PaymentReceipt, receive_payment
 from billing.set_up import define_plan_version, open_account, set_tax_rate, subscribe
 from billing.store.tables import dunning_event, dunning_state, invoice, invoice_line
+from billing.store.tables import metadata as billing_metadata
 from core.clock import FakeClock
+from core.database import Database, sqlite_url
 from core.periods import start_of_day
 from core.refusal import Refusal, granted
 from core.store.tables import fact
+from core.store.tables import metadata as core_metadata
 from core.work import Work, Workplace
 
 GB = 10**9
@@ -234,6 +238,15 @@ class Town:
                 sums[currency] = sums.get(currency, 0) + amount
             assert set(sums.values()) <= {0}, sums
             assert await verify_ledger(connection) == []
+
+
+async def new_database(path: Path) -> Database:
+    """A SQLite file with the tables that billing works with."""
+    database = Database(sqlite_url(path))
+    async with database.write() as connection:
+        await connection.run_sync(core_metadata.create_all)
+        await connection.run_sync(billing_metadata.create_all)
+    return database
 
 
 def utc(text: str) -> datetime:

@@ -1,0 +1,284 @@
+"""Laws: what must hold for any input."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from billing_story import GB, Town, new_database
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from billing.domain.allocation import Credit, OpenInvoice, allocate_oldest_first
+from billing.domain.catalogue import TaxRate
+from billing.domain.charge_models import Tier, rate_usage
+from billing.domain.dunning import (
+    Debtor,
+    Policy,
+    Rung,
+    Stage,
+    UnpaidInvoice,
+    decide_relief,
+    decide_stage,
+    replay_days,
+)
+from billing.domain.ledger import Booking, Entry, Posting, invoice_entry
+from billing.domain.proration import prorate
+from billing.domain.tax import Taxable, decide_taxes, tax_amount
+from billing.reverse_payment import reverse_payment
+from billing.store.tables import payment
+from core.clock import FakeClock
+from core.ids import SeededIds
+from core.periods import Period, cycle_containing
+from core.refusal import Refusal
+from core.work import Workplace
+
+DAYS = st.dates(date(2026, 1, 1), date(2029, 12, 31))
+AMOUNTS = st.integers(-(10**9), 10**9)
+
+
+@given(DAYS, st.integers(1, 31), AMOUNTS, st.lists(st.integers(0, 31), max_size=6))
+def test_prorated_parts_sum_to_the_whole(
+    day: date, anchor_day: int, price_minor: int, cuts: list[int]
+) -> None:
+    cycle = cycle_containing(day, anchor_day)
+    inner = sorted({cycle.start + timedelta(days=cut) for cut in cuts if cut <= cycle.days})
+    borders = [cycle.start, *inner, cycle.end]
+    parts = [Period(start, end) for start, end in pairwise(borders)]
+    assert sum(prorate(price_minor, part, cycle) for part in parts) == price_minor
+
+
+@given(DAYS, st.integers(1, 31), AMOUNTS)
+def test_a_prorated_credit_mirrors_its_charge(day: date, anchor_day: int, price_minor: int) -> None:
+    cycle = cycle_containing(day, anchor_day)
+    part = Period(day, cycle.end)
+    assert prorate(-price_minor, part, cycle) == -prorate(price_minor, part, cycle)
+
+
+@given(
+    st.lists(st.integers(1, 10**6), max_size=5),
+    st.lists(st.tuples(st.integers(1, 10**6), DAYS), max_size=5),
+)
+def test_allocation_conserves(paid_in: list[int], invoices: list[tuple[int, date]]) -> None:
+    money = [Credit(f"p{n}", amount) for n, amount in enumerate(paid_in)]
+    claims = [OpenInvoice(f"i{n}", f"{n:04d}", due, amount) for n, (amount, due) in enumerate(invoices)]
+    allocated = allocate_oldest_first(money, claims)
+    assert sum(one.amount_minor for one in allocated) == min(sum(paid_in), sum(one[0] for one in invoices))
+    assert all(one.amount_minor > 0 for one in allocated)
+    for credit in money:
+        assert (
+            sum(a.amount_minor for a in allocated if a.payment_id == credit.payment_id)
+            <= credit.unallocated_minor
+        )
+    paid = {c.id: sum(a.amount_minor for a in allocated if a.invoice_id == c.id) for c in claims}
+    assert all(paid[claim.id] <= claim.open_minor for claim in claims)
+    in_order = sorted(claims, key=lambda claim: (claim.due_on, claim.number))
+    full = [paid[claim.id] == claim.open_minor for claim in in_order]
+    touched = [paid[claim.id] > 0 for claim in in_order]
+    assert all(full[n] or not any(touched[n + 1 :]) for n in range(len(full))), "a younger one was paid first"
+
+
+RATES = st.builds(
+    TaxRate,
+    id=st.uuids().map(str),
+    name=st.sampled_from(["state", "county", "city"]),
+    tax_class=st.sampled_from(["internet", "voice"]),
+    country=st.sampled_from(["US", "CA"]),
+    region=st.sampled_from([None, "NM", "CO"]),
+    rate_ppm=st.integers(0, 300_000),
+    valid_from=DAYS,
+    valid_until=st.none() | DAYS,
+)
+TAXABLES = st.lists(
+    st.builds(
+        Taxable,
+        position=st.integers(1, 99),
+        amount_minor=AMOUNTS,
+        tax_class=st.sampled_from(["internet", "voice"]),
+        tax_date=DAYS,
+    ),
+    max_size=6,
+)
+
+
+@given(TAXABLES, st.lists(RATES, max_size=6))
+def test_net_and_tax_are_gross_and_the_entry_balances(lines: list[Taxable], rates: list[TaxRate]) -> None:
+    taxes = decide_taxes(lines, rates, "US", "NM")
+    net = sum(line.amount_minor for line in lines)
+    by_place: dict[str, int] = {}
+    for tax in taxes:
+        by_place[tax.rate.jurisdiction] = by_place.get(tax.rate.jurisdiction, 0) + tax.amount_minor
+    entry = invoice_entry(Booking("acc", date(2026, 1, 1), "USD"), "inv", "1", {"recurring": net}, by_place)
+    gross = sum(p.amount_minor for p in entry.postings if p.ledger_account == "receivable")
+    assert gross == net + sum(tax.amount_minor for tax in taxes)
+    assert sum(posting.amount_minor for posting in entry.postings) == 0
+    credit = decide_taxes([replace(one, amount_minor=-one.amount_minor) for one in lines], rates, "US", "NM")
+    assert [one.amount_minor for one in credit] == [-one.amount_minor for one in taxes]
+
+
+@given(AMOUNTS, st.integers(0, 1_000_000))
+def test_tax_is_the_nearest_minor_unit_halves_away_from_zero(base_minor: int, rate_ppm: int) -> None:
+    exact = Decimal(base_minor) * rate_ppm / 1_000_000
+    tax = tax_amount(base_minor, rate_ppm)
+    assert abs(tax - exact) <= Decimal("0.5")
+    assert tax == -tax_amount(-base_minor, rate_ppm)
+    if abs(tax - exact) == Decimal("0.5"):
+        assert abs(tax) > abs(exact)
+
+
+@st.composite
+def tariffs(draw: st.DrawFn) -> tuple[Tier, ...]:
+    borders = sorted(draw(st.sets(st.integers(1, 500 * GB), max_size=4)))
+    prices = draw(
+        st.lists(st.decimals(0, 1000, places=4), min_size=len(borders) + 1, max_size=len(borders) + 1)
+    )
+    return tuple(Tier(border, price) for border, price in zip([*borders, None], prices, strict=True))
+
+
+@given(st.integers(0, 2**62), st.none() | st.integers(0, 10**13), tariffs())
+def test_tiers_cover_the_overage_exactly_and_the_amount_follows_from_them(
+    used: int, allowance: int | None, tiers: tuple[Tier, ...]
+) -> None:
+    rated = rate_usage(used, allowance, tiers)
+    assert rated.overage_octets == (0 if allowance is None else max(0, used - allowance))
+    assert sum(charge.octets for charge in rated.tiers) == rated.overage_octets
+    assert abs(rated.exact_minor - rated.amount_minor) <= Decimal("0.5")
+    assert rated == rate_usage(used, allowance, tiers)
+
+
+@given(st.integers(0, 10**13), st.integers(0, 10**12), st.integers(0, 10**12), tariffs())
+def test_more_usage_never_costs_less(used: int, more: int, allowance: int, tiers: tuple[Tier, ...]) -> None:
+    assert (
+        rate_usage(used + more, allowance, tiers).amount_minor
+        >= rate_usage(used, allowance, tiers).amount_minor
+    )
+
+
+def test_an_entry_out_of_balance_cannot_exist() -> None:
+    with pytest.raises(ValueError, match="out of balance by 1"):
+        Entry("invoice", "i", date(2026, 1, 1), "", "USD", (Posting("receivable", "a", 1),))
+
+
+@st.composite
+def debtors(draw: st.DrawFn) -> Debtor:
+    unpaid = draw(st.lists(st.tuples(st.integers(1, 20_000), st.integers(0, 60)), max_size=4))
+    today = date(2026, 6, 15)
+    return Debtor(
+        stage=draw(st.sampled_from(list(Stage))),
+        evaluated_on=today - timedelta(days=draw(st.integers(0, 40))),
+        unpaid=tuple(
+            UnpaidInvoice(f"{n}", today - timedelta(days=days), amount)
+            for n, (amount, days) in enumerate(unpaid)
+        ),
+        currency="USD",
+        promise_until=draw(st.none() | st.dates(date(2026, 6, 1), date(2026, 6, 30))),
+        immune=draw(st.booleans()),
+    )
+
+
+POLICIES = st.builds(
+    Policy,
+    ladder=st.just(
+        (
+            Rung(Stage.REMINDED, 3),
+            Rung(Stage.RESTRICTED, 10),
+            Rung(Stage.SUSPENDED, 15),
+            Rung(Stage.ENDED, 45),
+        )
+    ),
+    minimum_balance_minor=st.integers(0, 10_000),
+    skip_weekends=st.booleans(),
+)
+
+
+@given(debtors(), POLICIES, st.integers(0, 60_000), st.integers(0, 20))
+def test_paying_never_worsens_dunning(debtor: Debtor, policy: Policy, paid: int, later: int) -> None:
+    claims = [OpenInvoice(one.number, one.number, one.due_on, one.open_minor) for one in debtor.unpaid]
+    allocated = {a.invoice_id: a.amount_minor for a in allocate_oldest_first([Credit("p", paid)], claims)}
+    after = replace(
+        debtor,
+        unpaid=tuple(
+            replace(one, open_minor=one.open_minor - allocated.get(one.number, 0)) for one in debtor.unpaid
+        ),
+    )
+    today = date(2026, 6, 15)
+    relief = decide_relief(after, policy, today)
+    stage_after = debtor.stage if relief is None else relief.stage
+    assert stage_after.rank <= debtor.stage.rank
+    day = today + timedelta(days=later)
+    paid_course = decide_stage(replace(after, stage=stage_after), policy, day).stage
+    unpaid_course = decide_stage(debtor, policy, day).stage
+    assert paid_course.rank <= unpaid_course.rank
+
+
+@given(debtors(), POLICIES)
+def test_evaluating_twice_changes_nothing_more(debtor: Debtor, policy: Policy) -> None:
+    today = date(2026, 6, 15)
+    steps = list(replay_days(debtor, policy, today))
+    settled = replace(debtor, stage=steps[-1].stage if steps else debtor.stage, evaluated_on=today)
+    assert list(replay_days(settled, policy, today)) == []
+
+
+# Whole lives: bill, pay, reverse, let time pass, in any order; the books always prove themselves.
+
+ACTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("pay"), st.integers(0, 1), st.integers(1, 9_000)),
+        st.tuples(st.just("reverse"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("wait"), st.integers(1, 25), st.just(0)),
+        st.tuples(st.just("use"), st.integers(0, 1), st.integers(0, 200)),
+    ),
+    max_size=9,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ACTS)
+async def test_the_ledger_sums_to_zero_whatever_happens(acts: list[tuple[str, int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clock = FakeClock(datetime(2026, 3, 10, 12, tzinfo=UTC))
+        database = await new_database(Path(folder) / "x.sqlite")
+        town = Town(Workplace(database, clock, SeededIds()), clock)
+        try:
+            await _live(town, acts)
+        finally:
+            await database.close()
+
+
+async def _live(town: Town, acts: list[tuple[str, int, int]]) -> None:
+    await town.tax()
+    people = [await town.customer("Ann"), await town.customer("Bob", anchor_day=31)]
+    await town.bill()
+    for verb, which, amount in acts:
+        match verb:
+            case "pay":
+                await town.pay(people[which], amount)
+            case "reverse":
+                await _reverse_one(town, which)
+            case "use":
+                town.meters.use(f"svc_{which + 1}", town.clock.now(), amount * GB, 0)
+            case _:
+                town.clock.advance(timedelta(days=which))
+                await town.bill()
+                await town.dun()
+        await town.prove_books()
+    again = await town.bill()
+    assert again.numbers == ()
+
+
+async def _reverse_one(town: Town, which: int) -> None:
+    async with town.workplace.reading() as connection:
+        ids: list[Any] = list(
+            (await connection.execute(select(payment.c.id).order_by(payment.c.id))).scalars()
+        )
+    if which < len(ids):
+        async with town.workplace.work("operator:test") as work:
+            outcome = await reverse_payment(work, payment_id=ids[which], reason="bounced")
+        assert not isinstance(outcome, Refusal) or outcome.code in {"already_reversed", "not_money"}
