@@ -247,7 +247,7 @@ def users_file(people: Sequence[Subscriber]) -> str:
         f"\tFramed-IP-Address = {person.address},\n"
         f'\tMikrotik-Rate-Limit = "{RATE_LIMIT}",\n'
         f"\tAcct-Interim-Interval = {INTERIM_INTERVAL_S},\n"
-        f'\tClass = "{number:048d}"\n\n'
+        f'\tClass = "{number:070d}"\n\n'
         for number, person in enumerate(people)
     )
 
