@@ -16,8 +16,15 @@ def serve() -> None:
     """Run simulated towers until interrupted and say how to register them."""
     from lab.config import LabSettings
     from lab.service import run_lab
+    from provisioning.drivers.linux_nftables import bootstrap_ruleset
 
-    asyncio.run(run_lab(LabSettings(), asyncio.Event()))
+    asyncio.run(
+        run_lab(
+            LabSettings(),
+            asyncio.Event(),
+            linux_ruleset=lambda tower: bootstrap_ruleset([tower.portal_address], tower.uplink_interface),
+        )
+    )
 
 
 @lab.command("story")
