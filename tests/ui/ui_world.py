@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from conftest import create_tables
 from sqlalchemy import update
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
@@ -24,6 +23,7 @@ from aaa.place_hold import place_hold
 from aaa.record_accounting import record_accounting
 from aaa.record_rejects import RejectSighting, record_rejects
 from aaa.set_up import NewCredential, create_service, define_profile, register_nas
+from aaa.store import tables as aaa_tables
 from aaa.store.tables import session
 from appliance.reactions import REACTIONS
 from appliance.wiring import MeteredUsage
@@ -32,20 +32,25 @@ from billing.dunning import evaluate_dunning
 from billing.ledger import account_balance
 from billing.receive_payment import receive_payment
 from billing.set_up import define_plan_version, open_account, set_tax_rate, subscribe
+from billing.store import tables as billing_tables
 from core.clock import FakeClock
 from core.database import Database, sqlite_url
 from core.ids import SeededIds
 from core.outbox import dispatch_due
 from core.refusal import granted
 from core.secrets import Sealer, Secret
+from core.store import tables as core_tables
 from core.work import Work, Workplace
 from lab.routeros import RouterOsConsole
 from provisioning.config import ProvisioningSettings
 from provisioning.enforce import Enforcer
 from provisioning.set_up import add_enforcement_point, register_device, register_site, set_known_outage
+from provisioning.store import tables as provisioning_tables
+from snmp.store import tables as snmp_tables
 from ui.operators import create_operator
 from ui.passwords import Passwords
 from ui.store import operator_rows
+from ui.store import tables as ui_tables
 
 OPENED = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
 TODAY = datetime(2026, 3, 10, 16, 30, tzinfo=UTC)
@@ -104,7 +109,9 @@ async def build_provider(path: Path, sealer: Sealer) -> Provider:
     """The whole story into the database file at ``path``."""
     clock = FakeClock(OPENED)
     database = Database(sqlite_url(path))
-    await create_tables(database)
+    async with database.write() as connection:
+        for room in (core_tables, aaa_tables, billing_tables, provisioning_tables, snmp_tables, ui_tables):
+            await connection.run_sync(room.metadata.create_all)
     provider = Provider(Workplace(database, clock, SeededIds(7)), clock, sealer)
     console = RouterOsConsole("quail-ridge-rb", "7.16", "hilltop", "tower words", clock=clock)
     port = await console.start()

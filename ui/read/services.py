@@ -178,7 +178,7 @@ async def _points(connection: AsyncConnection, service_id: str) -> list[str]:
         select(enforcement_point.c.mechanism, device.c.name)
         .outerjoin(device, device.c.id == enforcement_point.c.device_id)
         .where(enforcement_point.c.service_id == service_id)
-        .order_by(enforcement_point.c.id)
+        .order_by(enforcement_point.c.mechanism, device.c.name)
     )
     return [_point_name(row.mechanism, row.name) for row in await connection.execute(query)]
 

@@ -1,0 +1,268 @@
+"""Chromium at the real panel: every page without a CSP violation or a console error, in light, dark and on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from ui_client import open_panel
+from ui_world import PASSWORD, Provider
+
+from core.clock import FakeClock
+from core.refusal import granted
+from core.secrets import Sealer
+from provisioning.set_up import register_site
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not Path("/usr/bin/chromium").exists(), reason="needs Chromium (apt install chromium)"
+    ),
+]
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+HOSTILE = (
+    "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'><svg onload=window.hacked=1>"
+)
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Chromium]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def address(valley: Provider, sealer: Sealer, wrist_watch: FakeClock) -> AsyncIterator[str]:
+    """Where the panel over the valley listens."""
+    async with open_panel(valley.workplace, sealer, wrist_watch) as browser:
+        yield browser.address
+
+
+class Witness:
+    """Listens to everything a page complains of."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.complaints: list[str] = []
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
+        context.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+
+async def signed_in(context: BrowserContext, address: str, name: str = "owner") -> Page:
+    page = await context.new_page()
+    await page.goto(f"{address}/sign-in")
+    await page.fill("#f-name", name)
+    await page.fill("#f-password", PASSWORD)
+    await page.click("button[type=submit]")
+    await page.wait_for_selector("h1:has-text('Dashboard')")
+    return page
+
+
+def paths(valley: Provider) -> list[str]:
+    """Pages worth looking at."""
+    return [
+        "/", "/subscribers", f"/subscribers/{valley.accounts['Ada Whitlock']}",
+        f"/subscribers/{valley.accounts['Hester Quill']}", "/subscribers/new", "/subscribers/import", "/towers",
+        f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
+        "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
+        "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
+        "/password", "/portal",
+    ]  # fmt: skip
+
+
+WAYS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_page_is_quiet_and_fits(
+    valley: Provider, address: str, chromium: Chromium, tmp_path: Path, way: str
+) -> None:
+    context = await chromium.new_context(**WAYS[way])  # type: ignore[arg-type]
+    witness = Witness(context)
+    page = await signed_in(context, address)
+    for number, path in enumerate(paths(valley)):
+        answer = await page.goto(address + path)
+        assert answer is not None
+        assert answer.status == 200, path
+        if "/subscribers/acc" in path:
+            await page.wait_for_selector(".chart canvas")
+        wider = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wider <= 0, f"{path} is {wider} px wider than the {way} screen"
+        name = re.sub(r"\W+", "-", path).strip("-")[:30] or "dashboard"
+        await page.screenshot(path=tmp_path / f"{way}-{number:02}-{name}.png", full_page=True)
+    assert witness.complaints == []
+    await context.close()
+
+
+async def test_live_search_filters_while_typing(valley: Provider, address: str, chromium: Chromium) -> None:
+    context = await chromium.new_context()
+    witness = Witness(context)
+    page = await signed_in(context, address)
+    await page.goto(f"{address}/subscribers")
+    await page.locator("#q").press_sequentially("hester")
+    await expect(page.locator("#rows tbody tr")).to_have_count(1)
+    assert await page.inner_text("#rows tbody tr th a") == "Hester Quill"
+    assert "q=hester" in page.url
+    await page.click("#rows tbody tr th a")
+    await page.wait_for_selector("h1:has-text('Hester Quill')")
+    assert witness.complaints == []
+
+
+async def test_the_dashboard_refreshes_itself(valley: Provider, address: str, chromium: Chromium) -> None:
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    async with valley.workplace.work("system:test") as work:
+        granted(await register_site(work, name="Lone Pine"))
+    assert await page.locator("#live >> text=Lone Pine").count() == 0
+    await page.evaluate("htmx.ajax('GET', '/live', {target: '#live', swap: 'innerHTML'})")
+    await page.wait_for_selector("#live >> text=Lone Pine")
+
+
+async def test_theme_is_switched_and_remembered(valley: Provider, address: str, chromium: Chromium) -> None:
+    context = await chromium.new_context(color_scheme="light")
+    page = await signed_in(context, address)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(paper)
+    await page.click("[data-theme-switch]")
+    dark = await page.evaluate(paper)
+    assert dark != light
+    await page.goto(f"{address}/towers")
+    assert await page.evaluate(paper) == dark
+
+
+async def test_the_menu_opens_on_a_phone(valley: Provider, address: str, chromium: Chromium) -> None:
+    context = await chromium.new_context(viewport={"width": 390, "height": 844})
+    page = await signed_in(context, address)
+    link = page.locator("nav#menu a[href='/towers']")
+    assert not await link.is_visible()
+    await page.click("[data-menu]")
+    assert await page.get_attribute("[data-menu]", "aria-expanded") == "true"
+    await link.click()
+    await page.wait_for_selector("h1:has-text('Towers')")
+
+
+async def test_dangerous_buttons_ask_first_and_a_double_click_is_one_payment(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    await page.goto(f"{address}/subscribers/{valley.accounts['Hester Quill']}")
+    asked: list[str] = []
+
+    async def decline(dialog: object) -> None:
+        asked.append(dialog.message)  # type: ignore[attr-defined]
+        await dialog.dismiss()  # type: ignore[attr-defined]
+
+    page.on("dialog", decline)
+    await page.fill("input[name=reason]", "noise")
+    await page.click("button:has-text('Place hold')")
+    assert asked == ["Place this hold on Home?"]
+    assert "notice=hold" not in page.url
+    await page.fill("#f-amount", "15.00")
+    await page.dblclick("button:has-text('Record payment')")
+    await page.wait_for_url("**notice=payment**")
+    assert await page.locator("section:has(#h-payments) tbody tr:has-text('$15.00')").count() == 1
+
+
+async def test_hostile_text_runs_nothing(
+    valley: Provider, address: str, chromium: Chromium, wrist_watch: FakeClock
+) -> None:
+    context = await chromium.new_context()
+    witness = Witness(context)
+    page = await signed_in(context, address)
+    await page.goto(f"{address}/profiles/new")
+    await page.fill("#f-name", HOSTILE[:70])
+    await page.fill("#f-down_mbit", "25")
+    await page.fill("#f-up_mbit", "5")
+    await page.click("button:has-text('Create profile')")
+    await page.wait_for_url("**/profiles?notice=created")
+    await page.goto(f"{address}/subscribers/new")
+    for name in ("name", "street", "city", "label"):
+        await page.fill(f"#f-{name}", HOSTILE[:95])
+    await page.fill("#f-username", "hostile")
+    await page.fill("#f-password", "cpe words")
+    await page.click("button:has-text('Create subscriber')")
+    await page.wait_for_url("**notice=created")
+    for path in (
+        page.url,
+        f"{address}/subscribers?q=%3Cscript%3E",
+        f"{address}/profiles",
+        f"{address}/audit",
+    ):
+        await page.goto(path)
+        assert await page.evaluate("window.hacked") is None
+    assert witness.complaints == []
+
+
+async def test_contrast_meets_aa(valley: Provider, address: str, chromium: Chromium) -> None:
+    """WCAG 1.4.3: 4.5 to 1 for text, checked on computed colours of every text on the busiest pages."""
+    for scheme in ("light", "dark"):
+        context = await chromium.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+        page = await signed_in(context, address)
+        for path in (
+            "/",
+            f"/subscribers/{valley.accounts['Hester Quill']}",
+            "/towers",
+            "/operators",
+            "/nases/new",
+        ):
+            await page.goto(address + path)
+            poor = await page.evaluate(_CONTRAST)
+            assert poor == [], (scheme, path)
+        await context.close()
+
+
+_CONTRAST = """() => {
+  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return c.startsWith('color(srgb') ? [m[0]*255, m[1]*255, m[2]*255, m[3] ?? 1] : [m[0], m[1], m[2], m[3] ?? 1]; };
+  const light = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }; return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] > .99) return c; } return [255, 255, 255, 1]; };
+  const poor = new Set();
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility()) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) poor.add(`${e.tagName}.${e.className} ${ratio.toFixed(2)} "${e.textContent.trim().slice(0, 30)}"`);
+  }
+  return [...poor];
+}"""
+
+
+async def test_fields_and_controls_are_named(valley: Provider, address: str, chromium: Chromium) -> None:
+    """WCAG 4.1.2 and 3.3.2: every field has a label, every button and link a name, every page one h1 and a title."""
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    for path in paths(valley):
+        await page.goto(address + path)
+        nameless = await page.evaluate(
+            """() => [
+              ...[...document.querySelectorAll('input:not([type=hidden]):not([hidden]), select, textarea')].filter((e) => !e.labels?.length),
+              ...[...document.querySelectorAll('a, button')].filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label'))),
+            ].map((e) => e.outerHTML.slice(0, 120))"""
+        )
+        assert nameless == [], path
+        assert await page.locator("h1").count() == 1, path
+        twice = await page.evaluate(
+            "() => { const ids = [...document.querySelectorAll('[id]')].map((e) => e.id); return ids.filter((id, i) => ids.indexOf(id) !== i); }"
+        )
+        assert twice == [], path
+        assert await page.title()
