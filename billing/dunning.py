@@ -70,8 +70,10 @@ async def evaluate_dunning(
     if doubt is not None:
         return doubt
     async with workplace.reading() as connection:
-        latest = _tomorrow(workplace.clock.now())
-        account_ids = await dunning_states.accounts_in_question(connection, latest)
+        now = workplace.clock.now()
+        in_question = await dunning_states.accounts_in_question(connection, _tomorrow(now))
+    # One evaluation a day: what else moves an account (payment, reversal, promise) is decided as it happens.
+    account_ids = [one for one, zone_name, evaluated in in_question if evaluated < local_date(now, zone_name)]
     changes: list[StageChange] = []
     for start in range(0, len(account_ids), settings.block_size):
         async with workplace.work(actor) as work:
@@ -223,7 +225,8 @@ async def preview_dunning(
     connection: AsyncConnection, on: datetime, account_ids: Collection[str] | None = None
 ) -> list[WouldChange]:
     """Who would move, and whereto, if the ladder were evaluated at ``on``: nothing is written."""
-    concerned = set(await dunning_states.accounts_in_question(connection, _tomorrow(on)))
+    in_question = await dunning_states.accounts_in_question(connection, _tomorrow(on))
+    concerned = {account_id for account_id, _, _ in in_question}
     if account_ids is not None:
         concerned &= set(account_ids)
     cases = await _debtors(connection, sorted(concerned))

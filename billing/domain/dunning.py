@@ -170,10 +170,9 @@ def replay_days(debtor: Debtor, policy: Policy, today: date) -> Iterator[Decisio
     suspends nobody twice. A missed weekday is made up for, but nothing is cut while *today* is a weekend day.
     """
     today = max(today, debtor.evaluated_on)
-    first = min(max(debtor.evaluated_on + timedelta(days=1), _first_overdue_day(debtor, today)), today)
     resting = policy.skip_weekends and today.weekday() >= 5
-    for offset in range((today - first).days + 1):
-        decision = decide_stage(debtor, policy, first + timedelta(days=offset))
+    for day in days_that_matter(debtor, policy, today):
+        decision = decide_stage(debtor, policy, day)
         if resting and decision.stage.touches_service and decision.stage.rank > debtor.stage.rank:
             decision = _held_back(decision, _mildest_step(debtor.stage), "no cut on a weekend")
         if decision.stage is not debtor.stage:
@@ -181,8 +180,22 @@ def replay_days(debtor: Debtor, policy: Policy, today: date) -> Iterator[Decisio
             yield decision
 
 
-def _first_overdue_day(debtor: Debtor, today: date) -> date:
-    return min((one.due_on + timedelta(days=1) for one in debtor.unpaid), default=today)
+def days_that_matter(debtor: Debtor, policy: Policy, today: date) -> list[date]:
+    """The days not yet evaluated, up to ``today``, on which the stage can change; ``today`` is always one.
+
+    These are the first such day, the days on which an invoice becomes late or reaches a rung, the Monday
+    after a weekend and the day after a promise.
+    """
+    first = min(debtor.evaluated_on + timedelta(days=1), today)
+    if any(one.held for one in debtor.unpaid):
+        return [first + timedelta(days=offset) for offset in range((today - first).days + 1)]
+    steps = {1, *(rung.days_overdue for rung in policy.ladder)}
+    turns = {one.due_on + timedelta(days=step) for one in debtor.unpaid for step in steps}
+    turns |= {day + timedelta(days=7 - day.weekday()) for day in turns if day.weekday() >= 5}
+    if debtor.promise_until is not None:
+        after = debtor.promise_until + timedelta(days=1)
+        turns |= {after, after + timedelta(days=-after.weekday() % 7)}
+    return sorted({first, today} | {day for day in turns if first < day < today})
 
 
 def decide_relief(debtor: Debtor, policy: Policy, today: date) -> Decision | None:

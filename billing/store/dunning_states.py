@@ -80,14 +80,21 @@ def _policy(row: Row[Any]) -> Policy:
     return Policy(parse_ladder(row.ladder), row.minimum_balance_minor, row.skip_weekends)
 
 
-async def accounts_in_question(connection: AsyncConnection, latest: date) -> list[str]:
-    """Accounts that are not clear, or have an invoice that may be overdue on some calendar by ``latest``."""
+async def accounts_in_question(connection: AsyncConnection, latest: date) -> list[tuple[str, str, date]]:
+    """``(id, time zone, last day evaluated)`` of accounts not clear, or may owe late money by ``latest``.
+
+    Late on some calendar on Earth: each account's own one is looked at later.
+    """
     late = select(invoice.c.account_id).where(
         invoice.c.status == "finalised", invoice.c.open_minor > 0, invoice.c.due_on < latest
     )
-    dunned = select(dunning_state.c.account_id).where(dunning_state.c.stage != Stage.CLEAR)
-    found = await connection.execute(late.union(dunned))
-    return sorted(row.account_id for row in found)
+    query = (
+        select(account.c.id, account.c.time_zone, dunning_state.c.evaluated_on)
+        .join(dunning_state, dunning_state.c.account_id == account.c.id)
+        .where(or_(dunning_state.c.stage != Stage.CLEAR, account.c.id.in_(late)))
+        .order_by(account.c.id)
+    )
+    return [(row.id, row.time_zone, row.evaluated_on) for row in await connection.execute(query)]
 
 
 async def states(connection: AsyncConnection, account_ids: Collection[str]) -> list[DunningState]:

@@ -25,6 +25,7 @@ from billing.domain.dunning import (
     Rung,
     Stage,
     UnpaidInvoice,
+    days_that_matter,
     decide_relief,
     decide_stage,
     replay_days,
@@ -224,6 +225,21 @@ def test_evaluating_twice_changes_nothing_more(debtor: Debtor, policy: Policy) -
     steps = list(replay_days(debtor, policy, today))
     settled = replace(debtor, stage=steps[-1].stage if steps else debtor.stage, evaluated_on=today)
     assert list(replay_days(settled, policy, today)) == []
+
+
+@given(debtors(), POLICIES)
+def test_looking_only_at_the_days_that_matter_misses_nothing(debtor: Debtor, policy: Policy) -> None:
+    today = date(2026, 6, 15)
+    matter = set(days_that_matter(debtor, policy, today))
+    stage = debtor.stage
+    day = debtor.evaluated_on
+    while day < today:
+        day += timedelta(days=1)
+        decided = decide_stage(replace(debtor, stage=stage), policy, day).stage
+        assert decided is stage or day in matter
+        stage = decided
+    steps = list(replay_days(debtor, policy, today))
+    assert (steps[-1].stage if steps else debtor.stage) is stage or today == debtor.evaluated_on
 
 
 # Whole lives: bill, pay, reverse, let time pass, in any order; the books always prove themselves.
