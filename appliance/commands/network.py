@@ -445,7 +445,7 @@ def enforcement_preview(
 @enforcement.command("approve")
 def enforcement_approve(site: str) -> None:
     """Let tasks go that the blast-radius guard parked on a site."""
-    from provisioning.approve import approve_parked
+    from provisioning.set_up import approve_parked
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
@@ -517,17 +517,22 @@ def discover(
     seconds: Annotated[float, typer.Option(help="How long to listen.")] = 5.0,
 ) -> None:
     """Find MikroTik and Ubiquiti devices on the named interfaces."""
+    import asyncio
+
     from provisioning.discovery import discover as look
 
-    show(
-        "Devices seen",
-        ["interface", "MAC", "address", "name", "platform", "version", "by"],
-        [
-            [d.interface, d.mac, d.address, d.identity, d.platform, d.version, d.protocol]
+    async def body() -> list[list[str]]:
+        return [
+            [one, d.mac, d.ipv4 or d.ipv6, d.identity, d.platform, d.version, d.protocol]
             for one in interface
-            for d in look(one, seconds)
-        ],
-    )
+            for d in await look(one, listen_s=seconds)
+        ]
+
+    try:
+        found = asyncio.run(body())
+    except (OSError, ValueError) as trouble:
+        fail(f"cannot look on {', '.join(interface)}: {trouble} (packet capture needs root)")
+    show("Devices seen", ["on", "MAC", "address", "name", "platform", "version", "by"], found)
 
 
 def attach(app: typer.Typer) -> None:

@@ -40,8 +40,8 @@ async def used(house: House, service_id: str) -> tuple[int, int]:
             func.coalesce(func.sum(record.c.octets_in), 0), func.coalesce(func.sum(record.c.octets_out), 0)
         ).where(record.c.service_id == service_id),
     )
-    up, down = found[0]
-    return int(up), int(down)
+    sums = list(found[0])
+    return int(sums[0]), int(sums[1])
 
 
 async def sessions(house: House, service_id: str) -> list[Row[Any]]:
