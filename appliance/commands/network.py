@@ -519,6 +519,7 @@ def discover(
     """Find MikroTik and Ubiquiti devices on the named interfaces."""
     import asyncio
 
+    from provisioning.discovery import DiscoveryRefused
     from provisioning.discovery import discover as look
 
     async def body() -> list[list[str]]:
@@ -530,8 +531,8 @@ def discover(
 
     try:
         found = asyncio.run(body())
-    except (OSError, ValueError) as trouble:
-        fail(f"cannot look on {', '.join(interface)}: {trouble} (packet capture needs root)")
+    except DiscoveryRefused as trouble:
+        fail(str(trouble))
     show("Devices seen", ["on", "MAC", "address", "name", "platform", "version", "by"], found)
 
 
