@@ -125,6 +125,8 @@ def locate(packet: bytes) -> tuple[dict[int, int], list[int]]:
             if size < 2:
                 raise MalformedPacket("an attribute shorter than its header")
             if kind in first:
+                if kind == 80:
+                    raise MalformedPacket("two Message-Authenticators")
                 repeats.append(at)
             else:
                 first[kind] = at
@@ -133,16 +135,9 @@ def locate(packet: bytes) -> tuple[dict[int, int], list[int]]:
         raise MalformedPacket("an attribute without a length") from None
     if at != end:
         raise MalformedPacket("an attribute runs past the end")
-    if 80 in first:
-        _check_message_authenticator(packet, first[80], repeats)
-    return first, repeats
-
-
-def _check_message_authenticator(packet: bytes, at: int, repeats: list[int]) -> None:
-    if packet[at + 1] != 18:
+    if 80 in first and packet[first[80] + 1] != 18:
         raise MalformedPacket("a Message-Authenticator of the wrong length")
-    if any(packet[other] == 80 for other in repeats):
-        raise MalformedPacket("two Message-Authenticators")
+    return first, repeats
 
 
 def value_at(packet: bytes, at: int) -> bytes:

@@ -8,7 +8,6 @@ named address need not.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -103,15 +102,14 @@ class Endpoint:
 
     def send(self, reply: bytes, source: Source) -> None:
         """Answer a source that ``receive`` was called with."""
-        with contextlib.suppress(OSError):
-            if not self._wildcard:
+        try:
+            if self._wildcard:
+                ancillary = [] if source[2] is None else [source[2]]
+                self._socket.sendmsg([reply], ancillary, 0, (source[0], source[1], *source[3:]))
+            else:
                 self._socket.sendto(reply, source)
-                return
-            address = (source[0], source[1], *source[3:])
-            ancillary = [] if source[2] is None else [source[2]]
-            self._socket.sendmsg([reply], ancillary, 0, address)
-            return
-        self.not_sent += 1
+        except OSError:
+            self.not_sent += 1
 
 
 def _arrival(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:

@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 
 from sqlalchemy.exc import (
@@ -23,7 +24,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from aaa.domain.accounting import AccountingEvent
+from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.record_accounting import record_accounting
 from aaa.store import directory_rows
 from core.health import HealthIssue, open_issue
@@ -35,7 +36,7 @@ from radius.accounting_decode import AccountingOrigin, decode_accounting
 from radius.codec import MalformedPacket
 from radius.journal import JournalReader, StoredRecord
 
-_AT_ONCE = 500
+_AT_ONCE = 1_000
 _IDLE_S = 0.2
 _TROUBLE_S = 2.0
 _OUTAGE_STATES = ("08", "25", "40", "53", "55", "57", "58")
@@ -99,11 +100,13 @@ class _Ingestion:
         self._path = path
         self._workplace = workplace
         self._class_key = sealer.derive_key("class-token")
+        self._prefixes: set[str] = set()
 
     async def take_over(self) -> int:
         async with self._workplace.reading() as connection:
             position = await directory_rows.journal_position(connection, self._reader.id)
             nases = {row.id: row for row in await directory_rows.all_nas_rows(connection)}
+        self._prefixes = {row.id for row in nases.values() if ip_network(row.network).num_addresses > 1}
         records = await asyncio.to_thread(self._reader.after, position, _AT_ONCE)
         if not records:
             return 0
@@ -167,7 +170,7 @@ class _Ingestion:
     async def _note_addresses(self, work: Work, events: Sequence[AccountingEvent]) -> None:
         """Where to send a CoA, for NASes registered by a whole prefix."""
         for event in events:
-            if event.kind.value == "start":
+            if event.nas_id in self._prefixes and event.kind is AccountingKind.START:
                 await directory_rows.record_session_address(
                     work.connection, event.nas_id, event.acct_session_id, event.evidence["source"]
                 )

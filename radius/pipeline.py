@@ -45,13 +45,14 @@ Source = tuple[Any, ...]
 Key = tuple[Source, int]
 """What identifies a retransmit: where it comes from, and its identifier."""
 
+_SERVICES_KEPT = 65_536
 _MS_CHAP_ERROR = 2
 _MS_CHAP_MPPE_KEYS = 12
-_MPPE_SEND_KEY = 16
-_MPPE_RECV_KEY = 17
-_MS_CHAP2_SUCCESS = 26
 _MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MICROSOFT, 8, integer(6))
 """Encryption is allowed, with 40 or 128 bits (RFC 2548 sections 2.4.4 and 2.4.5)."""
+_SUCCESS_HEADER = vendor_attribute(MICROSOFT, 26, bytes(43))[:8]  # MS-CHAP2-Success
+_SEND_KEY_HEADER = vendor_attribute(MICROSOFT, 16, bytes(34))[:8]  # MS-MPPE-Send-Key
+_RECV_KEY_HEADER = vendor_attribute(MICROSOFT, 17, bytes(34))[:8]  # MS-MPPE-Recv-Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,13 @@ class SignIns:
         self._process = os.urandom(5).hex()
         self._numbers = count(1)
 
-    def class_value(self, service_id: str, generation: int) -> bytes:
+    def prefix(self, service_id: str, generation: int) -> bytes:
+        """What every Class of this service under this generation begins with."""
+        return PREFIX + f"{service_id}.{generation}.{self._process}".encode()
+
+    def class_value(self, prefix: bytes) -> bytes:
         """The Class of a new sign-in."""
-        sign_in = f"{self._process}{next(self._numbers):x}"
-        return sign_class(PREFIX + f"{service_id}.{generation}.{sign_in}".encode(), self._key)
+        return sign_class(prefix + b"%x" % next(self._numbers), self._key)
 
 
 class AuthenticationPipeline:
@@ -113,7 +117,7 @@ class AuthenticationPipeline:
         self._on_reject = on_reject
         self._directory: Directory | None = None
         self._delayed: deque[_Delayed] = deque()
-        self._service_octets: dict[ServiceAccess, bytes] = {}
+        self._services: dict[ServiceAccess, tuple[bytes, bytes]] = {}
         self.counters = counters
 
     def use(self, directory: Directory) -> None:
@@ -197,13 +201,9 @@ class AuthenticationPipeline:
 
     def _accept(self, nas: NasState, packet: bytes, proof: Proof, login: Login, proxied: bytes) -> bytes:
         service = login.service
-        value = self._sign_ins.class_value(service.id, service.generation)
-        attributes = (
-            nas.encoded(service.terms)
-            + (self._service_octets.get(service) or self._encode_service(service))
-            + bytes((Attr.CLASS, len(value) + 2))
-            + value
-        )
+        own, prefix = self._services.get(service) or self._encode_service(service)
+        value = self._sign_ins.class_value(prefix)
+        attributes = nas.encoded(service.terms) + own + bytes((25, len(value) + 2)) + value
         if type(proof) is MsChapV2 or type(proof) is MsChap:
             attributes += _ms_chap_success(nas, packet, proof, login)
         self.counters.accepts += 1
@@ -211,16 +211,19 @@ class AuthenticationPipeline:
             self.counters.walled += 1
         return nas.secret.reply(ACCESS_ACCEPT, packet, attributes + proxied)
 
-    def _encode_service(self, service: ServiceAccess) -> bytes:
-        """What is the service's own: its address and its interim interval."""
-        if len(self._service_octets) >= 65_536:
-            self._service_octets.clear()
+    def _encode_service(self, service: ServiceAccess) -> tuple[bytes, bytes]:
+        """What is the service's own: its address and interim interval, and what its Class begins with."""
+        if len(self._services) >= _SERVICES_KEPT:
+            self._services.clear()
         attributes = [
             *address_attributes(service.framed_ip, service.terms.pool),
             interim_attribute(service.interim_interval_s),
         ]
-        octets = self._service_octets[service] = b"".join(one.encoded() for one in attributes)
-        return octets
+        octets = b"".join(one.encoded() for one in attributes)
+        encoded = self._services[service] = (
+            octets, self._sign_ins.prefix(service.id, service.generation)
+        )  # fmt: skip
+        return encoded
 
     def _decline(
         self,
@@ -302,14 +305,9 @@ def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, log
     salts = os.urandom(3)
     first_salt = bytes((salts[0] | 0x80, salts[1]))
     second_salt = bytes((salts[0] | 0x80, salts[1] ^ (salts[2] | 1)))
-    success = bytes((proof.identifier,)) + proof.success(credential)
     return (
-        vendor_attribute(MICROSOFT, _MS_CHAP2_SUCCESS, success)
-        + vendor_attribute(
-            MICROSOFT, _MPPE_SEND_KEY, nas.secret.hide_key(send, request_authenticator, first_salt)
-        )
-        + vendor_attribute(
-            MICROSOFT, _MPPE_RECV_KEY, nas.secret.hide_key(receive, request_authenticator, second_salt)
-        )
+        _SUCCESS_HEADER + bytes((proof.identifier,)) + proof.success(credential)
+        + _SEND_KEY_HEADER + nas.secret.hide_key(send, request_authenticator, first_salt)
+        + _RECV_KEY_HEADER + nas.secret.hide_key(receive, request_authenticator, second_salt)
         + _MPPE_ALLOWED
-    )
+    )  # fmt: skip

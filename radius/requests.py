@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aaa.domain.authentication import Chap, MsChap, MsChapV2, Nothing, Pap, Proof
+from aaa.domain.mschap import challenge_hash
 from radius.codec import MICROSOFT, Attr, MalformedPacket, value_at, values_of, vendor_values
 from radius.shared_secret import SharedSecret
 
@@ -44,7 +45,7 @@ def _read_ms_chap(vendor_specific: Sequence[bytes], username: bytes) -> Proof:
     challenge = found.get(_MS_CHAP_CHALLENGE, b"")
     second = found.get(_MS_CHAP2_RESPONSE)
     if second is not None and len(second) == _RESPONSE_OCTETS and len(challenge) == 16:
-        return MsChapV2(second[0], challenge, second[2:18], second[26:50], username)
+        return MsChapV2(second[0], challenge_hash(second[2:18], challenge, username), second[26:50])
     one = found.get(_MS_CHAP_RESPONSE)
     if (
         one is not None

@@ -111,8 +111,10 @@ class SharedSecret:
         return hidden
 
     def hide_key(self, key: bytes, authenticator: bytes, salt: bytes) -> bytes:
-        """An MPPE key, salted and hidden (RFC 2548 section 2.4.2). ``salt``: two octets, first bit set."""
-        return salt + self.hide_password(bytes((len(key),)) + key, authenticator + salt)
+        """A 16-octet MPPE key, hidden (RFC 2548 section 2.4.2). ``salt``: two octets, the first bit set."""
+        clear = bytes((len(key),)) + key
+        first = self._mask(clear[:16], authenticator + salt)
+        return salt + first + self._mask(clear[16:].ljust(16, b"\0"), first)
 
     def show_key(self, hidden: bytes, authenticator: bytes) -> bytes:
         """The MPPE key in a hidden one: the inverse of ``hide_key``."""

@@ -77,30 +77,24 @@ class MsChap(NamedTuple):
 
 
 class MsChapV2(NamedTuple):
-    """RFC 2759. ``username`` as the peer typed it; ``identifier`` returns in the success packet."""
+    """RFC 2759. ``challenge`` is the challenge hash; ``identifier`` returns in the success packet."""
 
     identifier: int
     challenge: bytes
-    peer_challenge: bytes
     nt_response: bytes
-    username: bytes
 
     def matches(self, credential: Credential) -> bool:
         """True when the response was made with the credential's password."""
-        expected = mschap.challenge_response(self.challenge_hash(), credential.nt_hash)
+        expected = mschap.challenge_response(self.challenge, credential.nt_hash)
         return compare_digest(expected, self.nt_response)
 
     def shows_mac(self, username: bytes) -> bool:
         """Devices do not send MAC logins this way."""
         return False
 
-    def challenge_hash(self) -> bytes:
-        """The 8 octets both sides really challenge with."""
-        return mschap.challenge_hash(self.peer_challenge, self.challenge, self.username)
-
     def success(self, credential: Credential) -> bytes:
         """The authenticator response that proves us to the peer."""
-        return mschap.authenticator_response(credential.nt_hash_hash, self.nt_response, self.challenge_hash())
+        return mschap.authenticator_response(credential.nt_hash_hash, self.nt_response, self.challenge)
 
 
 class Nothing(NamedTuple):

@@ -155,13 +155,19 @@ def status(*, secret: str = SECRET, identifier: int = 9) -> AuthPacket:
 
 
 def accounting(
-    session: str = "81e00001", kind: int = 1, *, secret: str = SECRET, identifier: int = 3, **more: Any
+    session: str = "81e00001",
+    kind: int = 1,
+    *,
+    secret: str = SECRET,
+    identifier: int = 3,
+    attributes: dict[str, Any] | None = None,
+    **more: Any,
 ) -> AcctPacket:
     packet = AcctPacket(code=AccountingRequest, id=identifier, secret=secret.encode())
     packet[40] = [kind.to_bytes(4, "big")]
     packet[44] = [session.encode()]
     packet[1] = [str(more.pop("username", "alice")).encode()]
-    for key, value in more.items():
+    for key, value in (more | (attributes or {})).items():
         packet[int(key.removeprefix("a"))] = [value if isinstance(value, bytes) else value.to_bytes(4, "big")]
     return packet
 

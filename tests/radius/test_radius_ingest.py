@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.class_token import ClassToken, encode_class
+from aaa.record_accounting import record_accounting
 from aaa.store.tables import journal_cursor, session
 from core.store.columns import to_microseconds
 from core.store.tables import health_issue
@@ -27,8 +28,10 @@ NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 ORIGIN = AccountingOrigin("nas_1", "127.0.0.1", NOW)
 
 
-def _decoded(origin: AccountingOrigin = ORIGIN, kind: int = 3, **attributes: int | bytes) -> AccountingEvent:
-    event = decode_accounting(octets(accounting("81e00001", kind, **attributes)), origin)
+def _decoded(
+    origin: AccountingOrigin = ORIGIN, kind: int = 3, /, **attributes: int | bytes
+) -> AccountingEvent:
+    event = decode_accounting(octets(accounting("81e00001", kind, attributes=attributes)), origin)
     assert event is not None
     return event
 
@@ -66,7 +69,7 @@ def test_counters_join_their_high_words_and_absent_is_not_zero() -> None:
     assert event.session_time_s == 300
     plain = _decoded(a42=5, a43=7)
     assert (plain.octets_in, plain.octets_out, plain.gigawords_present) == (5, 7, False)
-    bare = _decoded(kind=2)
+    bare = _decoded(ORIGIN, 2)
     assert (bare.octets_in, bare.octets_out) == (None, None), "a Stop may carry no counters"
 
 
@@ -77,11 +80,11 @@ def test_a_nas_that_reverses_directions_is_put_right() -> None:
 
 
 def test_what_a_stop_says() -> None:
-    event = _decoded(kind=2, a49=6, a8=bytes((100, 64, 0, 9)), a31=b"AA:BB", a87=b"ether1")
+    event = _decoded(ORIGIN, 2, a49=6, a8=bytes((100, 64, 0, 9)), a31=b"AA:BB", a87=b"ether1")
     assert event.kind is AccountingKind.STOP
     assert (event.terminate_cause, event.framed_ip) == ("Admin-Reset", "100.64.0.9")
     assert (event.calling_station, event.nas_port_id, event.username) == ("AA:BB", "ether1", "alice")
-    assert _decoded(kind=2, a49=99).terminate_cause == "cause 99"
+    assert _decoded(ORIGIN, 2, a49=99).terminate_cause == "cause 99"
 
 
 def test_our_class_is_found_among_others() -> None:
@@ -103,8 +106,8 @@ def test_what_makes_no_sense_and_what_says_nothing() -> None:
     with pytest.raises(MalformedPacket, match="Acct-Status-Type"):
         decode_accounting(octets(nameless), ORIGIN)
     assert decode_accounting(octets(accounting(kind=15)), ORIGIN) is None
-    assert _decoded(kind=7, a44=b"").kind is AccountingKind.NAS_ON
-    assert _decoded(kind=8).kind is AccountingKind.NAS_OFF
+    assert _decoded(ORIGIN, 7, a44=b"").kind is AccountingKind.NAS_ON
+    assert _decoded(ORIGIN, 8).kind is AccountingKind.NAS_OFF
     assert _decoded(a87=b"\xff\x00x").nas_port_id == "\ufffd\ufffdx"
 
 
@@ -120,7 +123,7 @@ class Journalled:
 
     def write(self, *packets: object, at: datetime = NOW, source: str = "127.0.0.1") -> None:
         records = [
-            Record(to_microseconds(at), self._nas_id, source, one if isinstance(one, bytes) else octets(one))  # type: ignore[arg-type]
+            Record(to_microseconds(at), self._nas_id, source, one if isinstance(one, bytes) else octets(one))
             for one in packets
         ]
         write_records(self._connection, records)
@@ -170,7 +173,7 @@ async def test_poison_is_set_aside_and_the_rest_goes_by(
     journal = Journalled(tmp_path / "journal" / "radius.sqlite", nas_id)
     broken = octets(accounting())[:-3]
     journal.write(accounting("00000001"), broken, accounting("poison"), accounting("00000002"))
-    record = ingest.record_accounting
+    record = record_accounting
 
     async def picky(work: object, events: list[AccountingEvent], key: bytes) -> object:
         if any(event.acct_session_id == "poison" for event in events):
@@ -197,7 +200,7 @@ async def test_an_outage_of_the_database_sets_nothing_aside(
     await world.service("alice")
     journal = Journalled(tmp_path / "journal" / "radius.sqlite", nas_id)
     journal.write(accounting("00000001"))
-    record = ingest.record_accounting
+    record = record_accounting
 
     async def away(*_: object) -> object:
         raise OperationalError("INSERT", {}, Exception("the database is away"))

@@ -195,7 +195,7 @@ async def test_a_reject_is_delayed_recorded_and_explained(serving: Serving) -> N
             if rows:
                 break
             await asyncio.sleep(0.02)
-    assert (rows[0].identity, rows[0].rule, rows[0].count) == ("alice", "wrong_password", 1)
+    assert (rows[0].identity, rows[0].rule, rows[0][-1]) == ("alice", "wrong_password", 1)
     async with world.workplace.reading() as connection:
         told = await explain(connection, world.sealer, "alice", Secret("wrong one"))
         good = await explain(connection, world.sealer, "alice", nas_name="tower")
