@@ -107,7 +107,7 @@ class World:
         async with self.workplace.work("system:radius") as work:
             await work.connection.execute(
                 insert(session).values(
-                    id=work.ids.new("ses"), key=f"{service_id}-{address}-{now}", nas_id="nas_1",
+                    id=work.ids.new("ses"), key=work.ids.new("key"), nas_id="nas_1",
                     acct_session_id=f"81{address}", username="u", service_id=service_id, framed_ip=address,
                     started_at=now, last_event_at=now, last_received_at=now, interim_interval_s=300,
                     generation=generation, octets_in=0, octets_out=0, gigawords_seen=False,

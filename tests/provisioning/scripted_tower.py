@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from provisioning.ports import Command, Driver, Exchange, Reply, SessionTrouble, Target
 
 _FIND = re.compile(r'list=(\S+) address="(\S+)" comment="([^"]*)"')
+LIST = "hilltop-suspended"
 WRITE_FAULTS = ("lie", "refuse", "hang_write", "half")
 CONNECT_FAULTS = ("unreachable", "login", "hang", "garbled")
 
@@ -48,7 +49,7 @@ class ScriptedTower:
         return {
             (e.comment.removeprefix("hilltop:"), e.address.removesuffix("/128"))
             for e in self.entries
-            if e.comment.startswith("hilltop:") and not e.disabled
+            if e.list_name == LIST and e.comment.startswith("hilltop:") and not e.disabled
         }
 
     def foreign(self) -> list[tuple[str, str]]:
