@@ -60,7 +60,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
             Job(
                 "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
             ),
-            Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace)),
+            Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             Job("reaping", pace.reaping_s, reap),
             Job("drift", pace.drift_s, enforcer.check_drift),
         ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.close_usage import ClosedUsage, close_usage, evidence_of
+from aaa.close_usage import ClosedUsage, close_usage, evidence_of, usage_between
 from appliance.settings import Settings
 from core.clock import Clock, open_clock
 from core.database import Database
@@ -27,6 +27,12 @@ class MeteredUsage:
     ) -> ClosedUsage:
         """Freeze and sum what the service used in the span; the same claim gives the same answer."""
         return await close_usage(work, service_id=service_id, from_at=from_at, until_at=until_at, claim=claim)
+
+    async def between(
+        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+    ) -> tuple[int, int]:
+        """Octets from and to the service in the span so far, for previews."""
+        return await usage_between(connection, service_id, from_at, until_at)
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> list[Any]:
         """The records behind a close, each with its readings and raw counters."""

@@ -165,6 +165,7 @@ def bill_run_now(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Cycles turning up to this date; else today."),
     ] = None,
+    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
 ) -> None:
     """Close due cycles and issue their invoices; running it again changes nothing."""
     from billing.bill_run import bill_run
@@ -177,6 +178,7 @@ def bill_run_now(
                 through=None if through is None else through.date(),
                 actor=actor(),
                 settings=house.settings.billing,
+                trust_clock=trust_clock,
             )
         )
         console.print(f"{outcome.invoices} invoices issued, {len(outcome.parked)} accounts parked")
@@ -186,6 +188,35 @@ def bill_run_now(
 
     if not in_house(body):
         raise typer.Exit(1)
+
+
+@bills.command("preview")
+def bill_preview(account: str) -> None:
+    """An account's next invoice with the usage so far. Nothing is issued."""
+    from billing.preview_invoice import preview_invoice
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            account_id = await find(connection, "account", account)
+            draft = outcome_or_fail(
+                await preview_invoice(
+                    connection, house.usage, account_id, house.clock.now(), house.settings.billing
+                )
+            )
+        if draft is None:
+            console.print(f"{account}: nothing is to be billed")
+            return
+        show(
+            f"{account}: {draft.cycle}",
+            ["what", "amount"],
+            [
+                [one.description, format_money(one.amount_minor, draft.account.currency)]
+                for one in draft.lines
+            ],
+        )
+        console.print(f"total {format_money(draft.total_minor, draft.account.currency)}")
+
+    in_house(body)
 
 
 @invoices.command("list")
@@ -342,12 +373,18 @@ def dunning_promise(
 
 
 @dunning.command("run")
-def dunning_run() -> None:
+def dunning_run(
+    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
+) -> None:
     """Evaluate every account by its local calendar now."""
     from billing.dunning import evaluate_dunning
 
     async def body(house: House) -> None:
-        changes = outcome_or_fail(await evaluate_dunning(house.workplace))
+        changes = outcome_or_fail(
+            await evaluate_dunning(
+                house.workplace, actor=actor(), settings=house.settings.billing, trust_clock=trust_clock
+            )
+        )
         console.print(f"{len(changes)} accounts changed stage")
         for change in changes:
             console.print(
