@@ -157,12 +157,18 @@ def _facts(bench: Bench) -> str:
     finally:
         echo.stop()
     return (
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, "
+        f"{_load()}, "
         f"fdatasync {_fsync_ms(bench.folder):.2f} ms, "
         f"generator's ceiling against an echo {ceiling.per_second:,.0f}/s, "
         f"{WINDOW} outstanding over {LANES} ports, {len(bench.people):,} subscribers, "
         f"median of {bench.scale.rounds} rounds of {bench.scale.round_s:g} s"
     )
+
+
+def _load() -> str:
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    busy = " (BUSY: others were at work, do not quote)" if load > cores / 2 else ""
+    return f"{cores} cores, load {load:.1f} before{busy}"
 
 
 def _fsync_ms(folder: Path) -> float:
