@@ -11,16 +11,22 @@ class SnmpSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout_s: float = Field(2.0, gt=0)
-    retries: int = Field(1, ge=0)
+    """How long one request waits before it is sent again."""
+    retries: int = Field(2, ge=0, le=10)
+    poll_deadline_s: float = Field(60.0, gt=0)
+    """A poll that is not done by then has failed, whatever the device still sends."""
     bulk_repetitions: int = Field(10, ge=1, le=50)
-    """Rows asked for at once in a walk of names; a device that falls silent at it is asked row by row."""
+    """Names asked for at once in a walk; a device that falls silent at it is asked one by one."""
+    rows_per_request: int = Field(8, ge=1, le=30)
+    """Interfaces read in one request; a device that cannot bear it is asked for one at a time."""
     pause_s: float = Field(0.02, ge=0)
     """Between two requests to one device: small radios fall over when they are hurried."""
-    concurrent_targets: int = Field(8, ge=1)
-    narrow_poll_interval_s: int = Field(60, ge=10)
-    """How often devices with only 32-bit counters are polled: at 343 s a counter turns over at 100 Mbit/s."""
-    shortest_poll_interval_s: int = Field(15, ge=1)
-    longest_backoff_s: int = Field(1800, ge=1)
+    concurrent_targets: int = Field(16, ge=1)
+    concurrent_failing_targets: int = Field(8, ge=1)
+    """Targets that failed last time wait for places of their own, so that they never delay the others."""
+    shortest_poll_interval_s: float = Field(5.0, ge=1)
+    """Devices with 32-bit counters are polled as often as their lines demand, but not more often."""
+    longest_backoff_s: float = Field(900.0, ge=1)
     issue_after_failures: int = Field(3, ge=1)
-    refresh_s: float = Field(5.0, gt=0)
-    """How soon a target that was added or changed is noticed."""
+    refresh_s: float = Field(2.0, gt=0)
+    """How soon a target that was added, changed or disabled is noticed."""

@@ -124,8 +124,8 @@ class Collector:
         self._close(target.id)
         settings = self._settings
         device = SnmpDevice(
-            target.address,
-            target.port,
+            self._door,
+            (target.address, target.port),
             credentials_of(target, self._sealer),
             settings.timeout_s,
             settings.retries,

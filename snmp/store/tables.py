@@ -21,9 +21,7 @@ target = Table(
     Column("username", String(80)),  # version 3
     Column("community_sealed", Text),
     Column("auth_sealed", Text),
-    Column("auth_protocol", String(8)),  # md5, sha1, sha256, sha512
     Column("privacy_sealed", Text),
-    Column("privacy_protocol", String(8)),  # des, aes128, aes256
     Column("poll_interval_s", Integer, nullable=False, default=300),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("last_polled_at", Instant),
