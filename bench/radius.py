@@ -37,8 +37,7 @@ ROWS = (*METHODS, "accounting_sqlite", "accounting_postgresql")
 SECRET = "bench-secret-of-32-characters-xy"
 LANES = 8
 WINDOW = 256
-STOCK = LANES * 256 * 24
-"""Access-Requests made for a row: whole turns of every lane's identifiers, so they can come round again."""
+IDENTIFIERS = LANES * 256
 
 FILES_THREADS = (0, 1, 2, 3)
 SQLITE_THREADS = (0, 1, 2)
@@ -57,10 +56,17 @@ class Scale:
     tuning_s: float
     """Length of a trial with one number of threads; 0: take the middle candidate untried."""
     drain_s: float
+    turns: int
+    """Access-Requests made for a row, in turns of every lane's identifiers, so they can come round again."""
+
+    @property
+    def stock(self) -> int:
+        """How many Access-Requests that is."""
+        return self.turns * IDENTIFIERS
 
 
-FULL = Scale(subscribers=10_000, rounds=5, round_s=2.0, warm_up_s=0.5, tuning_s=0.8, drain_s=15.0)
-QUICK = Scale(subscribers=1_000, rounds=3, round_s=0.6, warm_up_s=0.3, tuning_s=0.0, drain_s=3.0)
+FULL = Scale(subscribers=10_000, rounds=5, round_s=2.0, warm_up_s=0.5, tuning_s=0.8, drain_s=15.0, turns=24)
+QUICK = Scale(subscribers=1_000, rounds=3, round_s=0.4, warm_up_s=0.2, tuning_s=0.0, drain_s=2.0, turns=8)
 
 
 @dataclass(slots=True)
@@ -150,14 +156,15 @@ def _check_rows(options: Options) -> None:
 
 def _facts(bench: Bench) -> str:
     """What the figures depend on besides the servers."""
+    load = _load()
     echo = Echo()
     try:
-        bench.generator.prepare(Accesses("pap", STOCK))
+        bench.generator.prepare(Accesses("pap", bench.scale.stock))
         ceiling = bench.generator.run(Load(echo.port, WINDOW, bench.scale.warm_up_s * 2, again=True))
     finally:
         echo.stop()
     return (
-        f"{_load()}, "
+        f"{load}, "
         f"fdatasync {_fsync_ms(bench.folder):.2f} ms, "
         f"generator's ceiling against an echo {ceiling.per_second:,.0f}/s, "
         f"{WINDOW} outstanding over {LANES} ports, {len(bench.people):,} subscribers, "
@@ -266,14 +273,14 @@ def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iter
         return FreeRadius(folder, port, configuration, users)
 
     def prepare() -> None:
-        bench.generator.prepare(Accesses("pap", STOCK))
+        bench.generator.prepare(Accesses("pap", bench.scale.stock))
 
     with _tuned(bench, "files", FILES_THREADS, make, prepare) as theirs:
         bench.show("FreeRADIUS files: the first of the users", users.partition("\n\n")[0])
         for method in methods:
             our_side = Side(OURS, ours.auth_port, ours.pids)
             their_side = Side(THEIRS, port, theirs.pids)
-            bench.generator.prepare(Accesses(method, STOCK))
+            bench.generator.prepare(Accesses(method, bench.scale.stock))
             _alternate(bench, our_side, their_side, lambda _side: True)
             yield _measured(bench, method, our_side, their_side, theirs.configuration, [], sound=True)
 
