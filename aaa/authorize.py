@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aaa.directory import Directory, Login
 from aaa.domain.authentication import Nothing, Pap, Proof, looks_garbled
 from aaa.domain.effect import Effect
-from aaa.domain.identity import mac_login, normalise_mac
+from aaa.domain.identity import is_locally_administered, mac_login, normalise_mac
 
 
 class Accept(NamedTuple):
@@ -138,6 +138,11 @@ def _authorize_mac(
 def _unknown(name: str, mac: str | None) -> Reject:
     if not name:
         return Reject("no_user_name", name, "the request names no user", "look at the NAS's configuration")
+    if mac is not None and is_locally_administered(mac):
+        return Reject(
+            "unknown_mac", name, f"no service signs in with the MAC {mac}, which its device made up",
+            "turn random (private) MAC addresses off in the CPE, then add its real one to the service",
+        )  # fmt: skip
     if mac is not None:
         return Reject(
             "unknown_mac", name, f"no service signs in with the MAC {mac}",

@@ -21,7 +21,7 @@ from aaa.domain.profile import AccessPolicy, Profile, SessionTerms, interim_inte
 from aaa.store import directory_rows as rows
 from core.secrets import Sealer, SealError, Secret
 
-_PAGE = 500  # services between two breaths of the event loop
+_PAGE = 250  # services between two breaths of the event loop
 _CHANGES_AT_ONCE = 5_000
 
 

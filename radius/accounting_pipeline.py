@@ -50,6 +50,7 @@ class AccountingPipeline:
         nas = self._nases.at(source[0])
         if nas is None:
             self.counters.unknown_source += 1
+            self._nases.note_stranger(source[0])
             return None
         try:
             packet = trim(datagram)
@@ -77,7 +78,9 @@ class AccountingPipeline:
     def _accounting(self, nas: NasState, packet: bytes, key: Key) -> Pending | None:
         if not nas.secret.request_is_right(packet):
             self.counters.wrong_signature += 1
+            nas.wrong += 1
             return None
+        nas.right += 1
         first, repeats = locate(packet)
         at = first.get(80)
         if at is not None and not nas.secret.signature_is_right(packet, at, _ZEROS):

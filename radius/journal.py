@@ -65,14 +65,16 @@ class JournalLimits:
 
 
 class Journal:
-    """The writer's end. Made and used on the event loop; the disk is touched by its own thread."""
+    """The writer's end; ``on_trouble`` hears what fails, and None when it works again.
+
+    Made and used on the event loop; the disk is touched by its own thread."""
 
     def __init__(
         self,
         path: Path,
         loop: asyncio.AbstractEventLoop,
         limits: JournalLimits,
-        on_trouble: Callable[[str], None],
+        on_trouble: Callable[[str | None], None],
     ) -> None:
         self.path = path
         self._loop = loop
@@ -80,6 +82,7 @@ class Journal:
         self._on_trouble = on_trouble
         self._waiting: list[tuple[Record, Answer]] = []
         self._in_commit = 0
+        self._failing = False
         self._timer: asyncio.TimerHandle | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +130,8 @@ class Journal:
 
     def _finish(self, group: list[tuple[Record, Answer]], trouble: str | None) -> None:
         self._in_commit = 0
-        if trouble is not None:
+        if trouble is not None or self._failing:
+            self._failing = trouble is not None
             self._on_trouble(trouble)
         for _, answer in group:
             answer(trouble is None)

@@ -12,18 +12,22 @@ from radius.dialects import terms_attributes
 from radius.shared_secret import SharedSecret
 
 _ADDRESSES_KEPT = 20_000
+_STRANGERS_KEPT = 100
 
 
 class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
-    __slots__ = ("_encoded", "nas", "secret", "signs")
+    __slots__ = ("_encoded", "nas", "right", "secret", "signs", "wrong")
 
     def __init__(self, nas: KnownNas) -> None:
         self.nas = nas
         self.secret = SharedSecret(nas.secret.reveal().encode())
         self.signs = nas.signs_requests
         """Whether an unsigned request is refused under ``auto``: learned from the first signed one."""
+        self.right = 0
+        self.wrong = 0
+        """Signatures and authenticators checked, by whether they were made with our secret."""
         self._encoded: dict[SessionTerms, bytes] = {}
 
     def refuses_unsigned(self, *, has_proxy_state: bool) -> bool:
@@ -61,6 +65,7 @@ class NasTable:
         self._nases: tuple[KnownNas, ...] = ()
         self._by_address: dict[str, NasState | None] = {}
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
+        self._strangers: dict[str, int] = {}
         self.learn(nases)
 
     def learn(self, nases: Iterable[KnownNas]) -> None:
@@ -88,6 +93,21 @@ class NasTable:
         self._by_address[address] = state
         return state
 
+    def note_stranger(self, address: str) -> None:
+        """Count a datagram from nobody we know, for the operator who forgot to register a NAS."""
+        if address in self._strangers or len(self._strangers) < _STRANGERS_KEPT:
+            self._strangers[address] = self._strangers.get(address, 0) + 1
+
+    @property
+    def strangers(self) -> dict[str, int]:
+        """Unknown source addresses and how often they have asked; the first hundred."""
+        return {address: count for address, count in self._strangers.items() if self.at(address) is None}
+
+    @property
+    def states(self) -> list[NasState]:
+        """The NASes that have sent something since the last change."""
+        return [state for state in self._by_address.values() if state is not None]
+
     def _remember_signing(self) -> None:
         for address, state in self._by_address.items():
             if state is not None and state.signs:
@@ -95,13 +115,11 @@ class NasTable:
 
     def newly_signing(self) -> list[str]:
         """Ids of NASes with one address that were seen to sign, which the database does not know of yet."""
-        states = [state for state in self._by_address.values() if state is not None]
-        return [state.nas.id for state in states if state.signs and state.is_unknown_to_database()]
+        return [state.nas.id for state in self.states if state.signs and state.is_unknown_to_database()]
 
     def unsigned(self) -> list[str]:
         """Names of NASes that have asked and never signed: they are open to CVE-2024-3596."""
-        states = [state for state in self._by_address.values() if state is not None]
-        return sorted({state.nas.name for state in states if not state.signs})
+        return sorted({state.nas.name for state in self.states if not state.signs})
 
     def __len__(self) -> int:
         return len(self._nases)

@@ -129,6 +129,7 @@ class AuthenticationPipeline:
         nas = self._nases.at(source[0])
         if nas is None:
             self.counters.unknown_source += 1
+            self._nases.note_stranger(source[0])
             return None
         try:
             packet = trim(datagram)
@@ -159,6 +160,7 @@ class AuthenticationPipeline:
         at = first.get(80)
         if at is None or not nas.secret.signature_is_right(packet, at, packet[4:20]):
             self.counters.wrong_signature += 1
+            nas.wrong += 1
             return None
         self.counters.status += 1
         return nas.secret.reply(ACCESS_ACCEPT, packet, proxy_states(packet, first, repeats))
@@ -189,7 +191,9 @@ class AuthenticationPipeline:
         if at is not None:
             if not nas.secret.signature_is_right(packet, at, packet[4:20]):
                 self.counters.wrong_signature += 1
+                nas.wrong += 1
                 return None
+            nas.right += 1
             if 79 not in first:  # a NAS that signs EAP, as it must, may not sign the rest
                 nas.signs = True
             return True
@@ -237,6 +241,7 @@ class AuthenticationPipeline:
     ) -> bytes | None:
         if isinstance(verdict, Silent):
             self.counters.suspected_wrong_secret += 1
+            nas.wrong += 1
             return None
         self.counters.rejects += 1
         text = None if station is None else station.decode("utf-8", "replace")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aaa.directory import Directory
 from aaa.store import directory_rows
-from core.health import HealthIssue, close_issue, open_issue
+from core.health import close_issue, open_issue
 from core.log import logger
 from core.secrets import Sealer
 from core.store.columns import to_microseconds
@@ -24,6 +24,7 @@ from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
 from radius.endpoint import Endpoint
+from radius.findings import JOURNAL_ISSUE, SecretWatch, secret_issue_key
 from radius.journal import Journal, JournalLimits
 from radius.live_session import LiveSessions
 from radius.nas_table import NasTable
@@ -34,13 +35,6 @@ from radius.status import RadiusStatus, write_status
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
 _log = logger("radius")
-
-_JOURNAL_ISSUE = HealthIssue(
-    "radius.journal",
-    "critical",
-    "accounting cannot be written to the journal, so NASes get no answer and keep their records",
-    "free space on the state disk, or look for a failing disk in the system log",
-)
 
 
 async def run_radius(  # noqa: PLR0917 - the composition root calls it this way
@@ -79,6 +73,9 @@ class RadiusServer:
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
+        self._secrets = SecretWatch()
+        self._issues: set[str] = set()
+        self._inherited_issues: set[str] = set()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Open everything, serve, close everything."""
@@ -199,6 +196,9 @@ class RadiusServer:
         for trouble in directory.troubles:
             _log.error("directory_row_unusable", trouble=trouble)
         if first:
+            # what an earlier process found is closed unless this one finds it again
+            keys = {secret_issue_key(nas.id) for nas in directory.nases}
+            self._inherited_issues = keys | {JOURNAL_ISSUE.key}
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
@@ -221,30 +221,30 @@ class RadiusServer:
             async with self._workplace.work("system:radius") as work:
                 for nas_id in signing:
                     await directory_rows.remember_signing(work.connection, nas_id, work.now)
-        await self._tell_journal_health()
+        await self._tell_health()
 
-    def _on_journal_trouble(self, trouble: str) -> None:
-        if self._journal_trouble is None:
-            _log.error("journal_failing", error=trouble, remedy=_JOURNAL_ISSUE.remedy)
+    def _on_journal_trouble(self, trouble: str | None) -> None:
+        if trouble is None:
+            _log.info("journal_works_again")
+        elif self._journal_trouble is None:
+            _log.error("journal_failing", error=trouble, remedy=JOURNAL_ISSUE.remedy)
         self._journal_trouble = trouble
 
-    async def _tell_journal_health(self) -> None:
-        trouble = self._journal_trouble
-        if trouble is None:
+    async def _tell_health(self) -> None:
+        """Open and close the health issues of this process, when they have changed."""
+        wanted = {issue.key: issue for issue in self._secrets.issues(self._nases.states)}
+        if self._journal_trouble is not None:
+            wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
+        opening = wanted.keys() - self._issues
+        closing = (self._issues | self._inherited_issues) - wanted.keys()
+        if not opening and not closing:
             return
-        failures = self.counters.journal_failures
         async with self._workplace.work("system:radius") as work:
-            await open_issue(work, _JOURNAL_ISSUE)
-        await self._clock.sleep(1.0)
-        if (
-            self.counters.journal_failures == failures
-            and self._journal is not None
-            and not self._journal.backlog
-        ):
-            self._journal_trouble = None
-            _log.info("journal_works_again")
-            async with self._workplace.work("system:radius") as work:
-                await close_issue(work, _JOURNAL_ISSUE.key)
+            for key in opening:
+                await open_issue(work, wanted[key])
+            for key in closing:
+                await close_issue(work, key)
+        self._issues, self._inherited_issues = set(wanted), set()
 
     async def _trim(self) -> None:
         if self._journal is None:
@@ -284,6 +284,7 @@ class RadiusServer:
             journal_backlog=journal.backlog if journal else 0,
             journal_trouble=self._journal_trouble,
             unsigned_nases=self._nases.unsigned(),
+            strangers=self._nases.strangers,
         )
 
     async def _log_counters(self, stop: asyncio.Event) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RadiusStatus:
-    """What a radius process says of itself. ``directory_age_s``: since the database was last seen."""
+    """What a radius process says of itself. ``directory_age_s``: since the database was last seen.
+
+    ``strangers``: addresses that ask and are no NAS; ``unsigned_nases``: open to CVE-2024-3596.
+    """
 
     at: str
     pid: int
@@ -24,6 +27,7 @@ class RadiusStatus:
     journal_backlog: int
     journal_trouble: str | None
     unsigned_nases: list[str]
+    strangers: dict[str, int]
 
 
 def status_path(journal_path: Path) -> Path:

@@ -127,7 +127,7 @@ async def test_records_are_on_disk_when_they_are_answered(tmp_path: Path) -> Non
 
 async def test_a_failing_disk_answers_no_and_a_working_one_yes_again(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
-    troubles: list[str] = []
+    troubles: list[str | None] = []
     journal = Journal(path, asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append)
     outcomes: asyncio.Queue[bool] = asyncio.Queue()
     pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
@@ -136,10 +136,11 @@ async def test_a_failing_disk_answers_no_and_a_working_one_yes_again(tmp_path: P
         journal.append(_record(number), outcomes.put_nowait)
     got = [await asyncio.wait_for(outcomes.get(), 10) for _ in range(200)]
     assert False in got
-    assert "full" in troubles[0]
+    assert troubles[0] is not None and "full" in troubles[0]
     journal._connection.execute("PRAGMA max_page_count=1000000")
     journal.append(_record(999), outcomes.put_nowait)
     assert await asyncio.wait_for(outcomes.get(), 10) is True
+    assert troubles[-1] is None, "it says when it works again"
     reader = JournalReader(path)
     assert reader.count_after(0) == got.count(True) + 1, "nothing is kept that was answered with no"
     reader.close()
@@ -206,7 +207,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_kill_9_in_the_middle_of_accounting_loses_nothing_acknowledged(
     world: World, tmp_path: Path, seed: int
 ) -> None:

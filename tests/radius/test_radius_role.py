@@ -20,6 +20,7 @@ from aaa.store.tables import nas, reject, session
 from core.clock import SystemClock
 from core.ids import UlidSource
 from core.secrets import Secret
+from core.store.tables import health_issue
 from core.work import Workplace
 from radius.config import RadiusSettings
 from radius.explain import explain
@@ -361,3 +362,71 @@ def test_settings_name_what_is_wrong() -> None:
         RadiusSettings(reject_delay=1)  # type: ignore[call-arg]
     policy = RadiusSettings(walled_garden_list="pay").policy
     assert policy.walled_garden_list == "pay"
+
+
+async def test_a_full_disk_stops_answers_to_accounting_alone_and_is_told(serving: Serving) -> None:
+    world, journal = serving.world, serving.server._journal
+    assert journal is not None
+    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    journal._connection.execute(f"PRAGMA max_page_count={pages}")
+    large = accounting(a87=bytes(253), a18=bytes(253))
+    unanswered = 0
+    for number in range(40):
+        large.id = number
+        if await serving.ask(octets(large), serving.accounting_port, 0.1) is None:
+            unanswered += 1
+    assert unanswered, "a full disk must not acknowledge"
+    asked = pap()
+    assert reply_to(asked, await serving.ask(octets(asked))).code == 2
+    await _issue_is(world, "radius.journal", is_open=True)
+    journal._connection.execute("PRAGMA max_page_count=1000000")
+    assert await serving.ask(octets(large), serving.accounting_port) is not None, "the retransmit is taken"
+    await _issue_is(world, "radius.journal", is_open=False)
+
+
+async def test_another_secret_on_the_device_is_a_finding_until_it_is_right(serving: Serving) -> None:
+    world = serving.world
+    await serving.ask(octets(pap(secret="another secret here")), patience_s=0.1)
+    async with world.workplace.reading() as connection:
+        nas_id = (await connection.execute(select(nas.c.id))).scalar_one()
+    await _issue_is(world, f"radius.secret:{nas_id}", is_open=True)
+    await serving.ask(octets(pap(identifier=8)))
+    await _issue_is(world, f"radius.secret:{nas_id}", is_open=False)
+
+
+async def _issue_is(world: World, key: str, *, is_open: bool) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            async with world.workplace.reading() as connection:
+                row = (
+                    await connection.execute(select(health_issue).where(health_issue.c.key == key))
+                ).one_or_none()
+            if row is not None and (row.closed_at is None) is is_open:
+                assert row.remedy
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_flood_of_accounting_does_not_starve_authentication(serving: Serving) -> None:
+    """After a power cut: what asks to sign in is answered between the reports, not behind them."""
+    loop = asyncio.get_running_loop()
+    reports = [octets(accounting(f"{number:08x}", identifier=number % 256)) for number in range(3_000)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+        for number, report in enumerate(reports):
+            flood.sendto(report, ("127.0.0.1", serving.accounting_port))
+            if number == 0:
+                await loop.run_in_executor(None, lambda: None)
+        asked = pap()
+        answer = await serving.ask(octets(asked))
+        done = serving.server.status().counters["accounting"]
+    assert reply_to(asked, answer).code == 2
+    assert done < 3_000, "the sign-in waited behind every report"
+
+
+async def test_strangers_are_shown_to_the_operator(serving: Serving) -> None:
+    await serving.ask(octets(pap()), source="127.0.0.9", patience_s=0.1)
+    assert serving.server.status().strangers == {"127.0.0.9": 1}
+    await serving.world.nas("forgotten", "127.0.0.9")
+    async with asyncio.timeout(10):
+        while serving.server.status().strangers:
+            await asyncio.sleep(0.02)
