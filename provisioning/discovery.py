@@ -8,7 +8,9 @@ and raise only ``MalformedAnnouncement``.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -23,6 +25,7 @@ _QUESTIONS = (
     (UBIQUITI_PORT, _UBIQUITI_GROUP, bytes((1, 0, 0, 0))),
     (UBIQUITI_PORT, "255.255.255.255", bytes((2, 8, 0, 0))),
 )
+_SO_ATTACH_FILTER = 26  # linux/asm-generic/socket.h
 MOST_DEVICES = 4096
 
 
@@ -169,17 +172,40 @@ async def discover(interface: str, *, listen_s: float = 5.0) -> list[SeenDevice]
 
 
 def _ask_and_listen(interface: str, listen_s: float) -> list[SeenDevice]:
-    from scapy.arch.linux import L2ListenSocket  # loads slowly and looks at all interfaces
+    # scapy loads slowly, and the socket needs the layers to be known before it opens
+    import scapy.layers.inet
+    import scapy.layers.inet6  # noqa: F401
+    from scapy.arch.linux import L2ListenSocket
     from scapy.sendrecv import sniff
 
     seen: dict[tuple[str, str], SeenDevice] = {}
-    listening = L2ListenSocket(iface=interface, filter=f"udp and (port {MNDP_PORT} or port {UBIQUITI_PORT})")
+    listening = L2ListenSocket(iface=interface)
     try:
+        _let_in_announcements_only(listening.ins)
         _ask(interface)
         sniff(opened_socket=listening, timeout=listen_s, store=False, prn=lambda packet: _note(packet, seen))
     finally:
         listening.close()
     return sorted(seen.values(), key=lambda one: (one.protocol, one.mac))
+
+
+def _let_in_announcements_only(packets: socket.socket) -> None:
+    """Attach a classic BPF program: unfragmented UDP over IPv4 from or to the two ports, nothing else.
+
+    Assembled by hand, so that libpcap need not be installed to compile it.
+    """
+    program = (
+        (0x28, 0, 0, 12), (0x15, 0, 12, 0x0800),  # EtherType IPv4
+        (0x30, 0, 0, 23), (0x15, 0, 10, socket.IPPROTO_UDP),
+        (0x28, 0, 0, 20), (0x45, 8, 0, 0x1FFF),  # first or only fragment
+        (0xB1, 0, 0, 14),  # length of the IP header
+        (0x48, 0, 0, 14), (0x15, 4, 0, MNDP_PORT), (0x15, 3, 0, UBIQUITI_PORT),  # source port
+        (0x48, 0, 0, 16), (0x15, 1, 0, MNDP_PORT), (0x15, 0, 1, UBIQUITI_PORT),  # destination port
+        (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0),
+    )  # fmt: skip
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
+    attached = struct.pack("@HP", len(program), ctypes.addressof(code))
+    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
 
 
 def _ask(interface: str) -> None:

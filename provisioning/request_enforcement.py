@@ -51,7 +51,7 @@ async def _request_at_point(
         work.connection,
         {
             "id": task_id, "point_id": point.id, "service_id": point.service_id, "generation": generation,
-            "effect": effect, "cause": cause, "status": "waiting", "attempts": 0,
+            "effect": str(effect), "cause": cause, "status": "waiting", "attempts": 0,
             "next_attempt_at": work.now, "created_at": work.now,
             "suspends": Effect(effect).cuts_off and not cut_off_before,
         },

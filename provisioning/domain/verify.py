@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from provisioning.domain.plan import Observation, Wanted, mark_of
+
+STILL_BLOCKED = "still blocked by an entry without our mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class Verdict:
         if self.stale:
             said.append(f"our entry is still there: {', '.join(self.stale)}")
         if self.foreign:
-            verb = "held" if self.cut_off else "still blocked"
-            said.append(f"{verb} by an entry without our mark: {', '.join(self.foreign)}")
+            verb = "held by an entry without our mark" if self.cut_off else STILL_BLOCKED
+            said.append(f"{verb}: {', '.join(self.foreign)}")
         if self.spared:
             said.append(f"left free, in use by an entitled service: {', '.join(self.spared)}")
         return "; ".join(said)
@@ -56,11 +59,22 @@ def judge(
         stale=tuple(
             sorted({e.address for e in own if not wanted.keeps(e)} | {e.address for e in at_its_place})
         ),
-        foreign=tuple(sorted(addresses & observed.foreign)),
+        foreign=tuple(sorted(_held_by_others(addresses, observed.foreign))),
         spared=tuple(sorted(addresses - required)) if cut_off else (),
         entries=tuple(sorted(e.address for e in own if e.active)),
         cut_off=cut_off,
     )
+
+
+def _held_by_others(addresses: frozenset[str], foreign: frozenset[str]) -> frozenset[str]:
+    """Those of the addresses that an entry of others names, or a prefix of theirs contains."""
+    prefixes = [ip_network(entry) for entry in foreign if "/" in entry]
+    return addresses & foreign | {
+        address
+        for address in addresses
+        for prefix in prefixes
+        if (host := ip_network(address)).version == prefix.version and host.subnet_of(prefix)  # type: ignore[arg-type]
+    }
 
 
 def proof_of(verdict: Verdict, service_id: str, addresses: frozenset[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from aaa.domain.effect import Effect
 from core.store.tables import health_issue
+from provisioning.domain.verify import STILL_BLOCKED
 from provisioning.store.tables import device, enforcement_point, observation, site, task, transcript
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -270,6 +271,7 @@ async def has_failing_tasks(connection: AsyncConnection, device_id: str) -> bool
             task.c.status.in_(["waiting", "claimed"]),
             task.c.attempts > 0,
             task.c.last_error.is_not(None),
+            task.c.last_error.not_like(f"{STILL_BLOCKED}%"),  # that has an issue of its own
         )
         .limit(1)
     )

@@ -388,6 +388,21 @@ async def test_entries_without_our_mark_are_never_touched(
     assert tower.entries == before[1:]
 
 
+async def test_a_prefix_of_others_around_a_restored_address_is_named(
+    world: World, tower: ScriptedTower, make: Make
+) -> None:
+    service_id = await world.enforced_service("ann", ADDRESS)
+    await world.suspend(service_id)
+    enforcer = make()
+    await enforcer.run_due()
+    tower.entries.append(Entry(LIST, "100.64.1.0/24", "the whole sector"))
+    await world.restore(service_id)
+    await enforcer.run_due()
+    assert tower.marked() == set()
+    assert (await world.tasks(service_id))[-1].status == "waiting"
+    assert list(await world.open_issues()) == [f"provisioning.foreign_entry:{world.device_id}:{service_id}"]
+
+
 async def test_an_entry_of_ours_that_somebody_disabled_is_put_right(
     world: World, tower: ScriptedTower, make: Make
 ) -> None:

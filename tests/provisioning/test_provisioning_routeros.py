@@ -146,6 +146,21 @@ async def first_outcome(
     return [row.outcome for row in await world.transcripts() if row.device_id][-1], issue.title
 
 
+async def test_device_rebooted_while_suspended(world: World, console: RouterOsConsole) -> None:
+    """Entries carry no timeout, so a reboot keeps them; ids move, and restoring does not need them."""
+    device_id = await at(world, console)
+    service_id = await world.enforced_service("ann", ADDRESS, device_id)
+    await world.suspend(service_id)
+    enforcer = enforcer_of(world)
+    await enforcer.run_due()
+    console.reboot()
+    assert console.listed(LIST, ADDRESS)
+    await world.restore(service_id)
+    await enforcer.run_due()
+    assert not console.listed(LIST, ADDRESS)
+    enforcer.close()
+
+
 async def test_device_lying(world: World, new_console: RouterOsConsole) -> None:
     new_console.lying = True
     outcome, title = await first_outcome(world, new_console)
