@@ -22,9 +22,12 @@ from core.ids import UlidSource
 from core.secrets import Secret
 from core.store.tables import health_issue
 from core.work import Workplace
+from lab.nas import LabNas, LabSession
+from lab.radius_wire import RadiusServer as LabServer
 from radius.config import RadiusSettings
 from radius.explain import explain
 from radius.ingest import ingest_once
+from radius.live_session import LiveSessions
 from radius.probe import ProbeTarget, probe
 from radius.role import RadiusServer
 from radius.status import read_statuses, status_path
@@ -430,3 +433,38 @@ async def test_strangers_are_shown_to_the_operator(serving: Serving) -> None:
     async with asyncio.timeout(10):
         while serving.server.status().strangers:
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("method", ["pap", "chap", "mschapv2", "mac"])
+async def test_the_labs_nas_lives_through_a_session(serving: Serving, method: str) -> None:
+    """Its RADIUS, its MS-CHAP and its CoA share no line with ours: dial, count, be walled, be restored, end."""
+    world = serving.world
+    servers = [LabServer("127.0.0.1", serving.auth_port, serving.accounting_port)]
+    tower = LabNas(
+        "lab tower", "127.0.0.31", servers, SECRET, clock=world.workplace.clock, coa_port=0, timeout_s=3.0
+    )
+    await tower.start()
+    try:
+        before = serving.server.status().directory_seq
+        await world.nas("lab tower", "127.0.0.31", dynauth_port=tower.coa_port, identifier="lab tower")
+        await serving.settled(before + 1)
+        line = await tower.dial("alice", "open sesame", method, mac="00:e1:0c:38:c8:f8")  # type: ignore[arg-type]
+        assert isinstance(line, LabSession), line
+        assert line.rates_bps() == (25_000_000, 5_000_000)
+        line.transfer(down=5_000_000_000, up=7)
+        assert await line.interim()
+        await ingest_once(serving.journal, world.workplace, world.sealer)
+        async with world.workplace.reading() as connection:
+            row = (await connection.execute(select(session))).one()
+        assert (row.octets_out, row.octets_in) == (5_000_000_000, 7)
+
+        movers = LiveSessions(world.workplace, world.sealer, RadiusSettings())
+        generation = await world.hold(row.service_id, Effect.WALLED_GARDEN)
+        assert (await movers.move(row.service_id, generation, Effect.WALLED_GARDEN)).outcome == "moved"
+        assert line.address_lists == {"hilltop-walled"}
+        assert (await movers.move(row.service_id, generation + 1, Effect.NONE)).outcome == "moved"
+        assert "hilltop-walled" not in line.address_lists
+        assert (await movers.move(row.service_id, generation + 2, Effect.BLOCK)).outcome == "disconnected"
+        assert not line.live
+    finally:
+        await tower.stop()
