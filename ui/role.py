@@ -41,13 +41,11 @@ async def _listen(
     stack: AsyncExitStack, app: web.Application, endpoint: str, context: ssl.SSLContext | None
 ) -> tuple[str, int]:
     """Serve ``app`` until the stack closes; returns the address it really listens on."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     host, port = split_endpoint(endpoint)
-    await web.TCPSite(
-        runner, host, port, ssl_context=context, backlog=_BACKLOG, shutdown_timeout=_SHUTDOWN_S
-    ).start()
+    await web.TCPSite(runner, host, port, ssl_context=context, backlog=_BACKLOG).start()
     bound = runner.addresses[0]
     return str(bound[0]), int(bound[1])
 

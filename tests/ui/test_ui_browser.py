@@ -84,6 +84,19 @@ def paths(valley: Provider) -> list[str]:
     ]  # fmt: skip
 
 
+async def linked(page: Page, address: str, account_id: str) -> list[str]:
+    """An invoice with its document and the origin of its first line, and a transcript, as one finds them."""
+    await page.goto(f"{address}/subscribers/{account_id}")
+    invoice = await page.locator("a[href^='/invoices/inv']").first.get_attribute("href")
+    transcript = await page.locator("a[href^='/transcripts/']").first.get_attribute("href")
+    assert invoice is not None
+    assert transcript is not None
+    await page.goto(address + invoice)
+    line = await page.locator("a[href*='/lines/']").nth(1).get_attribute("href")
+    assert line is not None
+    return [invoice, f"{invoice}/document", line, transcript]
+
+
 WAYS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
@@ -99,7 +112,8 @@ async def test_every_page_is_quiet_and_fits(
     context = await chromium.new_context(**WAYS[way])  # type: ignore[arg-type]
     witness = Witness(context)
     page = await signed_in(context, address)
-    for number, path in enumerate(paths(valley)):
+    found = await linked(page, address, valley.accounts["Ada Whitlock"])
+    for number, path in enumerate([*paths(valley), *found]):
         answer = await page.goto(address + path)
         assert answer is not None
         assert answer.status == 200, path
@@ -216,7 +230,7 @@ async def test_hostile_text_runs_nothing(
 async def test_contrast_meets_aa(valley: Provider, address: str, chromium: Chromium) -> None:
     """WCAG 1.4.3: 4.5 to 1 for text, checked on computed colours of every text on the busiest pages."""
     for scheme in ("light", "dark"):
-        context = await chromium.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+        context = await chromium.new_context(color_scheme=scheme)
         page = await signed_in(context, address)
         for path in (
             "/",

@@ -13,16 +13,19 @@ import pytest
 from conftest import Panels
 from sqlalchemy import func, select
 from test_ui_security import declared_routes
-from ui_client import Browser, Page
-from ui_world import HOUSEHOLDS, Provider
+from ui_client import Browser, Page, open_panel
+from ui_world import HOUSEHOLDS, Provider, make_operators
 
 from aaa.entitlements import entitlement_of
 from aaa.store.tables import nas as nas_table
 from aaa.store.tables import service as service_table
 from billing.set_up import open_account
 from billing.store.tables import account, bill_run, payment
+from core.clock import FakeClock
 from core.refusal import granted
+from core.secrets import Sealer
 from core.store.tables import audit
+from core.work import Workplace
 from ui.read.rows import PAGE
 from ui.read.subscribers import FILTERS
 from ui.web.csv_files import neutralised
@@ -45,7 +48,7 @@ async def test_every_page_opens_over_the_valley(valley: Provider, valley_panel: 
     browser = await valley_panel.as_("owner")
     opened = 0
     for method, path, _ in declared_routes(valley_panel):
-        if method == "GET" and "{" not in path and path not in {"/sign-in", "/healthz"}:
+        if method == "GET" and "{" not in path and path not in {"/sign-in", "/healthz", "/favicon.ico"}:
             page = await browser.get(path)
             assert page.status == 200, (path, page.text[:2000])
             opened += 1
@@ -296,6 +299,33 @@ async def test_setting_up_a_whole_branch_by_forms(panel: Panels) -> None:
         row = (await connection.execute(select(nas_table))).one()
     assert row.octets_reversed is True
     assert "a long radius secret" not in row.secret_sealed
+
+
+async def test_pages_and_searches_on_each_database(
+    any_workplace: Workplace, sealer: Sealer, wrist_watch: FakeClock
+) -> None:
+    await make_operators(any_workplace)
+    async with open_panel(any_workplace, sealer, wrist_watch) as browser:
+        await browser.sign_in("owner")
+        await browser.submit("/towers/new", "/towers/new", name="Quail Ridge")
+        await browser.submit("/profiles/new", "/profiles/new", name="P", down_mbit="25", up_mbit="5")
+        await browser.submit("/plans/new", "/plans/new", code="p", name="P", price="49")
+        made = await browser.submit(
+            "/subscribers/new", "/subscribers/new", name="Willa Thornbury", username="02:00:5E:00:00:01",
+            kind="mac", framed_ip="100.64.0.9",
+        )  # fmt: skip
+        ran = await browser.submit("/bill-runs", "/bill-runs")
+        assert ran.location == "/bill-runs?notice=bill_run"
+        account_path = made.location.split("?")[0]
+        assert "INV-" in (await browser.get(account_path)).text
+        for method, path, _ in declared_routes(Panels(any_workplace, browser)):
+            if method == "GET" and "{" not in path and path != "/sign-in":
+                assert (await browser.get(path)).status == 200, path
+        for text in ("willa", "A-0", "02-00-5e-00-00-01", "100.64.0.9"):
+            assert await search(browser, q=text) == ["Willa Thornbury"], text
+        for status in FILTERS:
+            shown = status in {"", "none", "offline"}
+            assert await search(browser, status=status) == (["Willa Thornbury"] if shown else []), status
 
 
 async def test_a_refused_new_subscriber_leaves_nothing_behind(panel: Panels) -> None:

@@ -17,6 +17,8 @@ from ui_client import new_session, open_panel
 from ui_world import PASSWORD, ROLES
 
 import ui.app
+import ui.read.network
+from appliance.wiring import MeteredUsage
 from core.clock import FakeClock
 from core.database import Database
 from core.refusal import Refusal
@@ -153,7 +155,7 @@ async def test_cookie_changes_at_each_sign_in_and_dies_at_sign_out(panel: Panels
 
 async def test_cookie_is_kept_from_scripts_and_other_sites(panel: Panels) -> None:
     page = await panel.base.sign_in("viewer")
-    cookies = [value for name, value in page.headers.items() if name == "Set-Cookie"]  # type: ignore[attr-defined]
+    cookies = [value for name, value in page.headers.items() if name == "Set-Cookie"]
     mine = next(one for one in cookies if one.startswith("hilltop_sign_in="))
     assert "HttpOnly" in mine
     assert "SameSite=Lax" in mine
@@ -312,12 +314,7 @@ async def test_every_unsafe_route_refuses_without_token(panel: Panels) -> None:
 
 def declared_routes(panel: Panels) -> list[tuple[str, str, Permission]]:
     """Method, path pattern and permission of every route of the panel's router."""
-    app = build_app(
-        panel.workplace,
-        Sealer({"k1": bytes(32)}),
-        None,
-        UiSettings(),  # type: ignore[arg-type]
-    )
+    app = build_app(panel.workplace, Sealer({"k1": bytes(32)}), MeteredUsage(), UiSettings())
     found = []
     for route in app.router.routes():
         declared = declaration_of(route.handler)
@@ -364,7 +361,7 @@ async def test_without_sign_in_every_route_but_the_public_leads_to_the_door(pane
         assert page.location.startswith("/sign-in"), (method, path)
     assert public == {
         ("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/static/{name}"), ("GET", "/healthz"),
-        ("GET", "/portal"),
+        ("GET", "/portal"), ("GET", "/favicon.ico"),
     }  # fmt: skip
 
 
@@ -454,12 +451,10 @@ async def test_no_page_carries_inline_script_or_style(valley_panel: Panels) -> N
 async def test_errors_show_a_reference_and_nothing_inside(
     panel: Panels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import ui.pages.network
-
     async def broken(*_: object) -> object:
         raise RuntimeError("the secret inside")
 
-    monkeypatch.setattr(ui.pages.network.network, "list_towers", broken)
+    monkeypatch.setattr(ui.read.network, "list_towers", broken)
     browser = await panel.as_("viewer")
     page = await browser.get("/towers")
     assert page.status == 500
@@ -521,7 +516,7 @@ def test_settings_name_what_is_wrong() -> None:
 
 async def test_door_token_depends_on_key_and_cookie(workplace: Workplace) -> None:
     panels = [
-        build_app(workplace, Sealer({"k1": bytes([n]) * 32}), None, UiSettings())[PANEL]  # type: ignore[arg-type]
+        build_app(workplace, Sealer({"k1": bytes([n]) * 32}), MeteredUsage(), UiSettings())[PANEL]
         for n in (1, 2)
     ]
     tokens = {door_token(one, door) for one in panels for door in ("a", "b")}

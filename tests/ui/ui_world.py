@@ -134,7 +134,7 @@ async def _tell(provider: Provider, port: int, host_key: str) -> None:
         async with provider.workplace.work("operator:owner") as work:
             await _sign_up(provider, work, number, household)
     settings = ProvisioningSettings(settle_s=0.01, backoff_first_s=1)
-    enforcer = Enforcer(provider.workplace, provider.sealer, PromptNas(provider.workplace), settings, "test")
+    enforcer = Enforcer(provider.workplace, provider.sealer, PromptNas(provider), settings, "test")
     try:
         await _two_months(provider, enforcer)
         await _today(provider, enforcer)
@@ -180,7 +180,7 @@ async def _build_catalogue(provider: Provider, work: Work) -> None:
                 work, name=name, rate_down_bps=down * 10**6, rate_up_bps=up * 10**6, pool="subscribers"
             )
         )
-        tiers = [
+        tiers: list[dict[str, Any]] = [
             {"up_to_octets": 50 * GB, "minor_per_gb": "25"},
             {"up_to_octets": None, "minor_per_gb": "12.5"},
         ]
@@ -242,7 +242,7 @@ async def _two_months(provider: Provider, enforcer: Enforcer) -> None:
             await _pay(provider, everybody=day.month == 1)
         granted(await evaluate_dunning(provider.workplace, trust_clock=True))
         await provider.settle()
-        if day.month == 3:
+        if day > OPENED + timedelta(days=45):
             await provider.settle(enforcer)
     provider.clock.step_to(TODAY - timedelta(hours=5))
     await _report(provider, AccountingKind.INTERIM, counters)
@@ -340,8 +340,8 @@ def _rejects(provider: Provider) -> list[RejectSighting]:
 class PromptNas:
     """A mover of live sessions whose NAS acknowledges and obeys at once."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        self._workplace = workplace
+    def __init__(self, provider: Provider) -> None:
+        self._workplace, self._clock = provider.workplace, provider.clock
 
     @dataclass(frozen=True, slots=True)
     class Moved:
@@ -354,6 +354,7 @@ class PromptNas:
         )
 
     async def move(self, service_id: str, generation: int, effect: str) -> Moved:
+        self._clock.advance(timedelta(seconds=1.1))
         async with self._workplace.work("system:test") as work:
             await work.connection.execute(
                 update(session).where(session.c.service_id == service_id).values(generation=generation)

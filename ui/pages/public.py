@@ -21,6 +21,12 @@ async def static_file(visit: Visit) -> web.StreamResponse:
     return serve_static(visit.request, visit.panel.templates.assets.files, visit.path("name"))
 
 
+@routes.get("/favicon.ico", Permission.PUBLIC, keeps_awake=False)
+async def icon(visit: Visit) -> web.StreamResponse:
+    """The mark, for pages that link none."""
+    return serve_static(visit.request, visit.panel.templates.assets.files, "hilltop.svg")
+
+
 @routes.get("/healthz", Permission.PUBLIC, keeps_awake=False)
 async def health(visit: Visit) -> web.StreamResponse:
     """Whether the panel can reach its database: 200 or 503."""

@@ -348,6 +348,6 @@ async def transcript_view(connection: AsyncConnection, transcript_id: str) -> Tr
     if row is None:
         return None
     return TranscriptView(
-        row.id, row.device_name or "the live session", row.site_id, row.site_name, row.service_id,
+        row.id, row.device_name or "", row.site_id, row.site_name, row.service_id,
         row.account_id, row.purpose, row.outcome, row.started_at, row.duration_ms, row.exchanges,
     )  # fmt: skip

@@ -87,7 +87,7 @@ def _filtered(status: str, today: date) -> ColumnElement[bool] | None:
         return and_(exists().where(_service_of_account(), service.c.lifecycle == "active"), ~_online())
     if status == "overdue":
         late = and_(invoice.c.status == "finalised", invoice.c.due_on < today, invoice.c.open_minor > 0)
-        return exists().where(invoice.c.account_id == account.c.id, late)
+        return account.c.id.in_(select(invoice.c.account_id).where(late))
     if status in FILTERS and status:
         with_effect = and_(entitlement.c.service_id == service.c.id, entitlement.c.effect == status)
         return exists().where(_service_of_account(), exists().where(with_effect))
@@ -165,7 +165,9 @@ async def _owed_by(
     late = func.sum(invoice.c.open_minor).filter(invoice.c.due_on < today)
     query = (
         select(invoice.c.account_id, func.sum(invoice.c.open_minor), func.coalesce(late, 0))
-        .where(invoice.c.account_id.in_(ids), invoice.c.status == "finalised")
+        .where(
+            invoice.c.account_id.in_(ids), invoice.c.open_minor > 0
+        )  # no status: its index misleads SQLite
         .group_by(invoice.c.account_id)
     )
     return {row[0]: (int(row[1] or 0), int(row[2])) for row in await connection.execute(query)}

@@ -80,7 +80,7 @@
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
       axes: [
         { ...axis, grid: { show: false }, space: 70, values: (_c, at) => at.map((one) => short.format(one * 1000)) },
-        { ...axis, size: 66, values: (_c, at) => at.map((one) => (one === 0 ? "0" : octets(one))) },
+        { ...axis, size: 66, values: (_c, at) => at.map((one) => (one === 0 ? "0" : octets(one).replace(/\.0+ /, " "))) },
       ],
       series: [
         { label: "Day", value: (_c, at) => (at === null ? "–" : long.format(at * 1000)) },

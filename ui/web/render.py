@@ -96,6 +96,10 @@ class Written:
         """``Mar 10, 2026``."""
         return "–" if value is None else str(format_date(value, "medium", locale=self._locale))
 
+    def last_day(self, end: date | None) -> str:
+        """The last day of a period whose ``end`` is not in it."""
+        return self.day(None if end is None else end - timedelta(days=1))
+
     def when(self, value: datetime | None) -> Markup:
         """A date and time in the panel's zone, with the exact instant behind it."""
         if value is None:
@@ -164,8 +168,9 @@ class Templates:
             asset=self.assets.address, settings=settings, notices=NOTICES, money=written.money, query=_query
         )
         self._environment.filters.update(
-            day=written.day, when=written.when, ago=written.ago, count=written.count, octets=format_octets,
-            rate=format_rate, duration=duration, tone=tone, spoken=spoken, pretty=pretty,
+            day=written.day, last_day=written.last_day, when=written.when, ago=written.ago,
+            count=written.count, octets=format_octets, rate=format_rate,
+            duration=duration, tone=tone, spoken=spoken, pretty=pretty,
         )  # fmt: skip
 
         macros = self._environment.get_template("macros.html").module
