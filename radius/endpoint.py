@@ -11,6 +11,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from radius.config import split_listen
@@ -114,6 +115,11 @@ class Endpoint:
 
 def _arrival(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:
     """The control message that makes a reply leave from the address its request came to."""
+    return _departure(tuple(ancillary))
+
+
+@lru_cache(maxsize=1_024)
+def _departure(ancillary: tuple[tuple[int, int, bytes], ...]) -> tuple[int, int, bytes] | None:
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
             _interface, local, _header = struct.unpack("=I4s4s", value[:12])

@@ -15,35 +15,43 @@ JOURNAL_ISSUE = HealthIssue(
 )
 
 
-def secret_issue_key(nas_id: str) -> str:
-    """The key of the issue that a NAS's secret is not ours."""
-    return f"radius.secret:{nas_id}"
-
-
-class SecretWatch:
-    """Notices NASes whose packets are all signed with another secret than ours.
+class NasWatch:
+    """Notices NASes whose requests get no answer: another secret, or no signature where one is due.
 
     A NAS that sends right and wrong ones is being imitated, which is none of its operator's doing.
     """
 
     def __init__(self) -> None:
-        self._mismatched: dict[str, HealthIssue] = {}
+        self._standing: dict[str, HealthIssue] = {}
 
     def issues(self, states: Iterable[NasState]) -> list[HealthIssue]:
         """The issues that stand now, after what was seen since the last time."""
         for state in states:
             if state.right:
-                self._mismatched.pop(state.nas.id, None)
-            elif state.wrong:
-                self._mismatched[state.nas.id] = _mismatch(state)
-            state.right = state.wrong = 0
-        return list(self._mismatched.values())
+                for key in nas_issue_keys(state.nas.id):
+                    self._standing.pop(key, None)
+            else:
+                self._look_at(state)
+            state.right = state.wrong = state.unsigned = 0
+        return list(self._standing.values())
+
+    def _look_at(self, state: NasState) -> None:
+        secret_key, unsigned_key = nas_issue_keys(state.nas.id)
+        if state.wrong:
+            self._standing[secret_key] = HealthIssue(
+                secret_key, "warning",
+                f"{state.nas.name} signs with another RADIUS secret than the one registered here",
+                "enter the same secret on the device and here; until then it gets no answer",
+            )  # fmt: skip
+        if state.unsigned:
+            self._standing[unsigned_key] = HealthIssue(
+                unsigned_key, "warning",
+                f"{state.nas.name} sends requests without Message-Authenticator, which are refused",
+                "update the device so that it signs (RouterOS: require-message-auth), or set its "
+                "message_authenticator to off and accept the risk of CVE-2024-3596",
+            )  # fmt: skip
 
 
-def _mismatch(state: NasState) -> HealthIssue:
-    return HealthIssue(
-        secret_issue_key(state.nas.id),
-        "warning",
-        f"{state.nas.name} signs with another RADIUS secret than the one registered here; it gets no answer",
-        "enter the same secret on the device and here",
-    )
+def nas_issue_keys(nas_id: str) -> tuple[str, str]:
+    """The keys of a NAS's issues: its secret, its missing signatures."""
+    return f"radius.secret:{nas_id}", f"radius.unsigned:{nas_id}"

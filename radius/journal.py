@@ -86,7 +86,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = _open(path)
+        self._connection = _open_or_begin_anew(path, on_trouble)
         self.id = _identity(self._connection)
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._thread.start()
@@ -203,6 +203,22 @@ def _open(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout=5000")
     connection.executescript(_SCHEMA)
     return connection
+
+
+def _open_or_begin_anew(path: Path, on_trouble: Callable[[str | None], None]) -> sqlite3.Connection:
+    """The journal; one that is damaged is put aside whole, because subscribers must be able to sign in."""
+    try:
+        return _open(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as trouble:
+        for end in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + end)
+            if part.exists():
+                part.rename(path.with_name(f"{path.stem}.damaged{end}"))
+        on_trouble(f"{path.name} is damaged ({trouble}); it was put aside as {path.stem}.damaged")
+        on_trouble(None)
+        return _open(path)
 
 
 def _identity(connection: sqlite3.Connection) -> str:

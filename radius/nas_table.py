@@ -18,7 +18,7 @@ _STRANGERS_KEPT = 100
 class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
-    __slots__ = ("_encoded", "nas", "right", "secret", "signs", "wrong")
+    __slots__ = ("_encoded", "nas", "right", "secret", "signs", "unsigned", "wrong")
 
     def __init__(self, nas: KnownNas) -> None:
         self.nas = nas
@@ -28,6 +28,8 @@ class NasState:
         self.right = 0
         self.wrong = 0
         """Signatures and authenticators checked, by whether they were made with our secret."""
+        self.unsigned = 0
+        """Requests refused because they carried no signature."""
         self._encoded: dict[SessionTerms, bytes] = {}
 
     def refuses_unsigned(self, *, has_proxy_state: bool) -> bool:

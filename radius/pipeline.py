@@ -199,6 +199,7 @@ class AuthenticationPipeline:
             return True
         if nas.refuses_unsigned(has_proxy_state=33 in first) or 79 in first:
             self.counters.unsigned_refused += 1
+            nas.unsigned += 1
             return None
         self.counters.unsigned_accepted += 1
         return False

@@ -24,7 +24,7 @@ from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
 from radius.endpoint import Endpoint
-from radius.findings import JOURNAL_ISSUE, SecretWatch, secret_issue_key
+from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
 from radius.live_session import LiveSessions
 from radius.nas_table import NasTable
@@ -73,7 +73,7 @@ class RadiusServer:
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
-        self._secrets = SecretWatch()
+        self._watch = NasWatch()
         self._issues: set[str] = set()
         self._inherited_issues: set[str] = set()
 
@@ -197,7 +197,7 @@ class RadiusServer:
             _log.error("directory_row_unusable", trouble=trouble)
         if first:
             # what an earlier process found is closed unless this one finds it again
-            keys = {secret_issue_key(nas.id) for nas in directory.nases}
+            keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
             self._inherited_issues = keys | {JOURNAL_ISSUE.key}
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
@@ -232,7 +232,7 @@ class RadiusServer:
 
     async def _tell_health(self) -> None:
         """Open and close the health issues of this process, when they have changed."""
-        wanted = {issue.key: issue for issue in self._secrets.issues(self._nases.states)}
+        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states)}
         if self._journal_trouble is not None:
             wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
         opening = wanted.keys() - self._issues

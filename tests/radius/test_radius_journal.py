@@ -285,3 +285,16 @@ def _free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_a_damaged_journal_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    path = tmp_path / "radius.sqlite"
+    path.write_bytes(b"no database at all" * 500)
+    troubles: list[str | None] = []
+    journal = Journal(path, asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append)
+    done: asyncio.Queue[bool] = asyncio.Queue()
+    journal.append(_record(1), done.put_nowait)
+    assert await asyncio.wait_for(done.get(), 10)
+    await journal.close()
+    assert "put aside as radius.damaged" in str(troubles[0])
+    assert (tmp_path / "radius.damaged").read_bytes().startswith(b"no database")

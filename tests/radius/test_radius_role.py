@@ -468,3 +468,16 @@ async def test_the_labs_nas_lives_through_a_session(serving: Serving, method: st
         assert not line.live
     finally:
         await tower.stop()
+
+
+async def test_a_nas_that_stops_signing_is_refused_and_that_is_told(serving: Serving) -> None:
+    world = serving.world
+    async with world.workplace.reading() as connection:
+        nas_id = (await connection.execute(select(nas.c.id))).scalar_one()
+    assert await serving.ask(octets(pap())) is not None
+    async with asyncio.timeout(10):
+        while not serving.server._issues:  # it counts once no signed request came within a turn of the watch
+            assert await serving.ask(octets(pap(signed=False, identifier=9)), patience_s=0.05) is None
+    await _issue_is(world, f"radius.unsigned:{nas_id}", is_open=True)
+    assert await serving.ask(octets(pap(identifier=10))) is not None
+    await _issue_is(world, f"radius.unsigned:{nas_id}", is_open=False)
