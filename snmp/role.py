@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from core.log import logger
-from core.secrets import Sealer, SealError
+from core.secrets import Sealer
 from core.work import Workplace
 from snmp.config import SnmpSettings
 from snmp.domain.pacing import Pace, interval_s, wait_s
@@ -18,15 +18,6 @@ from snmp.poll import Collector, PollOutcome
 from snmp.store import target_rows
 
 _log = logger("snmp")
-
-
-@dataclass(slots=True)
-class _Course:
-    """One target's next poll, on the monotonic clock."""
-
-    due_s: float
-    pace: Pace = field(default_factory=Pace)
-    polling: bool = False
 
 
 async def run_collector(
@@ -37,89 +28,118 @@ async def run_collector(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Poll until ``stop``; ``ready`` is set when the targets were read for the first time."""
-    timetable = _Timetable(settings, workplace, sealer)
+    rounds = _Rounds(settings, workplace, sealer)
     try:
         while not stop.is_set():
-            delay_s = await timetable.start_due()
-            if ready is not None:
+            if await rounds.follow_targets() and ready is not None:
                 ready.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), delay_s)
+                await asyncio.wait_for(stop.wait(), settings.refresh_s)
     finally:
-        await timetable.end()
+        await rounds.end()
 
 
-class _Timetable:
+@dataclass(slots=True)
+class _Course:
+    """One target: its row as last read, how it answers, and the task that polls it."""
+
+    target: Row[Any]
+    pace: Pace = field(default_factory=Pace)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class _Rounds:
+    """A task for each enabled target, so that none waits for another."""
+
     def __init__(self, settings: SnmpSettings, workplace: Workplace, sealer: Sealer) -> None:
         self._settings = settings
         self._workplace = workplace
         self._collector = Collector(workplace, sealer, settings)
         self._courses: dict[str, _Course] = {}
         self._places = asyncio.Semaphore(settings.concurrent_targets)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._failing_places = asyncio.Semaphore(settings.concurrent_failing_targets)
 
-    async def start_due(self) -> float:
-        """Start the polls that are due; returns how many seconds to wait."""
-        async with self._workplace.reading() as connection:
-            targets = await target_rows.enabled_targets(connection)
-        now_s = self._workplace.clock.monotonic_s()
-        self._courses = {one.id: self._courses.get(one.id) or _Course(now_s) for one in targets}
-        for target in targets:
-            course = self._courses[target.id]
-            if not course.polling and course.due_s <= now_s:
-                course.polling = True
-                task = asyncio.create_task(self._poll(target, course))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        waits = [course.due_s - now_s for course in self._courses.values() if not course.polling]
-        return max(0.05, min([self._settings.refresh_s, *waits]))
-
-    async def _poll(self, target: Row[Any], course: _Course) -> None:
-        settings = self._settings
-        interval = interval_s(
-            course.pace,
-            target.poll_interval_s,
-            settings.narrow_poll_interval_s,
-            settings.shortest_poll_interval_s,
-        )
-        async with self._places:
-            course.pace = await self._ask(target, course.pace, interval)
-        after = interval_s(
-            course.pace,
-            target.poll_interval_s,
-            settings.narrow_poll_interval_s,
-            settings.shortest_poll_interval_s,
-        )
-        wait = wait_s(after, course.pace.failures, settings.longest_backoff_s)
-        course.due_s = self._workplace.clock.monotonic_s() + wait
-        course.polling = False
-
-    async def _ask(self, target: Row[Any], pace: Pace, interval: float) -> Pace:
-        """One device's trouble stays with that device."""
+    async def follow_targets(self) -> bool:
+        """Start polling what is new, leave what is gone, note what changed; False if it cannot be read."""
         try:
-            outcome = await self._collector.poll(target, interval, pace.failures)
-        except SealError:
-            _log.error("snmp credentials cannot be opened", target=target.name)
-            return pace.failed()
+            async with self._workplace.reading() as connection:
+                targets = {one.id: one for one in await target_rows.enabled_targets(connection)}
+        except Exception:  # noqa: BLE001 - the database may be away; the targets known are polled on
+            _log.exception("targets cannot be read")
+            return False
+        for target_id in self._courses.keys() - targets.keys():
+            await self._leave(target_id)
+        for target in targets.values():
+            self._follow(target)
+        return True
+
+    def _follow(self, target: Row[Any]) -> None:
+        course = self._courses.get(target.id)
+        if course is None:
+            self._courses[target.id] = course = _Course(target)
+            course.task = asyncio.create_task(self._run(course))
+            return
+        if _told(course.target) != _told(target):
+            course.changed.set()
+        course.target = target
+
+    async def _leave(self, target_id: str) -> None:
+        task = self._courses.pop(target_id).task
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._collector.forget(target_id)
+
+    async def _run(self, course: _Course) -> None:
+        """Poll one target for as long as it is to be polled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            course.changed.clear()
+            started_s = loop.time()
+            places = self._failing_places if course.pace.failures else self._places
+            async with places:
+                course.pace = await self._poll(course)
+            wait = wait_s(self._interval_s(course), course.pace.failures, self._settings.longest_backoff_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(course.changed.wait(), max(0.0, started_s + wait - loop.time()))
+
+    def _interval_s(self, course: _Course) -> float:
+        return interval_s(
+            course.target.poll_interval_s, course.pace.narrow_bps, self._settings.shortest_poll_interval_s
+        )
+
+    async def _poll(self, course: _Course) -> Pace:
+        """One device's trouble stays with that device."""
+        pace = course.pace
+        try:
+            outcome = await self._collector.poll(course.target, self._interval_s(course))
         except Exception:  # noqa: BLE001 - the boundary of one device
-            _log.exception("poll failed", target=target.name)
-            return pace.failed()
+            _log.exception("poll failed", target=course.target.name)
+            return Pace(pace.failures + 1, pace.narrow_bps)
         _tell(outcome, pace)
         if outcome.trouble is not None:
-            return pace.failed()
-        return pace.answered(narrow=outcome.narrow, poll_sooner=outcome.poll_sooner)
+            return Pace(pace.failures + 1, pace.narrow_bps)
+        return Pace(0, outcome.narrow_bps)
 
     async def end(self) -> None:
-        """Let the polls under way come to an end, then close the devices."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """End all polls; a poll that was being recorded is rolled back and made again another time."""
+        for target_id in list(self._courses):
+            await self._leave(target_id)
         self._collector.close()
+
+
+def _told(target: Row[Any]) -> tuple[Any, ...]:
+    """What the operator says of a target, without what polls write."""
+    return (
+        target.address, target.port, target.version, target.username, target.community_sealed,
+        target.auth_sealed, target.privacy_sealed, target.poll_interval_s,
+    )  # fmt: skip
 
 
 def _tell(outcome: PollOutcome, before: Pace) -> None:
     """Once down, once up."""
     if outcome.trouble is not None and before.failures == 0:
-        _log.warning("target does not answer", target=outcome.target_name, trouble=outcome.trouble)
+        _log.warning("target cannot be read", target=outcome.target_name, trouble=outcome.trouble)
     if outcome.trouble is None and before.failures > 0:
         _log.info("target answers again", target=outcome.target_name)
