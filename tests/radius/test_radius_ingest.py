@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from radius_world import CLASS_KEY, World, accounting, octets
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -20,7 +22,7 @@ from core.store.columns import to_microseconds
 from core.store.tables import health_issue
 from radius import ingest
 from radius.accounting_decode import AccountingOrigin, decode_accounting
-from radius.codec import MalformedPacket
+from radius.codec import MalformedPacket, Packet, encode
 from radius.ingest import ingest_once, run_ingest, set_aside_path
 from radius.journal import Record, _open, write_records
 
@@ -242,3 +244,17 @@ async def test_the_running_ingest_takes_every_journal_and_stops(world: World, tm
 async def _position(world: World) -> int:
     async with world.workplace.reading() as connection:
         return (await connection.execute(select(journal_cursor.c.seq))).scalar_one_or_none() or 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 255), st.binary(max_size=40)), max_size=15))
+def test_whatever_attributes_a_nas_sends_only_malformed_packet_is_raised(
+    attributes: list[tuple[int, bytes]],
+) -> None:
+    packet = Packet(4, 1, bytes(16), ((40, b"\0\0\0\x03"), (44, b"s"), *attributes))
+    try:
+        event = decode_accounting(encode(packet), ORIGIN)
+    except MalformedPacket:
+        return
+    assert event is not None
+    assert event.acct_session_id == "s"
+    json.dumps(event.evidence)
