@@ -97,10 +97,11 @@ async def services_by_username(connection: AsyncConnection, usernames: Iterable[
 async def lines_of(connection: AsyncConnection, service_ids: Iterable[str]) -> dict[str, Row[Any]]:
     """Interim interval and rates of each service that exists.
 
-    On PostgreSQL the services stay locked against ``close_usage`` until this transaction ends.
+    On PostgreSQL the services stay locked against ``close_usage`` until this transaction ends, taken in the
+    order of their ids.
     """
     found: dict[str, Row[Any]] = {}
-    for some in chunks(service_ids):
+    for some in chunks(sorted(service_ids)):
         statement = (
             select(
                 service.c.id, service_profile.c.interim_interval_s,
