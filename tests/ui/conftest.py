@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ui_client import Browser, open_panel
+from ui_client import Panels, open_panel
 from ui_world import TODAY, Provider, build_provider_now, make_operators
 
 from core.clock import FakeClock
@@ -41,20 +41,6 @@ async def valley(told: tuple[Provider, Path], tmp_path: Path) -> AsyncIterator[P
     database = Database(sqlite_url(mine))
     yield replace(provider, workplace=Workplace(database, clock, SeededIds(99)), clock=clock)
     await database.close()
-
-
-@dataclass(frozen=True)
-class Panels:
-    """Opens browsers at one panel."""
-
-    workplace: Workplace
-    base: Browser
-
-    async def as_(self, name: str) -> Browser:
-        """A browser with ``name`` signed in."""
-        browser = self.base.another()
-        await browser.sign_in(name)
-        return browser
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Panels
 from sqlalchemy import func, select
 from test_ui_security import declared_routes
-from ui_client import Browser, Page, open_panel
+from ui_client import Browser, Page, Panels, open_panel
 from ui_world import HOUSEHOLDS, Provider, make_operators
 
 from aaa.entitlements import entitlement_of

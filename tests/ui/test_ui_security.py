@@ -12,8 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from conftest import Panels
-from ui_client import new_session, open_panel
+from ui_client import Panels, new_session, open_panel
 from ui_world import PASSWORD, ROLES
 
 import ui.app
@@ -487,6 +486,7 @@ async def test_health_tells_whether_the_database_answers(
     monkeypatch.setattr(Database, "read", gone)
     page = await panel.base.get("/healthz")
     assert (page.status, json.loads(page.body)["database"]) == (503, "unreachable")
+    assert (await panel.base.get("/static/panel.css")).status == 200
     assert "disk gone" not in page.text
 
 

@@ -127,6 +127,20 @@ class Browser:
         return found[0] if found else ""
 
 
+@dataclass(frozen=True)
+class Panels:
+    """Opens browsers at one panel."""
+
+    workplace: Workplace
+    base: Browser
+
+    async def as_(self, name: str) -> Browser:
+        """A browser with ``name`` signed in."""
+        browser = self.base.another()
+        await browser.sign_in(name)
+        return browser
+
+
 def new_session() -> aiohttp.ClientSession:
     """A client with its own cookies that also keeps those of bare addresses."""
     return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))

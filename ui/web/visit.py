@@ -143,6 +143,11 @@ class Declaration:
     keeps_awake: bool = True  # False: an automatic refresh, which does not prolong the sign-in
     largest_body: int = 64 * 1024
 
+    @property
+    def knows_visitor(self) -> bool:
+        """False for what is the same for everybody and must answer while the database is away."""
+        return self.permission is not Permission.PUBLIC or self.path == "/sign-in"
+
 
 class Routes:
     """The routes of one page module; each is declared with its permission, for there is no other way."""
