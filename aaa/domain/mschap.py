@@ -29,8 +29,8 @@ _MAGIC_SEND: Final = (  # RFC 3079 section 3.3: what the server sends with
 _MAGIC_RECEIVE: Final = (
     b"On the client side, this is the send key; on the server side, it is the receive key."
 )
-_SHS_PAD1: Final = bytes(40)
-_SHS_PAD2: Final = b"\xf2" * 40
+_SEND_TAIL: Final = bytes(40) + _MAGIC_SEND + b"\xf2" * 40  # SHSpad1, magic, SHSpad2 (section 3.4)
+_RECEIVE_TAIL: Final = bytes(40) + _MAGIC_RECEIVE + b"\xf2" * 40
 
 
 def challenge_hash(peer_challenge: bytes, authenticator_challenge: bytes, username: bytes) -> bytes:
@@ -73,9 +73,4 @@ def authenticator_response(nt_hash_hash: bytes, nt_response: bytes, challenge: b
 def mppe_keys(nt_hash_hash: bytes, nt_response: bytes) -> tuple[bytes, bytes]:
     """The server's 128-bit (send, receive) start keys (RFC 3079 sections 3.3 and 3.4)."""
     master = _sha1(nt_hash_hash + nt_response + _MAGIC_MASTER).digest()[:16]
-    return _start_key(master, _MAGIC_SEND), _start_key(master, _MAGIC_RECEIVE)
-
-
-def _start_key(master: bytes, magic: bytes) -> bytes:
-    digest: bytes = _sha1(master + _SHS_PAD1 + magic + _SHS_PAD2).digest()
-    return digest[:16]
+    return _sha1(master + _SEND_TAIL).digest()[:16], _sha1(master + _RECEIVE_TAIL).digest()[:16]
