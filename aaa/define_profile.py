@@ -36,13 +36,13 @@ async def define_profile(
         "burst_up_bps": burst_up_bps, "burst_seconds": burst_seconds, "session_timeout_s": session_timeout_s,
         "idle_timeout_s": idle_timeout_s,
     }  # fmt: skip
-    refusal = checks.check_positive(values.items()) or _check_profile(values, interim_interval_s)
+    refusal = (
+        checks.check_positive(values.items())
+        or _check_profile(values, interim_interval_s)
+        or await _check_name_free(work, checked_name)
+    )
     if refusal is not None:
         return refusal
-    if await repositories.profile_named(work.connection, checked_name) is not None:
-        return Refusal(
-            "profile.name_taken", f"there is a profile {checked_name}; choose another name", "name"
-        )
     profile_id = work.ids.new("prf")
     row = values | {
         "id": profile_id, "name": checked_name, "pool": pool, "interim_interval_s": interim_interval_s,
@@ -52,6 +52,12 @@ async def define_profile(
     await repositories.append_directory_change(work.connection, "profile", profile_id, work.now)
     await work.audit("profile.define", profile_id, name=checked_name, down=rate_down_bps, up=rate_up_bps)
     return profile_id
+
+
+async def _check_name_free(work: Work, name: str) -> Refusal | None:
+    if await repositories.profile_named(work.connection, name) is None:
+        return None
+    return Refusal("profile.name_taken", f"there is a profile {name}; choose another name", "name")
 
 
 def _check_profile(values: Mapping[str, int | None], interim_interval_s: int) -> Refusal | None:
