@@ -32,7 +32,7 @@ from core.health import HealthIssue, open_issue
 from core.work import Work
 
 _REBOOTS = (AccountingKind.NAS_ON, AccountingKind.NAS_OFF)
-_ORDER = {kind: rank for rank, kind in enumerate((*_REBOOTS, *AccountingKind))}
+_ORDER = {kind: rank for rank, kind in enumerate(dict.fromkeys((*_REBOOTS, *AccountingKind)))}
 
 
 @dataclass(slots=True)

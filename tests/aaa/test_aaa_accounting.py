@@ -216,6 +216,15 @@ async def test_on_and_the_new_start_in_one_batch_in_any_order(workplace: Workpla
     assert [one.close_cause for one in await sessions(workplace)] == ["nas_reboot", None]
 
 
+async def test_on_and_the_new_start_of_the_same_second_is_a_reboot_too(
+    workplace: Workplace, ann: str
+) -> None:
+    await report(workplace, ANN.start(), ANN.interim(5, (100, 200)))
+    again = Dialled(acct_session_id="80000099", began=20)
+    await report(workplace, again.start(), nas_on(20))
+    assert [one.close_cause for one in await sessions(workplace)] == ["nas_reboot", None]
+
+
 async def test_a_session_id_used_again_after_a_crash_is_another_session(
     workplace: Workplace, ann: str
 ) -> None:
