@@ -94,16 +94,19 @@
     for (const place of document.querySelectorAll("[data-usage]")) drawChart(place);
   }
 
-  async function loadCharts() {
+  async function loadUsage(place) {
+    const answer = await fetch(place.dataset.usage, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    place.hilltopUsage = await answer.json();
+    place.textContent = "";
+    drawChart(place);
+  }
+
+  function loadCharts() {
     for (const place of document.querySelectorAll("[data-usage]")) {
-      const answer = await fetch(place.dataset.usage, { headers: { Accept: "application/json" } });
-      if (!answer.ok || !(answer.headers.get("Content-Type") || "").includes("json")) {
+      loadUsage(place).catch(() => {
         place.textContent = "The usage could not be loaded. Reload the page to try again.";
-        continue;
-      }
-      place.hilltopUsage = await answer.json();
-      place.textContent = "";
-      drawChart(place);
+      });
     }
   }
 
