@@ -37,21 +37,32 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event) ->
     from snmp.role import run_collector
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run_ingest(house.settings.journal_directory, house.workplace, house.sealer, stop))
+        tasks.create_task(
+            run_ingest(
+                house.settings.journal_directory, house.workplace, house.sealer, stop, house.settings.aaa
+            )
+        )
         tasks.create_task(run_collector(house.settings.snmp, house.workplace, house.sealer, stop, ready))
 
 
 async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    from aaa.cross_check import check_directions, cross_check
     from aaa.reap_sessions import reap_sessions
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
     from billing.bill_run import bill_run
+    from billing.check_ledger import check_ledger
     from billing.dunning import evaluate_dunning
     from core.outbox import dispatch_due
 
-    async def reap() -> int:
+    async def reap() -> None:
         async with house.workplace.work("system:reaping") as work:
-            return await reap_sessions(work)
+            await reap_sessions(work, house.settings.aaa)
+
+    async def check_usage() -> None:
+        async with house.workplace.work("system:usage") as work:
+            await cross_check(work)
+            await check_directions(work)
 
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
@@ -63,6 +74,8 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
             Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             Job("reaping", pace.reaping_s, reap),
             Job("drift", pace.drift_s, enforcer.check_drift),
+            Job("usage_check", pace.usage_check_s, check_usage),
+            Job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )
     timetable.start()
@@ -79,6 +92,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
     from appliance.import_subscribers import import_subscribers
+    from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
 
     await run_web(
@@ -89,6 +103,8 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
         stop,
         ready,
         import_subscribers=lambda work, text: import_subscribers(work, house.sealer, text),
+        billing=house.settings.billing,
+        effect_of_stage=EFFECT_OF_STAGE,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aaa.config import AaaSettings
 from billing.config import BillingSettings
@@ -31,6 +31,13 @@ class StateSettings(_Section):
 
     directory: Path = Path("/var/lib/hilltop")
 
+    @field_validator("directory")
+    @classmethod
+    def _absolute(cls, given: Path) -> Path:
+        if not given.is_absolute():
+            raise ValueError(f"{given} depends on where Hilltop is started; write the whole path, from /")
+        return given
+
 
 class DatabaseSettings(_Section):
     """``url`` empty: the embedded database inside the state directory."""
@@ -53,6 +60,7 @@ class WorkerSettings(_Section):
     dunning_s: float = Field(300, gt=0)
     reaping_s: float = Field(60, gt=0)
     drift_s: float = Field(900, gt=0)
+    usage_check_s: float = Field(900, gt=0)
     ledger_check_s: float = Field(3600, gt=0)
 
 
@@ -105,7 +113,7 @@ def load_settings(path: Path) -> Settings:
     try:
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist; make one with: hilltop init --config {path}") from None
+        raise SettingsError(f"{path} does not exist; make one with: hilltop --config {path} init") from None
     except (OSError, UnicodeDecodeError) as trouble:
         raise SettingsError(f"{path} cannot be read: {trouble}") from None
     except tomllib.TOMLDecodeError as trouble:

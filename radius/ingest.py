@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from aaa.config import DEFAULT_SETTINGS, AaaSettings
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.record_accounting import record_accounting
 from aaa.store import directory_rows
@@ -48,21 +49,29 @@ class Overtaken(Exception):  # noqa: N818 - what happened
     """Another reader has taken over these records."""
 
 
-async def ingest_once(journal_path: Path, workplace: Workplace, sealer: Sealer) -> int:
+async def ingest_once(
+    journal_path: Path, workplace: Workplace, sealer: Sealer, limits: AaaSettings = DEFAULT_SETTINGS
+) -> int:
     """Take over the next records of one journal; returns how many. 0: nothing waits."""
     reader = await asyncio.to_thread(JournalReader, journal_path)
     try:
-        return await _Ingestion(reader, journal_path, workplace, sealer).take_over()
+        return await _Ingestion(reader, journal_path, workplace, sealer, limits).take_over()
     finally:
         reader.close()
 
 
-async def run_ingest(journal_dir: Path, workplace: Workplace, sealer: Sealer, stop: asyncio.Event) -> None:
+async def run_ingest(
+    journal_dir: Path,
+    workplace: Workplace,
+    sealer: Sealer,
+    stop: asyncio.Event,
+    limits: AaaSettings = DEFAULT_SETTINGS,
+) -> None:
     """Take over every journal in the directory until ``stop``, also after the database was away."""
     failing = False
     while not stop.is_set():
         try:
-            taken = await _ingest_all(journal_dir, workplace, sealer)
+            taken = await _ingest_all(journal_dir, workplace, sealer, limits)
             pause_s = 0.0 if taken else _IDLE_S
             if failing:
                 failing = False
@@ -75,10 +84,10 @@ async def run_ingest(journal_dir: Path, workplace: Workplace, sealer: Sealer, st
         await _pause(stop, pause_s)
 
 
-async def _ingest_all(journal_dir: Path, workplace: Workplace, sealer: Sealer) -> int:
+async def _ingest_all(journal_dir: Path, workplace: Workplace, sealer: Sealer, limits: AaaSettings) -> int:
     taken = 0
     for path in await asyncio.to_thread(lambda: sorted(journal_dir.glob("*.sqlite"))):
-        taken += await ingest_once(path, workplace, sealer)
+        taken += await ingest_once(path, workplace, sealer, limits)
     return taken
 
 
@@ -95,10 +104,18 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 class _Ingestion:
     """One journal's next records on their way."""
 
-    def __init__(self, reader: JournalReader, path: Path, workplace: Workplace, sealer: Sealer) -> None:
+    def __init__(
+        self,
+        reader: JournalReader,
+        path: Path,
+        workplace: Workplace,
+        sealer: Sealer,
+        limits: AaaSettings,
+    ) -> None:
         self._reader = reader
         self._path = path
         self._workplace = workplace
+        self._limits = limits
         self._class_key = sealer.derive_key("class-token")
         self._prefixes: set[str] = set()
 
@@ -146,7 +163,7 @@ class _Ingestion:
             if not moved:
                 raise Overtaken("another process takes over this journal")
             if events:
-                await record_accounting(work, events, self._class_key)
+                await record_accounting(work, events, self._class_key, self._limits)
                 await self._note_addresses(work, events)
             if poison:
                 await asyncio.to_thread(self._set_aside, poison)

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 from billing_story import GB, Town, utc
-from sqlalchemy import select, text
+from sqlalchemy import delete, insert, select, text
 
+from billing.check_ledger import check_ledger
 from billing.domain.charge_models import Tier, parse_tiers, rate_usage
 from billing.ledger import account_balance, trial_balance, verify_ledger
 from billing.receive_payment import receive_payment
 from billing.reverse_payment import Reversal, reverse_payment
+from billing.store import tables
 from billing.store.tables import allocation, payment
 from core.refusal import Refusal, granted
+from core.store.tables import health_issue
+from core.work import Workplace
 
 
 async def _reverse(town: Town, payment_id: str, reason: str = "chargeback") -> Reversal | Refusal:
@@ -381,3 +385,31 @@ async def test_a_failed_payment_leaves_nothing_half_done(town: Town) -> None:
             raise RuntimeError("the lights went out")
     assert (await town.invoices(ann))[0].open_minor == 3000
     assert (await town.pay(ann, 100, idempotency_key="k", method="cash")).outcome == "received"
+
+
+async def test_a_ledger_that_contradicts_itself_is_a_critical_issue_until_it_is_mended(
+    workplace: Workplace,
+) -> None:
+    async with workplace.work("test") as work:
+        await work.connection.execute(
+            insert(tables.ledger_entry).values(
+                id="led_1", booked_on=date(2026, 3, 10), source_kind="invoice", source_id="inv_1",
+                description="half an entry", recorded_at=work.now,
+            )
+        )  # fmt: skip
+        await work.connection.execute(
+            insert(tables.posting).values(
+                entry_id="led_1", ledger_account="receivable", currency="USD", amount_minor=5
+            )
+        )
+    assert await check_ledger(workplace) > 0
+    async with workplace.reading() as connection:
+        (issue,) = (await connection.execute(select(health_issue))).all()
+    assert (issue.severity, issue.closed_at) == ("critical", None)
+    async with workplace.work("test") as work:
+        await work.connection.execute(delete(tables.posting))
+        await work.connection.execute(delete(tables.ledger_entry))
+    assert await check_ledger(workplace) == 0
+    async with workplace.reading() as connection:
+        (issue,) = (await connection.execute(select(health_issue))).all()
+    assert issue.closed_at is not None
