@@ -25,7 +25,7 @@ async def check_ledger(workplace: Workplace) -> int:
                 LEDGER_ISSUE,
                 "critical",
                 f"The ledger contradicts itself in {len(faults)} places: {shown}",
-                "Run hilltop ledger verify for all of them; stop bill runs and restore or correct before the next.",
+                "Run hilltop ledger verify for all of them; bill nothing more until they are mended.",
             ),
         )
     return len(faults)
