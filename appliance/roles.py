@@ -6,16 +6,23 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from appliance.readiness import notify, watchdog_period_s
-from appliance.settings import Settings
+from appliance.sealing_check import find_unreadable
+from appliance.settings import Settings, SettingsError
+from appliance.trouble import in_words
 from appliance.wiring import House, open_house
+from core.health import HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
+from core.work import Work
 
 if TYPE_CHECKING:
     from provisioning.enforce import Enforcer
 
+_T = TypeVar("_T")
+_TELLING_S = 5.0
+_WRONG_KEY = "appliance.sealing_key"
 _log = logger("appliance")
 
 
@@ -141,21 +148,90 @@ _Role = Callable[[House, asyncio.Event, asyncio.Event], Awaitable[None]]
 ROLES: dict[str, _Role] = {"radius": _radius, "collector": _collector, "worker": _worker, "web": _web}
 
 
-async def run_role(name: str, settings: Settings) -> None:
-    """Run one role until SIGTERM or SIGINT; tells readiness and feeds the watchdog of the service manager."""
+async def run_role(name: str, settings: Settings) -> int:
+    """Run one role until SIGTERM or SIGINT; returns the exit code.
+
+    Tells readiness and feeds the watchdog of the service manager. A role that cannot run says why in the log,
+    to the service manager and, while the database answers, as a health issue.
+    """
     configure_logging(name, settings.log.level)
     stop, ready = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_house(settings) as house:
-        beside = [asyncio.create_task(_announce(ready)), asyncio.create_task(_follow_supervisor(stop))]
-        try:
-            await ROLES[name](house, stop, ready)
-        finally:
-            for task in beside:
-                task.cancel()
-            notify("STOPPING=1")
+    try:
+        async with open_house(settings) as house:
+            return await _run_in(house, name, stop, ready)
+    except SettingsError as trouble:
+        _log.error("role_cannot_start", reason=str(trouble))
+        notify(f"STATUS={trouble}")
+        return 2
+    finally:
+        notify("STOPPING=1")
+
+
+async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
+    beside = [
+        asyncio.create_task(_announce(ready)),
+        asyncio.create_task(_tell_health(house, name, ready)),
+        asyncio.create_task(_follow_supervisor(stop)),
+    ]
+    try:
+        await ROLES[name](house, stop, ready)
+    except Exception as trouble:  # noqa: BLE001 - the boundary of a role
+        reason = in_words(trouble, house.settings)
+        _log.error("role_failed", reason=reason, exc_info=trouble if reason is None else None)
+        reason = reason or f"{type(trouble).__name__}: {trouble}"
+        notify(f"STATUS={reason}")
+        await _tell(house, name, open_issue, role_issue(name, reason))
+        return 1
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    return 0
+
+
+def role_issue(name: str, reason: str) -> HealthIssue:
+    """What ``hilltop health`` says of a role that cannot run."""
+    return HealthIssue(
+        f"appliance.role:{name}",
+        "critical",
+        f"The {name} role cannot run: {reason}",
+        "Remove the cause; the role is started again by itself and this issue closes.",
+    )
+
+
+async def _tell_health(house: House, name: str, ready: asyncio.Event) -> None:
+    """Close what an earlier start complained of; say when the sealing key is not this database's."""
+    await ready.wait()
+    await _tell(house, name, close_issue, role_issue(name, "").key)
+    await _tell(house, name, _check_sealing_key, house)
+
+
+async def _check_sealing_key(work: Work, house: House) -> None:
+    unreadable = await find_unreadable(work.connection, house.sealer)
+    if unreadable is None:
+        await close_issue(work, _WRONG_KEY)
+        return
+    await open_issue(
+        work,
+        HealthIssue(
+            _WRONG_KEY,
+            "critical",
+            f"The sealing key is not the one of this database: {unreadable}",
+            f"Put the key file that sealed it at {house.settings.sealing_key} and restart Hilltop.",
+        ),
+    )
+
+
+async def _tell(house: House, name: str, tell: Callable[[Work, _T], Awaitable[None]], subject: _T) -> None:
+    """Write to the health issues if the database answers; a role's own work never waits for that."""
+    try:
+        async with asyncio.timeout(_TELLING_S), house.workplace.work(f"system:{name}") as work:
+            await tell(work, subject)
+    except Exception as trouble:  # noqa: BLE001 - the log has said it
+        _log.warning("health_not_recorded", error=f"{type(trouble).__name__}: {trouble}")
 
 
 async def _announce(ready: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ _log = logger("appliance")
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _STOP_PATIENCE_S = 10.0
+_SETTLED_S = 30.0  # a role that was ready for so long starts with short pauses again
+_WATCHDOG_S = 30.0
 
 
 @dataclass(slots=True)
@@ -26,13 +29,17 @@ class _Child:
     process: asyncio.subprocess.Process | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
+    ready_at_s: float | None = None
+    heard_at_s: float = 0.0
+    said: str = ""
 
 
 class Supervisor:
-    """Starts the roles, hears their readiness, restarts what dies with growing pauses."""
+    """Starts the roles, hears their readiness, restarts what dies or hangs with growing pauses."""
 
-    def __init__(self, config: Path, roles: Sequence[str]) -> None:
+    def __init__(self, config: Path, roles: Sequence[str], *, watchdog_s: float = _WATCHDOG_S) -> None:
         self._config = config
+        self._watchdog_s = watchdog_s
         self._children = [_Child(role) for role in roles]
         self._stop = asyncio.Event()
 
@@ -65,13 +72,16 @@ class Supervisor:
             code = await self._live(child, folder)
             if self._stop.is_set():
                 return
+            if child.ready_at_s is not None and time.monotonic() - child.ready_at_s > _SETTLED_S:
+                child.failures = 0
             child.failures += 1
             pause = min(_FIRST_PAUSE_S * 2 ** (child.failures - 1), _LONGEST_PAUSE_S)
-            _log.error("role_ended", ended=child.role, code=code, restart_in_s=pause)
+            _log.error("role_ended", ended=child.role, code=code, said=child.said or None, restart_in_s=pause)
             await _first(asyncio.sleep(pause), self._stop.wait())
 
     async def _live(self, child: _Child, folder: Path) -> int:
         child.ready.clear()
+        child.ready_at_s, child.said = None, ""
         channel_path = folder / f"{child.role}.notify"
         channel_path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
@@ -90,19 +100,35 @@ class Supervisor:
                     **os.environ,
                     "NOTIFY_SOCKET": str(channel_path),
                     "HILLTOP_SUPERVISOR": str(os.getpid()),
+                    "WATCHDOG_USEC": str(int(self._watchdog_s * 1_000_000)),
                 },
                 start_new_session=True,
             )
             try:
-                await _first(child.process.wait(), self._stop.wait())
+                await _first(child.process.wait(), self._stop.wait(), self._hangs(child))
+                if child.process.returncode is None and not self._stop.is_set():
+                    _log.error("role_hangs", role_hanging=child.role, silent_s=self._watchdog_s)
+                    child.process.kill()
                 return await _end(child.process)
             finally:
                 loop.remove_reader(channel)
 
+    async def _hangs(self, child: _Child) -> None:
+        """Returns when a role that was ready has not fed the watchdog in time."""
+        await child.ready.wait()
+        silent_s = 0.0
+        while silent_s < self._watchdog_s:
+            await asyncio.sleep(self._watchdog_s - silent_s)
+            silent_s = time.monotonic() - child.heard_at_s
+
 
 def _hear(channel: socket.socket, child: _Child) -> None:
-    if b"READY=1" in channel.recv(4096):
-        child.failures = 0
+    told = channel.recv(4096)
+    child.heard_at_s = time.monotonic()
+    if told.startswith(b"STATUS="):
+        child.said = told.removeprefix(b"STATUS=").decode(errors="replace")
+    if b"READY=1" in told:
+        child.ready_at_s = child.heard_at_s
         child.ready.set()
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.close_usage import ClosedUsage, close_usage, evidence_of, usage_between
-from appliance.settings import Settings
+from appliance.settings import Settings, SettingsError
 from core.clock import Clock, open_clock
 from core.database import Database
 from core.ids import UlidSource
@@ -51,18 +52,46 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[House]:
-    """Open database, clock and sealing key; close them at the end."""
-    settings.state.directory.mkdir(parents=True, exist_ok=True)
-    clock = open_clock(settings.clock.source)
-    database = Database(settings.database_url)
+async def open_house(settings: Settings, *, may_make_key: bool = False) -> AsyncIterator[House]:
+    """Open database, clock and sealing key; close them at the end. Raises ``SettingsError``.
+
+    Only the first set-up makes a sealing key: a new one beside an old database would open nothing in it.
+    """
+    state = settings.state.directory
+    with _naming(f"state.directory: {state} cannot be used"):
+        state.mkdir(parents=True, exist_ok=True)
+    with _naming("clock.source"):
+        clock = open_clock(settings.clock.source)
+    sealer = _sealer(settings.sealing_key, may_make_key=may_make_key)
+    with _naming("database.url"):
+        database = Database(settings.database_url)
     try:
         yield House(
             settings=settings,
             clock=clock,
             workplace=Workplace(database, clock, UlidSource(clock)),
-            sealer=load_or_create_sealer(settings.sealing_key),
+            sealer=sealer,
             usage=MeteredUsage(),
         )
     finally:
         await database.close()
+
+
+def _sealer(path: Path, *, may_make_key: bool) -> Sealer:
+    if not may_make_key and not path.exists():
+        raise SettingsError(
+            f"{path}: there is no sealing key; restore it from the backup, or make the first: hilltop init"
+        )
+    with _naming(f"{path}: not a usable sealing key file; restore it from the backup"):
+        return load_or_create_sealer(path)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Turn what cannot be opened into settings that cannot be used."""
+    try:
+        yield
+    except (ValueError, OSError) as trouble:
+        said = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
+        name = f" {trouble.filename}" if isinstance(trouble, OSError) and trouble.filename else ""
+        raise SettingsError(f"{what}:{name} {said}") from None

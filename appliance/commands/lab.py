@@ -52,8 +52,3 @@ def story(
         simulated_only=simulated_only,
     )
     raise typer.Exit(asyncio.run(play(telling)))
-
-
-def attach(app: typer.Typer) -> None:
-    """Put these commands on ``app``."""
-    app.add_typer(lab, name="lab")

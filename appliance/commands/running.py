@@ -1,25 +1,30 @@
-"""How a command enters the house and leaves it: settings, errors in words, exit codes."""
+"""How a command enters the house and leaves it: settings, errors in words, exit codes.
+
+0: done. 1: refused, or it did not work. 2: wrong usage or wrong settings.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from appliance.settings import Settings, SettingsError, load_settings, settings_path
-from appliance.wiring import House, open_house
 from core.refusal import Refusal, Refused
-from core.secrets import SealError, Secret
+from core.secrets import Secret
+
+if TYPE_CHECKING:
+    from appliance.settings import Settings
+    from appliance.wiring import House
 
 T = TypeVar("T")
-console = Console(highlight=False, soft_wrap=True)
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many.")]
+_LARGEST_SECRET = 64 * 1024
+_WIDTH_OF_FILES = 200  # a table in a file or pipe is not folded
 _chosen: dict[str, Path | None] = {"config": None}
 
 
@@ -30,6 +35,8 @@ def choose_config(path: Path | None) -> None:
 
 def config_path() -> Path:
     """The settings file of this invocation."""
+    from appliance.settings import settings_path
+
     return settings_path(_chosen["config"])
 
 
@@ -41,31 +48,44 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 def settings() -> Settings:
     """The checked settings, or exit 2 with each fault on a line."""
+    from appliance.settings import SettingsError, load_settings
+
     try:
         return load_settings(config_path())
     except SettingsError as trouble:
         fail(str(trouble), 2)
 
 
-def in_house(body: Callable[[House], Awaitable[T]]) -> T:
-    """Run ``body`` in the opened house; refusals and operating errors end in one line and a non-zero exit."""
+def in_house(body: Callable[[House], Awaitable[T]], *, first_time: bool = False) -> T:
+    """Run ``body`` in the opened house; refusals and operating trouble end in one line and a non-zero exit.
+
+    ``first_time`` allows the sealing key to be made.
+    """
+    import asyncio
+
+    from appliance.settings import SettingsError
+    from appliance.trouble import in_words
+    from appliance.wiring import open_house
     from core.log import configure_logging
 
     chosen = settings()
     configure_logging("cli", "warning")
 
     async def visit() -> T:
-        async with open_house(chosen) as house:
+        async with open_house(chosen, may_make_key=first_time) as house:
             return await body(house)
 
     try:
         return asyncio.run(visit())
     except Refused as refused:
         fail(f"refused: {refused.refusal}")
-    except SealError as trouble:
-        fail(f"{trouble}; is {chosen.sealing_key} the right key file?")
-    except (OperationalError, ProgrammingError) as trouble:
-        fail(f"the database does not answer as it should: {trouble.orig}; try: hilltop database migrate")
+    except SettingsError as trouble:
+        fail(f"{config_path()}: {trouble}", 2)
+    except Exception as trouble:
+        words = in_words(trouble, chosen)
+        if words is None:
+            raise
+        fail(words)
 
 
 def outcome_or_fail(outcome: T | Refusal) -> T:
@@ -79,29 +99,100 @@ def actor() -> str:
     """Who acts at this terminal, for the audit trail."""
     import getpass
 
-    return f"cli:{getpass.getuser()}"
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"cli:{os.getuid()}"
 
 
-def read_secret(label: str, file: Path | None) -> Secret:
-    """A secret from ``file`` (``-``: standard input), else typed unseen; never from the command line."""
+def day(given: datetime | None, option: str) -> date | None:
+    """The date of an option; dates that no bill can have are refused before anything reckons with them."""
+    if given is None:
+        return None
+    if not 2000 <= given.year <= 2200:
+        fail(f"{option} {given:%Y-%m-%d}: choose a day from 2000 to 2200", 2)
+    return given.date()
+
+
+def read_secret(label: str, file: Path | None, *, lines: bool = False, again: bool = True) -> Secret:
+    """A secret from ``file`` (``-``: standard input), else typed unseen; never from the command line.
+
+    ``lines`` allows more than one (keys); ``again`` has it typed twice.
+    """
     if file is None:
         if not sys.stdin.isatty():
-            fail(f"no {label}: give a file with it, or - to read it from standard input")
-        return Secret(typer.prompt(label, hide_input=True, confirmation_prompt=True))
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except (OSError, UnicodeDecodeError) as trouble:
-        fail(f"the {label} cannot be read from {file}: {trouble}")
+            fail(f"no {label}: give a file with it, or - to read it from standard input", 2)
+        return Secret(typer.prompt(label, hide_input=True, confirmation_prompt=again))
+    text = _secret_text(label, file).strip("\r\n")
     if not text.strip():
-        fail(f"the {label} in {file} is empty")
-    return Secret(text.strip("\r\n"))
+        fail(f"the {label} in {file} is empty", 2)
+    if not lines and ("\n" in text or "\0" in text):
+        fail(f"the {label} in {file} has more than one line; keep it in a file of its own", 2)
+    return Secret(text)
 
 
-def show(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table on the terminal."""
+def _secret_text(label: str, file: Path) -> str:
+    try:
+        if str(file) == "-":
+            octets = sys.stdin.buffer.read(_LARGEST_SECRET + 1)
+        else:
+            with file.open("rb") as opened:
+                octets = opened.read(_LARGEST_SECRET + 1)
+        if len(octets) > _LARGEST_SECRET:
+            fail(f"the {label} in {file} is over {_LARGEST_SECRET} octets; is it the right file?", 2)
+        return octets.decode()
+    except OSError as trouble:
+        fail(f"the {label} cannot be read from {file}: {trouble.strerror}", 2)
+    except UnicodeDecodeError:
+        fail(f"the {label} in {file} is not UTF-8 text", 2)
+
+
+def one_from_stdin(*files: Path | None) -> None:
+    """Standard input holds one secret; refuse to look for a second one there."""
+    if sum(str(file) == "-" for file in files) > 1:
+        fail("only one secret can come from standard input (-); keep the others in files", 2)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a document where the operator wants it (``-``: standard output), or exit 1 saying why not."""
+    if str(path) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        path.write_bytes(content)
+    except OSError as trouble:
+        fail(f"{path} cannot be written: {trouble.strerror}; choose another place with --output")
+    say(f"wrote {path}")
+
+
+def say(text: str) -> None:
+    """A line of the answer."""
+    typer.echo(text)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], none: str = "none") -> None:
+    """A table on the terminal, every cell as it is; ``none`` is said instead of an empty one."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        say(f"{title}: {none}")
+        return
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_FILES
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console.print(table)
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    Console(highlight=False, width=width).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return str(value)

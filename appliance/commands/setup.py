@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
 
 from appliance.commands.running import (
+    Limit,
     actor,
     config_path,
-    console,
     fail,
     in_house,
     outcome_or_fail,
+    read_secret,
+    say,
+    settings,
     show,
 )
 from appliance.wiring import House
 from core.store.tables import audit, health_issue
+from ui.store.tables import operator as operators_table
 
 _TEMPLATE = """\
 # Hilltop's settings. Every key has a default; `hilltop settings` prints them all.
 
 [state]
-directory = "{state}"          # database, journals and keys live here
+directory = STATE          # database, journals and keys live here
 
 [database]
 url = ""                       # empty: embedded SQLite in the state directory; or postgresql://user@host/name
@@ -44,39 +49,74 @@ def init(
     state: Annotated[Path, typer.Option(help="State directory.")] = Path("/var/lib/hilltop"),
     operator: Annotated[str, typer.Option(help="Name of the first operator.")] = "owner",
 ) -> None:
-    """Write a settings file, make the database and the first operator, print the one-time password."""
-    from appliance.migrate import upgrade
-    from ui.operators import create_operator
+    """Write a settings file, make the database and the first operator, print the one-time password.
 
+    What is there already stays as it is, so a set-up that was cut off is finished by the same command.
+    """
     path = config_path()
     if path.exists():
-        typer.echo(f"{path} is there already and stays as it is")
+        say(f"{path} is there already and stays as it is")
     else:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_TEMPLATE.format(state=state))
-        except OSError as trouble:
-            fail(f"{path} cannot be written: {trouble}; choose another place with --config")
-        typer.echo(f"wrote {path}")
+        _write_settings(path, state)
+    in_house(lambda house: _prepare(house, operator), first_time=True)
 
-    async def body(house: House) -> None:
-        await upgrade(house.workplace.database)
-        async with house.workplace.work(actor()) as work:
-            password = outcome_or_fail(await create_operator(work, operator, "owner"))
-        console.print(f"operator {operator}, one-time password: {password.reveal()}")
 
-    in_house(body)
+def _write_settings(path: Path, state: Path) -> None:
+    quoted = json.dumps(str(state.absolute()), ensure_ascii=False)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(_TEMPLATE.replace("STATE", quoted))
+        temporary.replace(path)
+    except OSError as trouble:
+        fail(
+            f"{path} cannot be written: {trouble.strerror}; choose another place: hilltop --config FILE init",
+            2,
+        )
+    say(f"wrote {path}")
+
+
+async def _prepare(house: House, operator: str) -> None:
+    from appliance.migrate import upgrade
+    from appliance.sealing_check import find_unreadable
+    from ui.operators import create_operator
+
+    await upgrade(house.workplace.database)
+    async with house.workplace.work(actor()) as work:
+        unreadable = await find_unreadable(work.connection, house.sealer)
+        if unreadable:
+            fail(f"{house.settings.sealing_key}: {unreadable}; put the key file of this database there")
+        names = (await work.connection.execute(select(operators_table.c.name))).scalars().all()
+        if operator in names:
+            say(f"operator {operator} is there already; a new password: hilltop operator reset {operator}")
+            return
+        password = outcome_or_fail(await create_operator(work, operator, "owner"))
+    say(f"operator {operator}, one-time password: {password.reveal()}")
 
 
 def show_settings() -> None:
-    """Every setting in force, as TOML."""
-    from appliance.commands.running import settings
+    """Every setting in force, as TOML; a password in database.url is not shown."""
+    from appliance.trouble import shown_url
 
-    for name, section in settings().model_dump(mode="json").items():
-        typer.echo(f"[{name}]")
-        for key, value in section.items():
-            typer.echo(f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}")
-        typer.echo()
+    chosen = settings()
+    shown = chosen.model_dump(mode="json")
+    if chosen.database.url:
+        shown["database"]["url"] = shown_url(chosen)
+    for name, section in shown.items():
+        _show_section(name, section)
+
+
+def _show_section(name: str, section: dict[str, Any]) -> None:
+    say(f"[{name}]")
+    for key, value in section.items():
+        if value is None:
+            say(f"# {key} is not set")
+        elif not isinstance(value, dict):
+            say(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    say("")
+    for key, value in section.items():
+        if isinstance(value, dict):
+            _show_section(f"{name}.{key}", value)
 
 
 database = typer.Typer(help="The database schema.", no_args_is_help=True)
@@ -91,12 +131,71 @@ def migrate() -> None:
         before = await current_revision(house.workplace.database)
         await upgrade(house.workplace.database)
         after = await current_revision(house.workplace.database)
-        console.print(f"{before or 'empty'} → {after}" if before != after else f"already at {after}")
+        say(f"{before or 'empty'} → {after}" if before != after else f"already at {after}")
 
     in_house(body)
 
 
 operators = typer.Typer(help="Staff who sign in at the panel.", no_args_is_help=True)
+
+
+@database.command("status")
+def status() -> None:
+    """Where the database is and whether it has this release's schema; exit 1 when not."""
+    from appliance.migrate import current_revision, newest_revision
+    from appliance.trouble import shown_url
+
+    async def body(house: House) -> bool:
+        present, wanted = await current_revision(house.workplace.database), newest_revision()
+        say(f"{shown_url(house.settings)} is at {present or 'no revision'}, this release wants {wanted}")
+        return present == wanted
+
+    if not in_house(body):
+        fail("bring it up with: hilltop database migrate")
+
+
+@operators.command("list")
+def operator_list() -> None:
+    """All operators."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            rows = (await connection.execute(select(operators_table).order_by(operators_table.c.name))).all()
+        show(
+            "Operators",
+            ["name", "role", "enabled", "must choose a password", "since"],
+            [[r.name, r.role, r.enabled, r.must_change_password, r.created_at] for r in rows],
+        )
+
+    in_house(body)
+
+
+@operators.command("disable")
+def operator_disable(name: str) -> None:
+    """Let an operator in no more, and end his sign-ins."""
+    _set_operator(name, enabled=False)
+
+
+@operators.command("enable")
+def operator_enable(name: str) -> None:
+    """Let an operator in again."""
+    _set_operator(name, enabled=True)
+
+
+def _set_operator(name: str, *, enabled: bool) -> None:
+    from ui.operators import set_operator_enabled
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            found = await work.connection.scalar(
+                select(operators_table.c.id).where(operators_table.c.name == name)
+            )
+            if found is None:
+                fail(f"refused: name: there is no operator {name!r}; see: hilltop operator list")
+            outcome_or_fail(await set_operator_enabled(work, str(found), enabled))
+        say(f"operator {name}: {'may sign in' if enabled else 'may not sign in'}")
+
+    in_house(body)
 
 
 @operators.command("add")
@@ -109,7 +208,6 @@ def operator_add(
     ] = None,
 ) -> None:
     """Make an operator and print his one-time password."""
-    from appliance.commands.running import read_secret
     from ui.operators import create_operator
 
     given = None if password_file is None else read_secret("one-time password", password_file)
@@ -118,9 +216,9 @@ def operator_add(
         async with house.workplace.work(actor()) as work:
             password = outcome_or_fail(await create_operator(work, name, role, given))
         if given is None:
-            console.print(f"operator {name}, one-time password: {password.reveal()}")
+            say(f"operator {name}, one-time password: {password.reveal()}")
         else:
-            console.print(f"operator {name}, one-time password as given")
+            say(f"operator {name}, one-time password as given")
 
     in_house(body)
 
@@ -133,7 +231,7 @@ def operator_reset(name: str) -> None:
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
             password = outcome_or_fail(await reset_password(work, name))
-        console.print(f"operator {name}, one-time password: {password.reveal()}")
+        say(f"operator {name}, one-time password: {password.reveal()}")
 
     in_house(body)
 
@@ -146,21 +244,18 @@ def health() -> None:
             rows = (
                 await connection.execute(select(health_issue).where(health_issue.c.closed_at.is_(None)))
             ).all()
-        if not rows:
-            console.print("no open health issue")
-        else:
-            show(
-                "Open health issues",
-                ["severity", "what", "remedy", "since"],
-                [[r.severity, r.title, r.remedy, f"{r.opened_at:%Y-%m-%d %H:%M}"] for r in rows],
-            )
+        show(
+            "Open health issues",
+            ["severity", "what", "remedy", "since"],
+            [[r.severity, r.title, r.remedy, r.opened_at] for r in rows],
+        )
         return any(row.severity == "critical" for row in rows)
 
     if in_house(body):
         raise typer.Exit(1)
 
 
-def audit_trail(limit: int = 50) -> None:
+def audit_trail(limit: Limit = 50) -> None:
     """Who did what, newest first."""
 
     async def body(house: House) -> None:
@@ -169,17 +264,7 @@ def audit_trail(limit: int = 50) -> None:
         show(
             "Audit",
             ["at", "actor", "action", "subject", "detail"],
-            [[f"{r.at:%Y-%m-%d %H:%M:%S}", r.actor, r.action, r.subject, r.detail] for r in rows],
+            [[r.at, r.actor, r.action, r.subject, json.dumps(r.detail, ensure_ascii=False)] for r in rows],
         )
 
     in_house(body)
-
-
-def attach(app: typer.Typer) -> None:
-    """Put these commands on ``app``."""
-    app.command("init")(init)
-    app.command("settings")(show_settings)
-    app.command("health")(health)
-    app.command("audit")(audit_trail)
-    app.add_typer(database, name="database")
-    app.add_typer(operators, name="operator")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,16 +10,18 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from aaa.set_up import NewCredential
+from aaa.set_up import NewCredential, set_password
 from aaa.store import tables as aaa
 from appliance.add_subscriber import NewService, add_service
 from appliance.commands.running import (
+    Limit,
     actor,
-    console,
+    day,
     fail,
     in_house,
     outcome_or_fail,
     read_secret,
+    say,
     show,
 )
 from appliance.lookup import find
@@ -32,24 +35,26 @@ from core.secrets import Secret, random_password
 
 accounts = typer.Typer(help="Who pays.", no_args_is_help=True)
 services = typer.Typer(help="Access lines.", no_args_is_help=True)
+sessions = typer.Typer(help="Who is online.", no_args_is_help=True)
+_LARGEST_CSV = 16 * 2**20
 
 
 @accounts.command("add")
 def account_add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Who pays.")],
     number: Annotated[str | None, typer.Option(help="Account number; else the next free one.")] = None,
-    email: str | None = None,
-    phone: str | None = None,
-    street: str | None = None,
-    city: str | None = None,
+    email: Annotated[str | None, typer.Option(help="Where invoices go.")] = None,
+    phone: Annotated[str | None, typer.Option(help="As it is dialled.")] = None,
+    street: Annotated[str | None, typer.Option(help="Street and house number.")] = None,
+    city: Annotated[str | None, typer.Option(help="Town.")] = None,
     region: Annotated[str | None, typer.Option(help="State or province; picks the tax.")] = None,
-    postal_code: str | None = None,
-    country: str = "US",
-    currency: str = "USD",
-    time_zone: str = "America/Denver",
+    postal_code: Annotated[str | None, typer.Option(help="Postal code.")] = None,
+    country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    time_zone: Annotated[str, typer.Option(help="Its days begin and end here.")] = "America/Denver",
     billing_day: Annotated[int, typer.Option(help="Day of the month on which the cycle turns, 1 to 31.")] = 1,
     terms: Annotated[int, typer.Option(help="Days from issue to due date.")] = 14,
-    dunning_policy: str = "standard",
+    dunning_policy: Annotated[str, typer.Option(help="Its ladder when it is late.")] = "standard",
 ) -> None:
     """Open an account."""
 
@@ -77,13 +82,13 @@ def account_add(
             given = await work.connection.scalar(
                 select(billing.account.c.number).where(billing.account.c.id == account_id)
             )
-        console.print(f"account {given} ({name}): {account_id}")
+        say(f"account {given} ({name}): {account_id}")
 
     in_house(body)
 
 
 @accounts.command("show")
-def account_show(account: str) -> None:
+def account_show(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
     """Balance, services and invoices of an account."""
 
     async def body(house: House) -> None:
@@ -107,7 +112,7 @@ def account_show(account: str) -> None:
                     .order_by(billing.invoice.c.issued_on)
                 )
             ).all()
-        console.print(f"{row.number}  {row.name}  balance {format_money(balance, row.currency)}")
+        say(f"{row.number}  {row.name}  balance {format_money(balance, row.currency)}")
         show("Services", ["label", "effect", "id"], [[r.label, r.effect, r.id] for r in lines])
         show(
             "Invoices",
@@ -147,6 +152,7 @@ def service_add(
     ] = None,
 ) -> None:
     """Sell a service: credentials, plan, enforcement."""
+    first_day = day(starts, "--starts")
     if pppoe is None and mac is None:
         fail("give --pppoe or --mac, so that the CPE can sign in", 2)
     credentials = []
@@ -168,19 +174,129 @@ def service_add(
                 credentials=credentials,
                 framed_ip=ip,
                 device_ids=[await find(work.connection, "device", one) for one in device or []],
-                starts_on=None if starts is None else starts.date(),
+                starts_on=first_day,
             )
             account_id = await find(work.connection, "account", account)
             service_id = outcome_or_fail(await add_service(work, house.sealer, account_id, new))
-        console.print(f"service {new.label}: {service_id}")
+        say(f"service {new.label}: {service_id}")
         if invented is not None:
-            console.print(f"PPPoE password, shown once: {invented.reveal()}")
+            say(f"PPPoE password, shown once: {invented.reveal()}")
+
+    in_house(body)
+
+
+@services.command("change-plan")
+def service_change_plan(
+    service: Annotated[str, typer.Argument(help="Service label, id or user name.")],
+    plan: Annotated[str, typer.Argument(help="Plan code; its newest version.")],
+) -> None:
+    """Move a service to another plan from today on; the days are prorated and live sessions moved."""
+    from appliance.change_service import change_plan
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            service_id = await find(work.connection, "service", service)
+            from_day = outcome_or_fail(await change_plan(work, service_id, plan))
+        say(f"{service}: plan {plan} from {from_day}")
+
+    in_house(body)
+
+
+@services.command("end")
+def service_end(
+    service: Annotated[str, typer.Argument(help="Service label, id or user name.")],
+    reason: Annotated[str, typer.Argument(help="For the audit trail.")],
+) -> None:
+    """End a service for good: no more sign-ins; days paid in advance come back as credit."""
+    from appliance.change_service import end_line
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            service_id = await find(work.connection, "service", service)
+            last = outcome_or_fail(await end_line(work, service_id, reason))
+        say(f"{service}: ended{'' if last is None else f', billed up to {last}'}")
+
+    in_house(body)
+
+
+@services.command("password")
+def service_password(
+    username: Annotated[str, typer.Argument(help="PPPoE user name.")],
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the password (-: standard input); else a random one.")
+    ] = None,
+) -> None:
+    """Give a PPPoE user a new password."""
+    invented = Secret(random_password(3)) if password_file is None else None
+    given = invented or read_secret("PPPoE password", password_file)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await set_password(work, house.sealer, username=username, password=given))
+        say(f"{username}: new password" + (f", shown once: {invented.reveal()}" if invented else " as given"))
+
+    in_house(body)
+
+
+@accounts.command("list")
+def account_list(limit: Limit = 100) -> None:
+    """Accounts by number, with what they owe."""
+
+    async def body(house: House) -> None:
+        account, state = billing.account, billing.dunning_state
+        async with house.workplace.reading() as connection:
+            rows = (
+                await connection.execute(
+                    select(account, state.c.stage)
+                    .join(state, state.c.account_id == account.c.id, isouter=True)
+                    .order_by(account.c.number)
+                    .limit(limit)
+                )
+            ).all()
+            owed = [format_money(await account_balance(connection, r.id), r.currency) for r in rows]
+        show(
+            "Accounts",
+            ["number", "name", "balance", "stage", "next cycle", "id"],
+            [[r.number, r.name, o, r.stage, r.next_cycle_on, r.id] for r, o in zip(rows, owed, strict=True)],
+        )
+
+    in_house(body)
+
+
+@sessions.command("list")
+def session_list(limit: Limit = 100) -> None:
+    """Sessions without a Stop, newest first."""
+
+    async def body(house: House) -> None:
+        session = aaa.session
+        async with house.workplace.reading() as connection:
+            rows = (
+                await connection.execute(
+                    select(session, aaa.nas.c.name.label("nas_name"))
+                    .join(aaa.nas, aaa.nas.c.id == session.c.nas_id, isouter=True)
+                    .where(session.c.stopped_at.is_(None))
+                    .order_by(session.c.started_at.desc())
+                    .limit(limit)
+                )
+            ).all()
+        show(
+            "Online",
+            ["user", "NAS", "address", "from", "since", "last heard", "up", "down"],
+            [
+                [r.username, r.nas_name or r.nas_id, r.framed_ip, r.calling_station, r.started_at,
+                 r.last_received_at, format_octets(r.octets_in), format_octets(r.octets_out)]
+                for r in rows
+            ],
+            none="nobody",
+        )  # fmt: skip
 
     in_house(body)
 
 
 @services.command("sessions")
-def service_sessions(service: str, limit: int = 20) -> None:
+def service_sessions(
+    service: Annotated[str, typer.Argument(help="Service label, id or user name.")], limit: Limit = 20
+) -> None:
     """Sessions of a service, newest first."""
 
     async def body(house: House) -> None:
@@ -199,7 +315,7 @@ def service_sessions(service: str, limit: int = 20) -> None:
             ["started", "stopped", "why", "address", "up", "down"],
             [
                 [
-                    f"{r.started_at:%Y-%m-%d %H:%M}",
+                    r.started_at,
                     r.stopped_at,
                     r.close_cause,
                     r.framed_ip,
@@ -213,21 +329,20 @@ def service_sessions(service: str, limit: int = 20) -> None:
     in_house(body)
 
 
-def import_csv(file: Annotated[Path, typer.Argument(help="CSV with a header line.")]) -> None:
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="CSV with a header line (-: standard input).")],
+) -> None:
     """Import accounts and services; every fault is named by line, and with any fault nothing is imported."""
     from appliance.import_subscribers import import_subscribers
 
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as trouble:
-        fail(f"{file} cannot be read as UTF-8 text: {trouble}")
+    text = _csv_text(file)
 
     async def body(house: House) -> bool:
         async with house.workplace.work(actor()) as work:
             report = await import_subscribers(work, house.sealer, text)
         for fault in report.errors:
             typer.echo(f"{file}:{fault.line}: {fault.field}: {fault.message}", err=True)
-        console.print(
+        say(
             f"imported {report.created} services"
             if not report.errors
             else f"{len(report.errors)} faults; nothing was imported"
@@ -238,8 +353,20 @@ def import_csv(file: Annotated[Path, typer.Argument(help="CSV with a header line
         raise typer.Exit(1)
 
 
-def attach(app: typer.Typer) -> None:
-    """Put these commands on ``app``."""
-    app.add_typer(accounts, name="account")
-    app.add_typer(services, name="service")
-    app.command("import")(import_csv)
+def _csv_text(file: Path) -> str:
+    try:
+        octets = sys.stdin.buffer.read(_LARGEST_CSV + 1) if str(file) == "-" else _octets(file)
+    except OSError as trouble:
+        fail(f"{file} cannot be read: {trouble.strerror}", 2)
+    if len(octets) > _LARGEST_CSV:
+        fail(f"{file} is over {_LARGEST_CSV} octets; split it", 2)
+    try:
+        return octets.decode("utf-8-sig")
+    except UnicodeDecodeError as trouble:
+        line = octets.count(b"\n", 0, trouble.start) + 1
+        fail(f"{file}:{line}: the file is not UTF-8 text; save it as CSV UTF-8", 2)
+
+
+def _octets(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(_LARGEST_CSV + 1)

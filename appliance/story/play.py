@@ -48,7 +48,9 @@ async def play(telling: Telling) -> int:
         stack.push_async_callback(leave, world)
         world.appliance.write_settings(folder / "clock", telling.database_url)
         stack.push_async_callback(world.appliance.stop)
-        world.house = await stack.enter_async_context(open_house(load_settings(world.appliance.config)))
+        world.house = await stack.enter_async_context(
+            open_house(load_settings(world.appliance.config), may_make_key=True)
+        )
         passed = await _tell(world)
         if not telling.once:
             await _stay(world)

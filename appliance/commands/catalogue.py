@@ -1,0 +1,179 @@
+"""Commands for plans and taxes."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import select
+
+from appliance.commands.running import actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.lookup import find
+from appliance.wiring import House
+from billing.store import tables as billing
+from core.money import format_money, minor_digits, parse_amount
+from core.quantities import GB, format_octets
+
+plans = typer.Typer(help="What is sold.", no_args_is_help=True)
+taxes = typer.Typer(help="Tax rates.", no_args_is_help=True)
+
+
+def _amount(text: str, currency: str, option: str) -> int:
+    try:
+        return parse_amount(text, currency)
+    except ValueError as trouble:
+        fail(f"{option}: {trouble}", 2)
+
+
+def _tier(text: str, currency: str) -> dict[str, Any]:
+    """``50:0.20`` is: the first 50 GB of overage at 0.20 a GB; ``:0.10`` is: all that follows."""
+    size, colon, price = text.partition(":")
+    try:
+        up_to = None if size == "" else int(Decimal(size) * GB)
+        unit_price = Decimal(price)
+    except (InvalidOperation, ValueError, OverflowError):
+        colon, up_to, unit_price = "", None, Decimal(0)
+    if not colon or not unit_price.is_finite() or unit_price < 0:
+        fail(f"--tier {text!r}: write it GB:PRICE, such as 50:0.20, and :0.10 for all that follows", 2)
+    return {"up_to_octets": up_to, "minor_per_gb": str(unit_price.scaleb(minor_digits(currency)))}
+
+
+@plans.command("add")
+def plan_add(
+    code: Annotated[str, typer.Argument(help="Short code; a known one gets its next version.")],
+    name: Annotated[str, typer.Argument(help="As it stands on invoices.")],
+    price: Annotated[str, typer.Option(help="A month, net of tax, such as 49.00.")],
+    profile: Annotated[str, typer.Option(help="Service profile name or id.")],
+    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    allowance_gb: Annotated[int | None, typer.Option(help="Included usage in GB; none: unlimited.")] = None,
+    tier: Annotated[list[str] | None, typer.Option(help="Overage tier GB:PRICE; may be repeated.")] = None,
+    metered: Annotated[str, typer.Option(help="What counts: sum, down or up.")] = "sum",
+    tax_class: Annotated[str, typer.Option(help="What is taxed so.")] = "internet",
+) -> None:
+    """Define a plan, or its next version when the code is known."""
+    from billing.set_up import define_plan_version
+
+    price_minor = _amount(price, currency, "--price")
+    tiers = [_tier(one, currency) for one in tier or []]
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            version_id = outcome_or_fail(
+                await define_plan_version(
+                    work,
+                    code=code,
+                    name=name,
+                    price_minor=price_minor,
+                    currency=currency,
+                    allowance_octets=None if allowance_gb is None else allowance_gb * GB,
+                    overage_tiers=tiers,
+                    metered=metered,
+                    tax_class=tax_class,
+                    service_profile_id=await find(work.connection, "profile", profile),
+                )
+            )
+        included = "unlimited" if allowance_gb is None else f"{allowance_gb} GB included"
+        say(f"plan {code} ({format_money(price_minor, currency)} a month, {included}): {version_id}")
+
+    in_house(body)
+
+
+@plans.command("list")
+def plan_list() -> None:
+    """All plans with their versions."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            rows = (
+                await connection.execute(
+                    select(billing.plan.c.code, billing.plan.c.name, billing.plan_version)
+                    .join(billing.plan_version, billing.plan_version.c.plan_id == billing.plan.c.id)
+                    .order_by(billing.plan.c.code, billing.plan_version.c.version)
+                )
+            ).all()
+        show(
+            "Plans",
+            ["code", "version", "name", "price", "allowance", "id"],
+            [
+                [
+                    r.code,
+                    r.version,
+                    r.name,
+                    format_money(r.price_minor, r.currency),
+                    "unlimited" if r.allowance_octets is None else format_octets(r.allowance_octets),
+                    r.id,
+                ]
+                for r in rows
+            ],
+        )
+
+    in_house(body)
+
+
+@taxes.command("add")
+def tax_add(
+    name: str,
+    percent: Annotated[str, typer.Option(help="Such as 7.25.")],
+    country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US",
+    region: Annotated[str | None, typer.Option(help="State or province; none: the whole country.")] = None,
+    tax_class: Annotated[str, typer.Option(help="What is taxed so.")] = "internet",
+    valid_from: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; else since ever.")
+    ] = None,
+) -> None:
+    """Set a tax rate from a date on."""
+    from billing.set_up import set_tax_rate
+
+    try:
+        rate_ppm = Decimal(percent) * 10_000
+    except InvalidOperation:
+        fail(f"--percent {percent!r}: write it like 7.25", 2)
+    if not rate_ppm.is_finite() or not 0 <= rate_ppm <= 1_000_000:
+        fail(f"--percent {percent!r}: from 0 to 100", 2)
+    if rate_ppm != int(rate_ppm):
+        fail(f"--percent {percent!r}: at most four decimals", 2)
+    first_day = day(valid_from, "--valid-from")
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(
+                await set_tax_rate(
+                    work,
+                    name=name,
+                    tax_class=tax_class,
+                    country=country,
+                    region=region,
+                    rate_ppm=int(rate_ppm),
+                    valid_from=first_day or date(2000, 1, 1),
+                )
+            )
+        say(f"tax {name}: {percent} %")
+
+    in_house(body)
+
+
+@taxes.command("list")
+def tax_list() -> None:
+    """All tax rates."""
+
+    async def body(house: House) -> None:
+        table = billing.tax_rate
+        async with house.workplace.reading() as connection:
+            rows = (
+                await connection.execute(
+                    select(table).order_by(table.c.country, table.c.region, table.c.name, table.c.valid_from)
+                )
+            ).all()
+        show(
+            "Tax rates",
+            ["name", "class", "country", "region", "percent", "from", "until"],
+            [
+                [r.name, r.tax_class, r.country, r.region or "(all)", Decimal(r.rate_ppm) / 10_000,
+                 r.valid_from, r.valid_until]
+                for r in rows
+            ],
+        )  # fmt: skip
+
+    in_house(body)

@@ -1,0 +1,200 @@
+"""Commands for bill runs, invoices, explanations and the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from appliance.commands.running import (
+    Limit,
+    actor,
+    day,
+    in_house,
+    outcome_or_fail,
+    say,
+    show,
+    write_file,
+)
+from appliance.lookup import find
+from appliance.wiring import House
+from billing.store import tables as billing
+from core.money import format_money
+
+bills = typer.Typer(help="Bill runs.", no_args_is_help=True)
+invoices = typer.Typer(help="Invoices.", no_args_is_help=True)
+ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
+
+
+@bills.command("run")
+def bill_run_now(
+    through: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Cycles turning up to this date; else today."),
+    ] = None,
+    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
+) -> None:
+    """Close due cycles and issue their invoices; running it again changes nothing."""
+    from billing.bill_run import bill_run
+
+    last_turn = day(through, "--through")
+
+    async def body(house: House) -> bool:
+        outcome = outcome_or_fail(
+            await bill_run(
+                house.workplace,
+                house.usage,
+                through=last_turn,
+                actor=actor(),
+                settings=house.settings.billing,
+                trust_clock=trust_clock,
+            )
+        )
+        say(f"{outcome.invoices} invoices issued, {len(outcome.parked)} accounts parked")
+        for parked in outcome.parked:
+            say(f"  {parked.account_id}: {parked.reason}")
+        return not outcome.parked
+
+    if not in_house(body):
+        raise typer.Exit(1)
+
+
+@bills.command("preview")
+def bill_preview(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
+    """An account's next invoice with the usage so far. Nothing is issued."""
+    from billing.preview_invoice import preview_invoice
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            account_id = await find(connection, "account", account)
+            draft = outcome_or_fail(
+                await preview_invoice(
+                    connection, house.usage, account_id, house.clock.now(), house.settings.billing
+                )
+            )
+        if draft is None:
+            say(f"{account}: nothing is to be billed")
+            return
+        show(
+            f"{account}: {draft.cycle}",
+            ["what", "amount"],
+            [
+                [one.description, format_money(one.amount_minor, draft.account.currency)]
+                for one in draft.lines
+            ],
+        )
+        say(f"total {format_money(draft.total_minor, draft.account.currency)}")
+
+    in_house(body)
+
+
+@invoices.command("list")
+def invoice_list(limit: Limit = 50) -> None:
+    """Invoices, newest first."""
+
+    async def body(house: House) -> None:
+        table = billing.invoice
+        async with house.workplace.reading() as connection:
+            rows = (
+                await connection.execute(
+                    select(table, billing.account.c.name)
+                    .join(billing.account, billing.account.c.id == table.c.account_id)
+                    .order_by(table.c.number.desc())
+                    .limit(limit)
+                )
+            ).all()
+        show(
+            "Invoices",
+            ["number", "account", "issued", "due", "total", "open", "status"],
+            [
+                [
+                    r.number,
+                    r.name,
+                    r.issued_on,
+                    r.due_on,
+                    format_money(r.total_minor, r.currency),
+                    format_money(r.open_minor, r.currency),
+                    r.status,
+                ]
+                for r in rows
+            ],
+        )
+
+    in_house(body)
+
+
+@invoices.command("pdf")
+def invoice_pdf_file(
+    number: Annotated[str, typer.Argument(help="Invoice number.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")],
+) -> None:
+    """Write an invoice as PDF."""
+    from billing.invoice_view import invoice_view
+    from billing.render import invoice_pdf
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            view = outcome_or_fail(await invoice_view(connection, number, house.settings.billing))
+        write_file(output, invoice_pdf(view))
+
+    in_house(body)
+
+
+def explain(
+    invoice: Annotated[str, typer.Argument(help="Invoice number.")],
+    line: Annotated[int, typer.Argument(help="Line of the invoice, from 1.")],
+) -> None:
+    """Walk from an invoice line to the counter samples behind it."""
+    from billing.explain import explain_line, format_explanation
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            explanation = outcome_or_fail(await explain_line(connection, house.usage, invoice, line))
+        say(format_explanation(explanation))
+
+    in_house(body)
+
+
+@ledger.command("verify")
+def ledger_verify() -> None:
+    """Prove the ledger: every entry balances, the trial balance is zero, invoices agree with it."""
+    from billing.ledger import trial_balance, verify_ledger
+
+    async def body(house: House) -> bool:
+        async with house.workplace.reading() as connection:
+            balances = await trial_balance(connection)
+            faults = await verify_ledger(connection)
+        show(
+            "Trial balance",
+            ["account", "balance"],
+            [[name, format_money(amount, currency)] for name, currency, amount in balances],
+        )
+        for fault in faults:
+            typer.echo(str(fault), err=True)
+        say("the ledger is sound" if not faults else f"{len(faults)} faults")
+        return not faults
+
+    if not in_house(body):
+        raise typer.Exit(1)
+
+
+@invoices.command("html")
+def invoice_html_file(
+    number: Annotated[str, typer.Argument(help="Invoice number.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")
+    ] = Path("-"),
+) -> None:
+    """Write an invoice as HTML."""
+    from billing.invoice_view import invoice_view
+    from billing.render import invoice_html
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            view = outcome_or_fail(await invoice_view(connection, number, house.settings.billing))
+        write_file(output, invoice_html(view).encode())
+
+    in_house(body)

@@ -1,0 +1,101 @@
+"""Commands for RADIUS: explain a sign-in, ask a server, look at our own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.commands.running import (
+    fail,
+    in_house,
+    one_from_stdin,
+    read_secret,
+    say,
+    settings,
+    show,
+)
+from appliance.lookup import find
+from appliance.wiring import House
+
+radius = typer.Typer(help="RADIUS: explain, test, status.", no_args_is_help=True)
+
+
+@radius.command("explain")
+def radius_explain(
+    username: str,
+    nas: Annotated[str | None, typer.Option(help="As seen from this NAS.")] = None,
+    output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Why USER is accepted, walled or rejected, and with which attributes."""
+    from radius.explain import explain, format_explanation
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            if nas is not None:
+                await find(connection, "nas", nas)
+            try:
+                explanation = await explain(connection, house.sealer, username, nas_name=nas)
+            except LookupError as trouble:
+                fail(f"--nas: {trouble}")
+        if output:
+            typer.echo(json.dumps(asdict(explanation), indent=2, default=str))
+        else:
+            say(format_explanation(explanation))
+
+    in_house(body)
+
+
+@radius.command("test")
+def radius_test(
+    server: Annotated[str, typer.Argument(help="host:port of the authentication listener.")],
+    username: str,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File with the RADIUS secret (-: standard input); else typed unseen.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the password (-: standard input); else typed unseen.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="pap, chap, mschapv2, mac or status")] = "pap",
+) -> None:
+    """Send one Access-Request as a NAS would and print the answer; exit 1 unless it is an accept."""
+    from radius.probe import METHODS, ProbeTarget, probe
+
+    if method not in METHODS:
+        fail(f"--method {method!r}: use one of {', '.join(METHODS)}", 2)
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        fail(f"{server!r} is not host:port, such as 127.0.0.1:1812", 2)
+    one_from_stdin(secret_file, password_file)
+    secret = read_secret("RADIUS secret", secret_file, again=False)
+    asked = method not in {"mac", "status"}
+    password = read_secret("password", password_file, again=False) if asked else None
+    target = ProbeTarget(host.strip("[]"), int(port), secret)
+    answer = asyncio.run(probe(target, username, password, method=method))
+    say(str(answer))
+    if not answer.accepted:
+        raise typer.Exit(1)
+
+
+@radius.command("status")
+def radius_status() -> None:
+    """What the radius processes of this machine say of themselves; exit 1 when none does."""
+    from radius.status import read_statuses
+
+    found = read_statuses(settings().journal_directory)
+    for one in found:
+        say(f"process {one.pid}, at {one.at}")
+        say(f"  directory  {one.directory_logins} logins, {one.directory_nases} NASes, change"
+            f" {one.directory_seq}; the database was last seen {one.directory_age_s} s before")  # fmt: skip
+        say(f"  journal    {one.journal_trouble or 'sound'}, {one.journal_backlog} records not on disk yet")
+        for trouble in one.troubles:
+            say(f"  trouble    {trouble}")
+        for nas in one.unsigned_nases:
+            say(f"  unsigned   {nas} sends requests without Message-Authenticator")
+        show("  counters", ["what", "count"], [[name, n] for name, n in one.counters.items() if n])
+    if not found:
+        fail("no radius process has run here; start it with: hilltop run")

@@ -1,0 +1,106 @@
+"""The doors of the command line: every command is known by name, its rooms are entered when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A command or a group: the module in ``appliance.commands`` that has it, and what it is for."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+DOORS = {
+    "init": Door("setup", "init", "Make settings, database and first operator; print a one-time password."),
+    "run": Door("roles", "run", "Run everything on this machine: RADIUS, collector, worker, web."),
+    "role": Door("roles", "role", "Run one role in this process, as a service unit does."),
+    "settings": Door("setup", "show_settings", "Every setting in force, as TOML."),
+    "database": Door("setup", "database", "The database schema."),
+    "operator": Door("setup", "operators", "Staff who sign in at the panel."),
+    "health": Door("setup", "health", "Open health issues with their remedies."),
+    "audit": Door("setup", "audit_trail", "Who did what, newest first."),
+    "site": Door("network", "sites", "Towers and other places with radios."),
+    "device": Door("network", "devices", "Devices on which entitlements are enforced."),
+    "nas": Door("network", "nases", "Network access servers that send RADIUS."),
+    "discover": Door("network", "discover", "Find MikroTik and Ubiquiti devices on named interfaces."),
+    "profile": Door("network", "profiles", "Service profiles: the technical half of a plan."),
+    "snmp": Door("snmp", "snmp", "SNMP targets and whose counters they hold."),
+    "radius": Door("radius", "radius", "RADIUS: explain, test, status."),
+    "plan": Door("catalogue", "plans", "What is sold."),
+    "tax": Door("catalogue", "taxes", "Tax rates."),
+    "account": Door("subscribers", "accounts", "Who pays."),
+    "service": Door("subscribers", "services", "Access lines."),
+    "session": Door("subscribers", "sessions", "Who is online."),
+    "import": Door("subscribers", "import_csv", "Import accounts and services from CSV, all lines or none."),
+    "hold": Door("enforcement", "holds", "Holds on services."),
+    "enforcement": Door("enforcement", "enforcement", "Making towers match entitlements."),
+    "bill": Door("invoicing", "bills", "Bill runs."),
+    "invoice": Door("invoicing", "invoices", "Invoices."),
+    "explain": Door("invoicing", "explain", "Walk from an invoice line to the counters behind it."),
+    "ledger": Door("invoicing", "ledger", "The double-entry ledger."),
+    "pay": Door("receivables", "pay", "Record a payment; what it settles is restored at once."),
+    "reverse": Door("receivables", "reverse", "Take a payment back whole."),
+    "payment": Door("receivables", "payments", "Payments."),
+    "dunning": Door("receivables", "dunning", "The ladder for late accounts."),
+    "lab": Door("lab", "lab", "Simulated towers, and the story of a subscriber's month."),
+}
+
+
+class _Behind(MutableMapping[str, Any]):
+    """Commands by name; what is behind a door is loaded when it is opened."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._opened:
+            self._opened[name] = _open(name, DOORS[name])
+        return self._opened[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._opened[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(DOORS)
+
+    def __len__(self) -> int:
+        return len(DOORS)
+
+
+class Doors(TyperGroup):
+    """The root of the command line."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Behind()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in ``--help``, without opening a door."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, door.help) for name, door in DOORS.items()])
+
+
+def _open(name: str, door: Door) -> Any:
+    found = getattr(import_module(f"appliance.commands.{door.module}"), door.attribute)
+    if isinstance(found, typer.Typer):
+        found.rich_markup_mode = None
+        group = get_group(found)
+        group.name = name
+        return group
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(name)(found)
+    return get_command(one)
