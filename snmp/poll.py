@@ -25,6 +25,7 @@ from snmp.domain.samples import meter_key, sample_of
 from snmp.interfaces import Interfaces
 from snmp.session import Credentials, Patience, SnmpDevice, SnmpDoor, SnmpTrouble
 from snmp.store import target_rows
+from snmp.uninterrupted import uninterrupted
 
 ACTOR = "system:collector"
 RADIUS_MEMORY = timedelta(days=35)
@@ -114,22 +115,25 @@ class Collector:
 
     async def poll(self, target: TableRow[Any], expected_interval_s: float | None = None) -> PollOutcome:
         """Ask one target and record what it says. No transaction is open while the network is waited for."""
-        async with self._workplace.reading() as connection:
-            bindings = await target_rows.bindings_of(connection, target.id)
+        bindings = await uninterrupted(self._bindings(target.id))
         try:
             known = self._acquaintance(target)
         except SealError as trouble:
-            return await self._record_failure(target, f"{trouble}; change its credentials", 1)
+            return await uninterrupted(self._record_failure(target, f"{trouble}; change its credentials", 1))
         try:
             async with asyncio.timeout(self._settings.poll_deadline_s):
                 found = await _ask(known, [binding.if_name for binding in bindings])
         except (SnmpTrouble, TimeoutError) as trouble:
             known.failures += 1
             why = str(trouble) or f"it was not read within {self._settings.poll_deadline_s:g} s"
-            return await self._record_failure(target, why, known.failures)
+            return await uninterrupted(self._record_failure(target, why, known.failures))
         known.failures = 0
         known.rows = found.rows
-        return await self._record(target, found, expected_interval_s)
+        return await uninterrupted(self._record(target, found, expected_interval_s))
+
+    async def _bindings(self, target_id: str) -> Sequence[TableRow[Any]]:
+        async with self._workplace.reading() as connection:
+            return await target_rows.bindings_of(connection, target_id)
 
     def _acquaintance(self, target: TableRow[Any]) -> _Acquaintance:
         """The open device, opened anew when address or credentials changed."""

@@ -16,6 +16,7 @@ from snmp.config import SnmpSettings
 from snmp.domain.pacing import Pace, interval_s, wait_s
 from snmp.poll import Collector, PollOutcome
 from snmp.store import target_rows
+from snmp.uninterrupted import uninterrupted
 
 _log = logger("snmp")
 
@@ -63,8 +64,7 @@ class _Rounds:
     async def follow_targets(self) -> bool:
         """Start polling what is new, leave what is gone, note what changed; False if it cannot be read."""
         try:
-            async with self._workplace.reading() as connection:
-                targets = {one.id: one for one in await target_rows.enabled_targets(connection)}
+            targets = await uninterrupted(self._enabled_targets())
         except Exception:  # noqa: BLE001 - the database may be away; the targets known are polled on
             _log.exception("targets cannot be read")
             return False
@@ -73,6 +73,10 @@ class _Rounds:
         for target in targets.values():
             self._follow(target)
         return True
+
+    async def _enabled_targets(self) -> dict[str, Row[Any]]:
+        async with self._workplace.reading() as connection:
+            return {one.id: one for one in await target_rows.enabled_targets(connection)}
 
     def _follow(self, target: Row[Any]) -> None:
         course = self._courses.get(target.id)
@@ -123,9 +127,8 @@ class _Rounds:
         return Pace(0, outcome.narrow_bps)
 
     async def end(self) -> None:
-        """End all polls; a poll that was being recorded is rolled back and made again another time."""
-        for target_id in list(self._courses):
-            await self._leave(target_id)
+        """End all polls; one that is being recorded is recorded first."""
+        await asyncio.gather(*(self._leave(target_id) for target_id in list(self._courses)))
         self._collector.close()
 
 

@@ -24,6 +24,7 @@ AUTH_PROTOCOLS = {
 _ABSENT = (rfc1905.NoSuchObject, rfc1905.NoSuchInstance, rfc1905.EndOfMibView)
 _TOO_BIG, _NO_SUCH_NAME = 1, 2  # RFC 3416 section 3, error-status
 _GRACE_S = 2.0
+_UNREADABLE = "the device refuses the privacy password; give the user's own (AES-128, not DES)"
 _REMEDIES: tuple[tuple[Any, str], ...] = (
     (errind.UnknownUserName, "the device has no such user; give its own user name"),
     (
@@ -156,18 +157,30 @@ class SnmpDevice:
             await asyncio.sleep(wait_s)
 
     async def _try_protocols(self, command: Any, numbers: Sequence[int], objects: Sequence[Any]) -> Any:
-        trouble = SnmpTrouble("no protocol to try")
+        refused: list[SnmpTrouble] = []
         for protocol in list(self._protocols):
             try:
-                found = await self._exchange(command, protocol, numbers, objects)
-            except (_WrongProtocol, SnmpSilence) as refused:  # some devices drop what they cannot check
-                trouble = trouble if isinstance(trouble, _WrongProtocol) else refused
+                found = await self._try_twice(command, protocol, numbers, objects)
+            except (_WrongProtocol, SnmpSilence) as trouble:  # some devices drop what they cannot check
+                refused.append(trouble)
                 continue
             self._protocols = [protocol]
             return found
-        if isinstance(trouble, _WrongProtocol):
+        if any(isinstance(one, _WrongProtocol) for one in refused):
             self._protocols = self._credentials.protocols  # the user may have been given another one
-        raise trouble
+        raise _most_telling(refused)
+
+    async def _try_twice(
+        self, command: Any, protocol: str, numbers: Sequence[int], objects: Sequence[Any]
+    ) -> Any:
+        """A version 3 device that rebooted may be deaf to an engine that remembers its old clock."""
+        remembers = self._engine is not None and self._credentials.community is None
+        try:
+            return await self._exchange(command, protocol, numbers, objects)
+        except SnmpSilence:
+            if not remembers:
+                raise
+            return await self._exchange(command, protocol, numbers, objects)
 
     async def _exchange(
         self, command: Any, protocol: str, numbers: Sequence[int], objects: Sequence[Any]
@@ -210,6 +223,14 @@ class SnmpDevice:
 
 
 _SILENT = "no answer; is it switched on, is the address right, and the community (or the user)?"
+
+
+def _most_telling(refused: Sequence[SnmpTrouble]) -> SnmpTrouble:
+    """Silence to one protocol alone means that its digest was right and the rest could not be read."""
+    silent = [one for one in refused if isinstance(one, SnmpSilence)]
+    if len(silent) == 1 and len(refused) > 1:
+        return SnmpTrouble(_UNREADABLE)
+    return next((one for one in refused if isinstance(one, _WrongProtocol)), refused[0])
 
 
 def _trouble_of(indication: Any) -> SnmpTrouble:
