@@ -55,6 +55,8 @@ async def ingest_once(
     """Take over the next records of one journal; returns how many. 0: nothing waits."""
     reader = await asyncio.to_thread(JournalReader, journal_path)
     try:
+        if not reader.id:
+            return 0
         return await _Ingestion(reader, journal_path, workplace, sealer, limits).take_over()
     finally:
         reader.close()

@@ -231,7 +231,10 @@ def _identity(connection: sqlite3.Connection) -> str:
 
 
 class JournalReader:
-    """The other end: reads what was committed, beside the writer, from any process that can open the file."""
+    """The other end: reads what was committed, beside the writer, from any process that can open the file.
+
+    ``id`` is empty for a file that its writer is only just beginning: there is nothing to read yet.
+    """
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(
@@ -239,7 +242,17 @@ class JournalReader:
         )
         self._connection.execute("PRAGMA query_only=ON")
         self._connection.execute("PRAGMA busy_timeout=5000")
-        self.id = str(self._connection.execute("SELECT id FROM journal").fetchone()[0])
+        try:
+            self.id = self._read_id()
+        except sqlite3.Error:
+            self._connection.close()
+            raise
+
+    def _read_id(self) -> str:
+        """The journal's id; empty while its writer has not got to writing it. Raises ``sqlite3.Error``."""
+        tables = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone()
+        row = self._connection.execute("SELECT id FROM journal").fetchone() if tables else None
+        return "" if row is None else str(row[0])
 
     def after(self, seq: int, limit: int) -> list[StoredRecord]:
         """The next records, in order."""

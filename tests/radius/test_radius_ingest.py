@@ -177,10 +177,10 @@ async def test_poison_is_set_aside_and_the_rest_goes_by(
     journal.write(accounting("00000001"), broken, accounting("poison"), accounting("00000002"))
     record = record_accounting
 
-    async def picky(work: object, events: list[AccountingEvent], key: bytes) -> object:
+    async def picky(work: object, events: list[AccountingEvent], *terms: object) -> object:
         if any(event.acct_session_id == "poison" for event in events):
             raise ValueError("this record breaks the metering")
-        return await record(work, events, key)  # type: ignore[arg-type]
+        return await record(work, events, *terms)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ingest, "record_accounting", picky)
     assert await ingest_once(journal.path, world.workplace, world.sealer) == 4
@@ -223,6 +223,19 @@ async def test_the_session_of_a_prefix_knows_where_it_came_from(world: World, tm
     await ingest_once(journal.path, world.workplace, world.sealer)
     async with world.workplace.reading() as connection:
         assert (await connection.execute(select(session.c.nas_address))).scalar_one() == "10.9.8.7"
+
+
+async def test_a_journal_that_is_only_just_begun_holds_nothing_yet(world: World, tmp_path: Path) -> None:
+    """At first start the collector may look between the file, its tables and its id."""
+    path = tmp_path / "begun.sqlite"
+    path.touch()
+    assert await ingest_once(path, world.workplace, world.sealer) == 0
+    connection = _open(path)
+    assert await ingest_once(path, world.workplace, world.sealer) == 0
+    connection.execute("INSERT INTO journal (id) VALUES ('j1')")
+    write_records(connection, [Record(1, "nas_gone", "127.0.0.2", b"\0")])
+    connection.close()
+    assert await ingest_once(path, world.workplace, world.sealer) == 1
 
 
 async def test_the_running_ingest_takes_every_journal_and_stops(world: World, tmp_path: Path) -> None:
