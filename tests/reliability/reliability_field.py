@@ -135,9 +135,10 @@ class Field:
     async def _usage_that_differs(self) -> list[str]:
         query = select(
             usage_record.c.service_id,
-            func.sum(usage_record.c.octets_in), func.sum(usage_record.c.octets_out),
+            func.sum(usage_record.c.octets_in).label("up"),
+            func.sum(usage_record.c.octets_out).label("down"),
         ).group_by(usage_record.c.service_id)  # fmt: skip
-        known = {row[0]: (int(row[1]), int(row[2])) for row in await self.box.rows(query)}
+        known = {row.service_id: (int(row.up), int(row.down)) for row in await self.box.rows(query)}
         wanted: dict[str, tuple[int, int]] = {}
         for one in self.sessions:
             before = wanted.get(self.services[one.username], (0, 0))
