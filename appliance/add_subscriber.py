@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-
-from aaa.set_up import NewCredential, create_service
+from aaa.set_up import create_service
 from appliance.lookup import newest_plan_version, profile_of_plan_version
 from billing.set_up import subscribe
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 from core.work import Work
 from provisioning.set_up import add_enforcement_point
+from ui.ports import NewService
 
-
-@dataclass(frozen=True, slots=True)
-class NewService:
-    """One access line to be sold: a plan, how it signs in, and the devices that enforce it."""
-
-    plan: str
-    label: str
-    credentials: Sequence[NewCredential]
-    framed_ip: str | None = None
-    device_ids: Sequence[str] = ()
-    starts_on: date | None = None
+__all__ = ["NewService", "add_service"]
 
 
 async def add_service(work: Work, sealer: Sealer, account_id: str, new: NewService) -> str | Refusal:

@@ -98,7 +98,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    from appliance.import_subscribers import import_subscribers
+    from appliance.panel_acts import panel_acts
     from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
 
@@ -109,7 +109,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
         house.usage,
         stop,
         ready,
-        import_subscribers=lambda work, text: import_subscribers(work, house.sealer, text),
+        acts=panel_acts(house.sealer),
         billing=house.settings.billing,
         effect_of_stage=EFFECT_OF_STAGE,
     )
@@ -173,6 +173,7 @@ async def run_role(name: str, settings: Settings) -> int:
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
     beside = [
         asyncio.create_task(_announce(ready)),
+        asyncio.create_task(_feed_watchdog()),
         asyncio.create_task(_tell_health(house, name, ready)),
         asyncio.create_task(_follow_supervisor(stop)),
     ]
@@ -237,6 +238,10 @@ async def _tell(house: House, name: str, tell: Callable[[Work, _T], Awaitable[No
 async def _announce(ready: asyncio.Event) -> None:
     await ready.wait()
     notify("READY=1")
+
+
+async def _feed_watchdog() -> None:
+    """As long as the event loop turns; a loop that hangs feeds nothing."""
     period = watchdog_period_s()
     while period is not None:
         notify("WATCHDOG=1")

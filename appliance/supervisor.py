@@ -81,7 +81,7 @@ class Supervisor:
 
     async def _live(self, child: _Child, folder: Path) -> int:
         child.ready.clear()
-        child.ready_at_s, child.said = None, ""
+        child.ready_at_s, child.heard_at_s, child.said = None, time.monotonic(), ""
         channel_path = folder / f"{child.role}.notify"
         channel_path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
@@ -114,8 +114,7 @@ class Supervisor:
                 loop.remove_reader(channel)
 
     async def _hangs(self, child: _Child) -> None:
-        """Returns when a role that was ready has not fed the watchdog in time."""
-        await child.ready.wait()
+        """Returns when a role has not fed the watchdog in time."""
         silent_s = 0.0
         while silent_s < self._watchdog_s:
             await asyncio.sleep(self._watchdog_s - silent_s)

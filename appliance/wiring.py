@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.close_usage import ClosedUsage, close_usage, evidence_of, usage_between
@@ -58,13 +60,14 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
     Only the first set-up makes a sealing key: a new one beside an old database would open nothing in it.
     """
     state = settings.state.directory
-    with _naming(f"state.directory: {state} cannot be used"):
+    with _naming("state.directory"):
         state.mkdir(parents=True, exist_ok=True)
     with _naming("clock.source"):
         clock = open_clock(settings.clock.source)
     sealer = _sealer(settings.sealing_key, may_make_key=may_make_key)
     with _naming("database.url"):
         database = Database(settings.database_url)
+        _check_file(make_url(settings.database_url))
     try:
         yield House(
             settings=settings,
@@ -82,8 +85,19 @@ def _sealer(path: Path, *, may_make_key: bool) -> Sealer:
         raise SettingsError(
             f"{path}: there is no sealing key; restore it from the backup, or make the first: hilltop init"
         )
-    with _naming(f"{path}: not a usable sealing key file; restore it from the backup"):
+    try:
         return load_or_create_sealer(path)
+    except OSError as trouble:
+        why = trouble.strerror or str(trouble)
+    except ValueError as trouble:
+        why = str(trouble)
+    raise SettingsError(f"{path} is not a usable sealing key file ({why}); restore it from the backup")
+
+
+def _check_file(url: URL) -> None:
+    """An embedded database that is there must be a file that can be written. Raises ``OSError``."""
+    if url.drivername.startswith("sqlite") and url.database and Path(url.database).exists():
+        os.close(os.open(url.database, os.O_RDWR))
 
 
 @contextmanager
@@ -91,7 +105,8 @@ def _naming(what: str) -> Iterator[None]:
     """Turn what cannot be opened into settings that cannot be used."""
     try:
         yield
-    except (ValueError, OSError) as trouble:
-        said = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
-        name = f" {trouble.filename}" if isinstance(trouble, OSError) and trouble.filename else ""
-        raise SettingsError(f"{what}:{name} {said}") from None
+    except OSError as trouble:
+        raise SettingsError(f"{what}: {trouble.filename}: {trouble.strerror or trouble}") from None
+    except ValueError as trouble:
+        said = str(trouble)
+        raise SettingsError(said if said.startswith(what) else f"{what}: {said}") from None
