@@ -20,7 +20,9 @@ async def request_enforcement(
     Newer generations supersede open tasks of older ones; an older generation than one already asked for or
     proven changes nothing. Asking twice for the same thing gives the same task, or none when it is already
     proven for the service's present addresses. ``again`` asks even then (an operator's "enforce again").
+    A service that no device enforces still has its live sessions moved.
     """
+    await ensure_live_session_point(work, service_id)
     addresses = sorted(await addresses_of(work.connection, service_id))
     task_ids = []
     for point in await repositories.points_of_service(work.connection, service_id):
@@ -31,6 +33,20 @@ async def request_enforcement(
         if task_id is not None:
             task_ids.append(task_id)
     return task_ids
+
+
+async def ensure_live_session_point(work: Work, service_id: str) -> None:
+    """Every service is enforced at its live sessions, whatever devices it has."""
+    points = await repositories.points_of_service(work.connection, service_id)
+    if any(point.mechanism == "live_session" for point in points):
+        return
+    await repositories.insert_point(
+        work.connection,
+        {
+            "id": work.ids.new("point"), "service_id": service_id, "mechanism": "live_session",
+            "device_id": None,
+        },
+    )  # fmt: skip
 
 
 async def _request_at_point(

@@ -18,7 +18,7 @@ from core.secrets import Sealer, Secret
 from core.work import Work
 from provisioning.drivers.registry import DRIVERS, driver_named
 from provisioning.issues import blast_radius_key, device_key
-from provisioning.request_enforcement import request_enforcement
+from provisioning.request_enforcement import ensure_live_session_point, request_enforcement
 from provisioning.store import repositories
 
 _HOST_NAME = re.compile(
@@ -140,8 +140,7 @@ async def add_enforcement_point(work: Work, *, service_id: str, device_id: str) 
     existing = next((point for point in points if point.device_id == device_id), None)
     if existing is not None:
         return str(existing.id)
-    if not any(point.mechanism == "live_session" for point in points):
-        await _insert_point(work, service_id, "live_session", None)
+    await ensure_live_session_point(work, service_id)
     point_id = await _insert_point(work, service_id, "device", device_id)
     await work.audit("provisioning.enforcement_point_added", service_id, device_id=device_id)
     if entitlement.effect.rank > 0:

@@ -129,14 +129,19 @@ def enforcement_preview(
 
 
 @enforcement.command("approve")
-def enforcement_approve(site: str) -> None:
+def enforcement_approve(
+    site: Annotated[
+        str | None, typer.Argument(help="Site name or id; none: services without a device.")
+    ] = None,
+) -> None:
     """Let tasks go that the blast-radius guard parked on a site."""
     from provisioning.set_up import approve_parked
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
-            count = await approve_parked(work, await find(work.connection, "site", site))
-        say(f"{count} tasks approved on {site}")
+            site_id = None if site is None else await find(work.connection, "site", site)
+            count = await approve_parked(work, site_id)
+        say(f"{count} tasks approved on {site or 'services without a device'}")
 
     in_house(body)
 
