@@ -83,6 +83,7 @@ class Journal:
         self._waiting: list[tuple[Record, Answer]] = []
         self._in_commit = 0
         self._failing = False
+        self._trim_failing = False
         self._timer: asyncio.TimerHandle | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,7 @@ class Journal:
         self._orders.put(lambda: self._trim(up_to_seq))
 
     def _trim(self, up_to_seq: int) -> None:
+        trouble = None
         try:
             with self._connection:
                 self._connection.execute(
@@ -152,8 +154,16 @@ class Journal:
                     " (SELECT seq FROM record WHERE seq <= ? ORDER BY seq LIMIT ?)",
                     (up_to_seq, _TRIM_AT_ONCE),
                 )
-        except sqlite3.Error as trouble:
-            self._tell(self._on_trouble, f"trimming: {trouble}")
+        except sqlite3.Error as failure:
+            trouble = f"trimming: {failure}"
+        self._tell(self._trimmed, trouble)
+
+    def _trimmed(self, trouble: str | None) -> None:
+        """What fails in trimming is over when trimming works again; failing commits weigh more."""
+        if trouble is not None or self._trim_failing:
+            self._trim_failing = trouble is not None
+            if not self._failing:
+                self._on_trouble(trouble)
 
     async def close(self) -> None:
         """Commit what waits, then stop the thread."""

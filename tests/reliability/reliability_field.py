@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reliability_box import Box, until
 from sqlalchemy import func, select
@@ -77,8 +78,12 @@ class Field:
 
         await until("every report acknowledged", nothing_left, patience_s)
 
-    async def settled(self, patience_s: float = 60.0) -> None:
-        """Until the database has every report; then compare it with what the NASes counted."""
+    async def settled(self, patience_s: float = 60.0, journals: Path | None = None) -> None:
+        """Until the database has every report; then compare it with what the NASes counted.
+
+        ``journals`` is where the journals are seen from here, when they lie in another namespace.
+        """
+        set_aside = set_aside_path((journals or self.box.journal.parent) / self.box.journal.name)
 
         async def everything_came() -> bool:
             return not await self.differences()
@@ -90,7 +95,7 @@ class Field:
             raise AssertionError(
                 f"{len(found)} differences, such as {found[:5]}; {self.box.log('collector')[-1500:]}"
             ) from None
-        assert not set_aside_path(self.box.journal).exists(), "records were set aside"
+        assert not set_aside.exists(), f"records were set aside: {set_aside.read_text()[:2000]}"
         assert not [key for key in await self.box.open_issues() if key.startswith(("radius.", "aaa."))]
 
     async def differences(self) -> list[str]:
