@@ -8,7 +8,7 @@ from typing import Protocol
 
 from snmp.domain import oids
 from snmp.domain.oids import Answer
-from snmp.domain.rows import InterfaceRow, NameMap, map_names, read_row
+from snmp.domain.rows import InterfaceRow, NameMap, map_names, read_is_down, read_row
 from snmp.session import SnmpSilence, SnmpTooBig, SnmpTrouble
 
 _MOST_NAMES = 20_000
@@ -38,29 +38,44 @@ class Interfaces:
         self._narrow: set[str] = set()  # names whose rows had no 64-bit counters last time
         self.walks = 0
 
-    @property
-    def ambiguous(self) -> frozenset[str]:
-        """Names that two rows bore at the last walk."""
-        return self._map.ambiguous
+    def ambiguous(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the names that several rows bore at the last walk."""
+        return frozenset(self._map.ambiguous(names))
 
     async def rows(self, names: Iterable[str]) -> dict[str, InterfaceRow]:
-        """The rows with those names; a name that no row has now is absent (the subscriber is offline)."""
+        """The rows with those names; a name that no row has now is absent (the subscriber is offline).
+
+        A row that is down may be what is left of an interface that lives on at another index.
+        """
         wanted = list(names)
         found = await self._known(wanted)
-        missed = [name for name in wanted if name not in found]
-        if missed:
-            self._map = await self._walk_names()
-            found |= await self._known(missed)
-        return found
+        doubtful = [name for name in wanted if name not in found or found[name].is_down]
+        if not doubtful:
+            return found
+        self._map = await self._settled(await self._walk_names(), doubtful)
+        moved = [
+            name for name in doubtful if name not in found or found[name].if_index != self._map.index_of(name)
+        ]
+        sure = {name: row for name, row in found.items() if name not in moved}
+        return sure | await self._known(moved)
 
     async def _known(self, names: Sequence[str]) -> dict[str, InterfaceRow]:
         """The rows that still are where they were: 64 bits wide where there are such, else 32."""
-        at = {name: self._map.index[name] for name in names if name in self._map.index}
+        at = {name: index for name in names if (index := self._map.index_of(name)) is not None}
         found = await self._read({name: at[name] for name in at if name not in self._narrow}, 64)
         rest = {name: index for name, index in at.items() if name not in found}
         narrow = await self._read(rest, 32)
         self._narrow = (self._narrow - set(found)) | set(narrow)
         return found | narrow
+
+    async def _settled(self, names: NameMap, wanted: Iterable[str]) -> NameMap:
+        """The map, with the living row for each of the names that several rows bear."""
+        several = names.ambiguous(wanted)
+        is_down: dict[int, bool] = {}
+        for indexes in several.values():
+            answer = await self._device.get([f"{oids.IF_OPER_STATUS}.{index}" for index in indexes])
+            is_down |= {index: read_is_down(answer, index) for index in indexes}
+        return names.settle(is_down)
 
     async def _read(self, at: dict[str, int], width_bits: int) -> dict[str, InterfaceRow]:
         found: dict[str, InterfaceRow] = {}
@@ -91,7 +106,7 @@ class Interfaces:
         """By ifName, or by ifDescr on a device that has no ifXTable."""
         self.walks += 1
         names = map_names(oids.IF_NAME, await self._walk(oids.IF_NAME))
-        if names.index or names.ambiguous:
+        if names.indexes:
             return names
         return map_names(oids.IF_DESCR, await self._walk(oids.IF_DESCR))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -88,6 +88,7 @@ class _Found:
 
     system: Answer
     rows: dict[str, InterfaceRow]
+    before: Mapping[str, InterfaceRow]
     ambiguous: frozenset[str]
     doubtful: frozenset[str]
 
@@ -128,7 +129,7 @@ class Collector:
             why = str(trouble) or f"it was not read within {self._settings.poll_deadline_s:g} s"
             return await uninterrupted(self._record_failure(target, why, known.failures))
         known.failures = 0
-        known.rows = found.rows
+        known.rows = known.rows | found.rows
         return await uninterrupted(self._record(target, found, expected_interval_s))
 
     async def _bindings(self, target_id: str) -> Sequence[TableRow[Any]]:
@@ -204,7 +205,7 @@ async def _ask(known: _Acquaintance, names: Sequence[str]) -> _Found:
         for name, row in rows.items()
         if name in known.rows and counts_other_than_octets(known.rows[name], row)
     )
-    return _Found(system, rows, known.interfaces.ambiguous, doubtful)
+    return _Found(system, rows, known.rows, known.interfaces.ambiguous(names), doubtful)
 
 
 class _Recording:
@@ -233,7 +234,7 @@ class _Recording:
             MeteredSample(
                 binding.service_id,
                 meter_key(self._target.id, binding.if_name),
-                sample_of(row, is_reversed=binding.reversed),
+                sample_of(row, is_reversed=binding.reversed, before=self._found.before.get(binding.if_name)),
                 binding.bills and binding.service_id not in self._by_radius,
                 binding.rate_cap_bps,
                 expected_interval_s,

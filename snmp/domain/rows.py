@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,13 +13,14 @@ _TURN_32 = 1 << 32
 _FEWEST_OCTETS = 20  # an IPv4 header without anything in it (RFC 791 section 3.1)
 _FEWEST_PACKETS = 1_000  # below that the ratio says nothing
 _MOST_OCTETS = 1_500
+_DOWN = (2, 6, 7)  # ifOperStatus: down, notPresent, lowerLayerDown
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRow:
     """One interface at one instant, directions the device's own; ``width_bits`` 32 or 64.
 
-    ``age_s`` is how long a dynamic row has existed. None: the device does not tell.
+    ``last_change_ticks`` is ifLastChange: sysUpTime when the row came up or down. None: not told.
     """
 
     at: datetime
@@ -31,33 +32,53 @@ class InterfaceRow:
     sys_uptime_ticks: int | None = None
     engine_boots: int | None = None
     discontinuity_ticks: int | None = None
-    age_s: float | None = None
+    last_change_ticks: int | None = None
+    is_down: bool = False
     packets_in: int | None = None
     packets_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NameMap:
-    """Index by interface name. A name that two rows bear is nobody's: it cannot say whose the octets are."""
+    """Where the interfaces of each name are: one index, or several where a name is borne more than once."""
 
     name_column: str
-    index: dict[str, int]
-    ambiguous: frozenset[str] = frozenset()
+    indexes: dict[str, tuple[int, ...]]
+
+    def index_of(self, name: str) -> int | None:
+        """The index of a name that one row bears."""
+        indexes = self.indexes.get(name, ())
+        return indexes[0] if len(indexes) == 1 else None
+
+    def ambiguous(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Those of the names that several rows bear, which cannot say whose the octets are."""
+        return {name: self.indexes[name] for name in names if len(self.indexes.get(name, ())) > 1}
+
+    def settle(self, is_down: Mapping[int, bool]) -> NameMap:
+        """Names of which one row alone is not down are that row's.
+
+        net-snmp shows an interface for five minutes after it is gone (snmpd.conf: interface_fadeout).
+        """
+        settled = dict(self.indexes)
+        for name, indexes in self.indexes.items():
+            living = tuple(index for index in indexes if not is_down.get(index, True))
+            if len(indexes) > 1 and len(living) == 1:
+                settled[name] = living
+        return NameMap(self.name_column, settled)
 
 
 def map_names(name_column: str, walked: Iterable[tuple[str, int | str]]) -> NameMap:
     """The map out of a walk of ifName or ifDescr; rows without a name are left out."""
-    index: dict[str, int] = {}
-    twice: set[str] = set()
+    indexes: dict[str, tuple[int, ...]] = {}
     for oid, name in walked:
-        if not isinstance(name, str) or not name:
-            continue
-        if name in index:
-            twice.add(name)
-        index[name] = int(oid.rpartition(".")[2])
-    return NameMap(
-        name_column, {name: at for name, at in index.items() if name not in twice}, frozenset(twice)
-    )
+        if isinstance(name, str) and name:
+            indexes[name] = (*indexes.get(name, ()), int(oid.rpartition(".")[2]))
+    return NameMap(name_column, indexes)
+
+
+def read_is_down(answer: Answer, index: int) -> bool:
+    """Whether ifOperStatus says so; a device that does not tell is taken to be up."""
+    return number_of(answer, f"{oids.IF_OPER_STATUS}.{index}") in _DOWN
 
 
 def read_row(
@@ -70,25 +91,16 @@ def read_row(
     octets_out = number_of(answer, f"{oids.IF_HC_OUT_OCTETS if wide else oids.IF_OUT_OCTETS}.{index}")
     if name is None or octets_in is None or octets_out is None:
         return None
-    uptime = number_of(answer, oids.SYS_UPTIME)
     return InterfaceRow(
-        at, index, name, octets_in, octets_out, width_bits, uptime,
+        at, index, name, octets_in, octets_out, width_bits,
+        number_of(answer, oids.SYS_UPTIME),
         number_of(answer, oids.ENGINE_BOOTS),
         number_of(answer, f"{oids.IF_DISCONTINUITY}.{index}"),
-        _age_s(name, uptime, number_of(answer, f"{oids.IF_LAST_CHANGE}.{index}")),
+        number_of(answer, f"{oids.IF_LAST_CHANGE}.{index}"),
+        read_is_down(answer, index),
         number_of(answer, f"{oids.IF_IN_PACKETS}.{index}"),
         number_of(answer, f"{oids.IF_OUT_PACKETS}.{index}"),
     )  # fmt: skip
-
-
-def _age_s(name: str, uptime: int | None, last_change: int | None) -> float | None:
-    """How long a dynamic row (RouterOS: ``<pppoe-user>``) has existed; a static one only changes its state.
-
-    A row that never changed says 0 (RFC 2863 ifLastChange), so 0 tells nothing.
-    """
-    if not name.startswith("<") or uptime is None or not last_change or last_change > uptime:
-        return None
-    return (uptime - last_change) / 100
 
 
 def counts_other_than_octets(before: InterfaceRow, after: InterfaceRow) -> bool:

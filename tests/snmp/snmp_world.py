@@ -53,7 +53,7 @@ class SnmpWorld:
 
     async def target(self, port: int, name: str = "tower", **fields: Any) -> str:
         """A target on loopback, of version 2c unless told otherwise."""
-        values = {"address": "127.0.0.1", "community": Secret(COMMUNITY)} | fields
+        values: dict[str, Any] = {"address": "127.0.0.1", "community": Secret(COMMUNITY)} | fields
         async with self.workplace.work(OPERATOR) as work:
             return granted(await register_target(work, self.sealer, name=name, port=port, **values))
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, update
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.record_accounting import record_accounting
+from aaa.record_sample import record_samples
 from core.clock import FakeClock
 from core.secrets import Secret
 from lab.agent import PPP, SnmpAgent, V3User
@@ -394,7 +395,7 @@ async def test_a_poll_cancelled_while_it_is_recorded_is_recorded_whole_and_leave
 
     target_id = await any_world.target(agent.port)
     await any_world.bind(target_id, "ether1", await any_world.service())
-    record = poll.record_samples
+    record = record_samples
 
     async def cut_off(*words: Any) -> Any:
         polling.cancel()

@@ -87,27 +87,36 @@ def test_a_row_without_name_or_a_pair_of_counters_is_none_and_never_zero() -> No
         ("<pppoe-ann>", 100_001, None),
     ],
 )
-def test_only_a_dynamic_row_tells_its_age(name: str, changed: int, age_s: float | None) -> None:
+def test_only_a_dynamic_row_or_one_that_moved_tells_its_age(
+    name: str, changed: int, age_s: float | None
+) -> None:
     answer = _answer(2, name, uptime=100_000, hc_in=1, hc_out=1, changed=changed)
     row = read_row(answer, 2, oids.IF_NAME, 64, NOON)
     assert row is not None
-    assert row.age_s == age_s
+    assert sample_of(row).session_age_s == age_s
+    assert sample_of(row, before=row).session_age_s == age_s
+    if changed == 90_000:
+        assert sample_of(row, before=replace(row, if_index=1)).session_age_s == 100.0
 
 
 def test_names_are_mapped_and_a_name_borne_twice_is_nobodys() -> None:
-    walked = [
-        (f"{oids.IF_NAME}.{index}", name) for index, name in enumerate(["a", "b", "", "a", 5, "c"], start=1)
+    names: list[int | str] = ["a", "b", "", "a", 5, "c"]
+    walked: list[tuple[str, int | str]] = [
+        (f"{oids.IF_NAME}.{index}", name) for index, name in enumerate(names, start=1)
     ]
-    names = map_names(oids.IF_NAME, walked)
-    assert names.index == {"b": 2, "c": 6}
-    assert names.ambiguous == {"a"}
+    found = map_names(oids.IF_NAME, walked)
+    assert [found.index_of(name) for name in "abcd"] == [None, 2, 6, None]
+    assert found.ambiguous("abcd") == {"a": (1, 4)}
+    assert found.settle({1: True, 4: False}).index_of("a") == 4
+    for is_down in ({1: False, 4: False}, {1: True, 4: True}, {}):
+        assert found.settle(is_down).index_of("a") is None
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.booleans())
 def test_law_directions_are_the_subscribers_and_turning_them_twice_changes_nothing(
     octets_in: int, octets_out: int, is_reversed: bool
 ) -> None:
-    row = InterfaceRow(NOON, 2, "ether1", octets_in, octets_out, 64, 5, 1, 0, None)
+    row = InterfaceRow(NOON, 2, "ether1", octets_in, octets_out, 64, 5, 1, 0)
     sample = sample_of(row, is_reversed=is_reversed)
     assert (sample.octets_in, sample.octets_out) == (
         (octets_out, octets_in) if is_reversed else (octets_in, octets_out)
@@ -126,7 +135,9 @@ def test_a_meter_key_has_device_and_name_and_no_index() -> None:
 def _passed(octets: int, packets: int, width_bits: int = 64, at: int = TURN - 5_000) -> bool:
     """Whether the difference of two rows is doubted; both begin close to where 32 bits turn over."""
     turn = 1 << width_bits
-    old = InterfaceRow(NOON, 2, "e", at, at, width_bits, 100, 1, 0, None, TURN - 50, TURN - 50)
+    old = InterfaceRow(
+        NOON, 2, "e", at, at, width_bits, 100, 1, 0, packets_in=TURN - 50, packets_out=TURN - 50
+    )
     new = replace(
         old, octets_in=(at + octets) % turn, octets_out=(at + 64 * packets) % turn, sys_uptime_ticks=900,
         packets_in=(TURN - 50 + packets) % TURN, packets_out=(TURN - 50 + packets) % TURN,
@@ -150,7 +161,7 @@ def test_law_kilobytes_and_packets_in_place_of_octets_are_doubted(
 
 
 def test_across_a_reset_or_without_packets_nothing_is_doubted() -> None:
-    old = InterfaceRow(NOON, 2, "e", 10**9, 10**9, 64, 900, 1, 0, None, 5, 5)
+    old = InterfaceRow(NOON, 2, "e", 10**9, 10**9, 64, 900, 1, 0, packets_in=5, packets_out=5)
     new = replace(old, octets_in=5, octets_out=5, packets_in=10**6, packets_out=10**6)
     assert counts_other_than_octets(replace(old, octets_in=0, octets_out=0), new)
     for after in (
