@@ -8,7 +8,7 @@ from aaa.place_hold import lift_hold, place_hold
 from billing.facts import DunningStageChanged
 from core.facts import RecordedFact
 from core.outbox import Reaction
-from core.refusal import granted
+from core.refusal import Refusal, granted
 from core.work import Work
 from provisioning.request_enforcement import request_enforcement
 
@@ -20,18 +20,25 @@ EFFECT_OF_STAGE = {
     "ended": Effect.BLOCK,
 }
 
+_NOTHING_TO_HOLD = {"service.ended", "service.unknown"}
+
 
 async def follow_dunning(work: Work, fact: RecordedFact) -> None:
-    """A dunning stage becomes dunning's own hold on each service, or its lifting."""
+    """A dunning stage becomes dunning's own hold on each service, or its lifting.
+
+    A service that ended meanwhile has nothing left to hold, and must not keep its account's facts waiting.
+    """
     effect = EFFECT_OF_STAGE[fact.payload["to_stage"]]
     because = str(fact.payload["because"])
     for service_id in fact.payload["service_ids"]:
         if effect is Effect.NONE:
-            granted(await lift_hold(work, service_id=service_id, holder="dunning", reason=because))
+            outcome = await lift_hold(work, service_id=service_id, holder="dunning", reason=because)
         else:
-            granted(
-                await place_hold(work, service_id=service_id, holder="dunning", effect=effect, reason=because)
+            outcome = await place_hold(
+                work, service_id=service_id, holder="dunning", effect=effect, reason=because
             )
+        if not isinstance(outcome, Refusal) or outcome.code not in _NOTHING_TO_HOLD:
+            granted(outcome)
 
 
 async def enforce_entitlement(work: Work, fact: RecordedFact) -> None:
