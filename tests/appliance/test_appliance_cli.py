@@ -1,0 +1,384 @@
+"""The command line as a hostile newcomer types it: one clear line, the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from appliance.cli import app
+from appliance.doors import DOORS, _open
+
+HILLTOP = [sys.executable, "-m", "appliance.cli"]
+LONG_SECRET = "a-long-secret-of-the-test"
+
+
+class Terminal:
+    """Runs commands in this process over one settings file."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+
+    def __call__(self, *words: str, says: str = "", code: int = 0, stdin: str | bytes = "") -> str:
+        result = CliRunner().invoke(app, ["-c", str(self.config), *words], input=stdin or None)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise AssertionError(f"hilltop {' '.join(words)}: a traceback") from result.exception
+        assert result.exit_code == code, result.output
+        assert says in result.output, result.output
+        return result.output
+
+
+def settle(folder: Path, more: str = "") -> Terminal:
+    """A settings file with its state beside it."""
+    config = folder / "hilltop.toml"
+    config.write_text(f'[state]\ndirectory = "{folder / "state"}"\n{more}')
+    return Terminal(config)
+
+
+@pytest.fixture(scope="module")
+def hilltop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """A set-up provider with one account, one service, one invoice."""
+    folder = tmp_path_factory.mktemp("cli")
+    run = settle(folder)
+    run("init")
+    (folder / "secret").write_text(LONG_SECRET + "\n")
+    secret = ("--secret-file", str(folder / "secret"))
+    run("site", "add", "North Ridge")
+    run("device", "add", "rb", "192.0.2.1", "--site", "North Ridge", "--driver", "routeros", "--username", "h",
+        "--password-file", str(folder / "secret"))  # fmt: skip
+    run("nas", "add", "ridge", "192.0.2.2", *secret, "--site", "North Ridge")
+    run("profile", "add", "home", "--down", "25000000", "--up", "5000000")
+    run("plan", "add", "home", "Home", "--price", "49.00", "--profile", "home", "--allowance-gb", "150",
+        "--tier", "30:0.20", "--tier", ":0.10")  # fmt: skip
+    run("tax", "add", "State", "--percent", "7.25")
+    run("account", "add", "[bold]Fir[/nope] ☃", "--number", "A-1")
+    run("service", "add", "A-1", "--plan", "home", "--pppoe", "fir", "--password-file", "-", stdin="fir-pw\n")
+    run("bill", "run")
+    yield run
+
+
+def test_every_command_is_reached_and_explains_itself() -> None:
+    for name, door in DOORS.items():
+        command = _open(name, door)
+        assert command.help, name
+        silent = [one.name for one in command.params if not _explained(one)]
+        subs = getattr(command, "commands", {})
+        assert not subs or command.help == door.help
+        for sub, one in subs.items():
+            assert one.help, f"hilltop {name} {sub} does not say what it does"
+            silent += [f"{sub} {given.name}" for given in one.params if not _explained(given)]
+        assert silent == [], name
+
+
+def _explained(parameter: Any) -> bool:
+    return bool(getattr(parameter, "help", None)) or parameter.param_type_name == "argument"
+
+
+def test_help_is_quick_because_no_room_is_entered() -> None:
+    asked = "import sys; from appliance.cli import app; app(['--help'], standalone_mode=False); "
+    asked += "print(sorted({m.partition('.')[0] for m in sys.modules} & {'sqlalchemy', 'pydantic', 'aaa', 'asyncio'}))"
+    run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+    assert "Making towers match entitlements." in run.stdout
+
+
+READS = (
+    "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
+    "account show A-1", "session list", "service sessions fir", "hold list", "enforcement list", "invoice list",
+    "bill preview A-1", "ledger verify", "payment list", "dunning list", "dunning preview",
+    "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
+    "enforcement preview fir", "radius explain fir", "radius explain nobody", "radius explain fir --json",
+    "explain INV-000001 1", "invoice html INV-000001",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", READS)
+def test_what_only_looks_looks(hilltop: Terminal, line: str) -> None:
+    assert hilltop(*line.split()).strip()
+
+
+REFUSED = [
+    ("site add 'North Ridge'", 1, "name"),
+    ("site add ''", 1, "name"),
+    ("site add x --latitude nan", 1, "latitude"),
+    ("device add d 192.0.2.9 --site nowhere --driver routeros --username u --password-file SECRET", 1, "site"),
+    ("device add d 192.0.2.9 --site 'North Ridge' --driver zz --username u --password-file SECRET", 1, "driver"),
+    ("device add d 192.0.2.9 --site 'North Ridge' --driver routeros --username u --password-file SECRET --option x", 2, "--option"),
+    ("device change rb", 2, "nothing is to be changed"),
+    ("device change rb --replaced --host-key x", 2, "--host-key"),
+    ("nas add n 192.0.2.2 --secret-file SECRET", 1, "network"),
+    ("nas add n 192.0.2.0/33 --secret-file SECRET", 1, "network"),
+    ("nas add n 192.0.2.3 --secret-file /nowhere", 2, "/nowhere"),
+    ("nas add n 192.0.2.3 --secret-file /tmp", 2, "/tmp"),
+    ("nas add n 192.0.2.3 --secret-file /dev/zero", 2, "right file"),
+    ("nas add n 192.0.2.3 --secret-file /dev/null", 2, "empty"),
+    ("nas add n 192.0.2.3", 2, "RADIUS secret"),
+    ("nas change nowhere --disable", 1, "nas"),
+    ("nas change ridge --dynauth-port 70000", 1, "dynauth_port"),
+    ("profile add p --down 999999999999999999999999 --up 1", 2, "--down"),
+    ("profile add p --down -1 --up 1", 2, "--down"),
+    ("profile add p --down 1000 --up 1000 --interim 99999999999", 2, "--interim"),
+    ("plan add p P --price nan --profile home", 2, "--price"),
+    ("plan add p P --price 1.005 --profile home", 2, "--price"),
+    ("plan add p P --price 1 --profile home --tier nan:1", 2, "--tier"),
+    ("plan add p P --price 1 --profile home --tier inf:1", 2, "--tier"),
+    ("plan add p P --price 1 --profile home --tier 1:nan", 2, "--tier"),
+    ("plan add p P --price 1 --profile home --currency EURO", 1, "currency"),
+    ("tax add t --percent nan", 2, "--percent"),
+    ("tax add t --percent 1e40", 2, "--percent"),
+    ("tax add t --percent 7 --valid-from 31.3.2026", 2, "--valid-from"),
+    ("account add X --number A-1", 1, "number"),
+    ("account add X --time-zone ../../etc/passwd", 1, "time_zone"),
+    ("account add X --billing-day 32", 1, "anchor_day"),
+    ("account show '[/x]'", 1, "account"),
+    ("service add A-1 --plan home", 2, "--pppoe"),
+    ("service add A-1 --plan home --pppoe fir", 1, "username"),
+    ("service add A-1 --plan none --pppoe f2", 1, "plan"),
+    ("service add A-1 --plan home --mac zz", 1, "username"),
+    ("service add A-1 --plan home --pppoe f2 --ip 300.1.1.1", 1, "framed_ip"),
+    ("service add A-1 --plan home --pppoe f2 --starts 9999-12-31", 2, "--starts"),
+    ("service sessions fir --limit 99999999999999999999", 2, "--limit"),
+    ("service change-plan fir home", 1, "plan"),
+    ("service password nobody --password-file SECRET", 1, "username"),
+    ("hold place fir ''", 1, "reason"),
+    ("hold place fir why --effect none", 2, "--effect"),
+    ("hold place fir why --holder dunning", 2, "--holder"),
+    ("hold lift fir --holder king", 2, "--holder"),
+    ("enforcement preview fir --effect x", 2, "--effect"),
+    ("enforcement approve nowhere", 1, "site"),
+    ("radius explain fir --nas nowhere", 1, "nas"),
+    ("radius status", 1, "hilltop run"),
+    ("radius test 127.0.0.1:99999 fir --secret-file SECRET --password-file SECRET", 2, "host:port"),
+    ("radius test 127.0.0.1:9 fir --secret-file - --password-file -", 2, "standard input"),
+    ("bill run --through 9999-12-31", 2, "--through"),
+    ("invoice pdf INV-000001 -o /nowhere/x.pdf", 1, "/nowhere/x.pdf"),
+    ("invoice pdf none -o -", 1, "number"),
+    ("explain INV-000001 99999999999999999999", 1, "line"),
+    ("pay A-1 0", 1, "amount_minor"),
+    ("pay A-1 nan", 2, "AMOUNT"),
+    ("pay A-1 1 --key ''", 1, "idempotency_key"),
+    ("pay A-1 1 --method bitcoin", 1, "method"),
+    ("reverse none why", 1, "payment_id"),
+    ("dunning promise A-1 --until 2020-01-01", 1, "until"),
+    ("dunning preview --on 9999-12-31", 2, "--on"),
+    ("audit --limit -1", 2, "--limit"),
+    ("operator add x --role king", 1, "role"),
+    ("operator disable owner", 1, "owner"),
+    ("operator reset nobody", 1, "name"),
+    ("import /nowhere", 2, "/nowhere"),
+    ("import /tmp", 2, "/tmp"),
+    ("import /dev/null", 1, "account_number"),
+    ("discover --interface nosuch0 --seconds nan", 2, "--seconds"),
+    ("role king", 2, "radius, collector, worker, web"),
+    ("sit", 2, "site"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "code", "names"), REFUSED, ids=[line for line, _, _ in REFUSED])
+def test_what_cannot_be_done_is_refused_by_name(hilltop: Terminal, line: str, code: int, names: str) -> None:
+    import shlex
+
+    line = line.replace("SECRET", str(hilltop.config.parent / "secret"))
+    said = hilltop(*shlex.split(line), code=code, says=names)
+    assert LONG_SECRET not in said
+
+
+def test_names_are_shown_as_they_are(hilltop: Terminal) -> None:
+    hilltop("account", "list", says="[bold]Fir[/nope] ☃")
+    hilltop("hold", "place", "fir", "because [/red] it", "--effect", "throttle")
+    hilltop("hold", "list", says="because [/red] it")
+    hilltop("audit", says="because [/red] it")
+    hilltop("hold", "lift", "fir")
+
+
+def test_the_same_payment_twice_is_one_payment(hilltop: Terminal) -> None:
+    hilltop("pay", "A-1", "1.00", "--key", "r1", says="received 1.00 USD")
+    hilltop("pay", "A-1", "1.00", "--key", "r1", says="exists 1.00 USD")
+    hilltop("pay", "A-1", "2.00", "--key", "r1", code=1, says="amount_minor")
+    [line] = [one for one in hilltop("payment", "list").splitlines() if " r1 " in one]
+    hilltop("reverse", line.split()[-1], "typing error")
+
+
+def test_settings_in_force_are_toml_again_and_show_no_password(tmp_path: Path) -> None:
+    run = settle(
+        tmp_path, '[database]\nurl = "postgresql://u:sekret@db.example/x"\n[ui]\nprovider_name = "Ħ ☃ 🛰"\n'
+    )
+    said = run("settings")
+    assert "sekret" not in said
+    read = tomllib.loads(said)
+    assert read["ui"]["provider_name"] == "Ħ ☃ 🛰"
+    assert set(read) >= {"state", "database", "radius", "ui", "worker"}
+
+
+# --- setting up
+
+
+def test_a_set_up_that_was_cut_off_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    run = Terminal(tmp_path / "etc" / "hilltop.toml")
+    state = tmp_path / 'st "a\\te'
+    assert re.search(r"one-time password: [a-z2-9-]{10,}", run("init", "--state", str(state)))
+    assert tomllib.loads(run.config.read_text())["state"]["directory"] == str(state)
+    assert run("init").count("is there already") == 2
+    (state / "hilltop.sqlite").unlink()
+    for end in ("-wal", "-shm"):
+        (state / f"hilltop.sqlite{end}").unlink(missing_ok=True)
+    run("init", says="one-time password")
+
+
+def test_nothing_starts_without_settings_and_the_remedy_works(tmp_path: Path) -> None:
+    run = Terminal(tmp_path / "none.toml")
+    said = run("site", "list", code=2, says="does not exist")
+    remedy = said.rpartition("hilltop ")[2].split()
+    run2 = CliRunner().invoke(app, [*remedy, "--state", str(tmp_path / "state")])
+    assert run2.exit_code == 0, run2.output
+
+
+def _garbage(state: Path) -> None:
+    (state / "hilltop.sqlite").write_bytes(b"no database " * 500)
+
+
+def _folder(state: Path) -> None:
+    (state / "hilltop.sqlite").unlink()
+    (state / "hilltop.sqlite").mkdir()
+
+
+def _empty(state: Path) -> None:
+    (state / "hilltop.sqlite").write_bytes(b"")
+
+
+def _key(text: str) -> Callable[[Path], None]:
+    def change(state: Path) -> None:
+        (state / "keys" / "sealing.key").write_text(text)
+
+    return change
+
+
+def _no_key(state: Path) -> None:
+    (state / "keys" / "sealing.key").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "names"),
+    [
+        (_garbage, 1, "restore it from the backup"),
+        (_folder, 2, "hilltop.sqlite"),
+        (_empty, 1, "hilltop database migrate"),
+        (_no_key, 2, "restore it from the backup"),
+        (_key(""), 2, "sealing.key"),
+        (_key("k1 zz\n"), 2, "sealing.key"),
+        (_key("k1 00ff\n"), 2, "sealing.key"),
+    ],
+)
+def test_damage_is_named_with_its_remedy(
+    tmp_path: Path, damage: Callable[[Path], None], code: int, names: str
+) -> None:
+    run = settle(tmp_path)
+    run("init")
+    for end in ("-wal", "-shm"):
+        (tmp_path / "state" / f"hilltop.sqlite{end}").unlink(missing_ok=True)
+    damage(tmp_path / "state")
+    said = run("site", "list", code=code, says=names)
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_key_of_another_database_is_found_out_before_anything_is_sealed_with_it(tmp_path: Path) -> None:
+    run = settle(tmp_path)
+    run("init")
+    run("nas", "add", "n", "192.0.2.1", "--secret-file", "-", stdin=LONG_SECRET)
+    key = tmp_path / "state" / "keys" / "sealing.key"
+    key.write_text(f"k1 {'ab' * 32}\n")
+    run("init", "--operator", "two", code=1, says=str(key))
+    key.unlink()
+    run("nas", "list", code=2, says="no sealing key")
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "names"),
+    [
+        ('[database]\nurl = "mysql://u@h/x"\n', 2, "database.url"),
+        ('[database]\nurl = "nonsense"\n', 2, "database.url"),
+        ('[database]\nurl = "postgresql://u:sekret@127.0.0.1:1/x"\n', 1, "does not answer"),
+        ('[database]\nurl = "postgresql://u:sekret@no.such.host.invalid/x"\n', 1, "does not answer"),
+        ('[clock]\nsource = "moon"\n', 2, "clock.source"),
+        ('[clock]\nsource = "lab:/nowhere"\n', 2, "/nowhere"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path: Path, more: str, code: int, names: str) -> None:
+    said = settle(tmp_path, more)("init", code=code, says=names)
+    assert "sekret" not in said
+
+
+def test_a_state_directory_must_be_usable_and_whole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = Terminal(tmp_path / "hilltop.toml")
+    run.config.write_text(f'[state]\ndirectory = "{tmp_path}/file/sub"\n')
+    run("init", code=2, says="state.directory")
+    run.config.write_text('[state]\ndirectory = "sub"\n')
+    run("init", code=2, says="state.directory")
+
+
+@pytest.mark.postgresql
+def test_a_postgresql_without_our_tables_or_without_the_database_is_named(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    run = settle(tmp_path, f'[database]\nurl = "{postgresql_url}"\n')
+    run("database", "migrate", code=2, says="no sealing key")
+    run("init")
+    run("account", "add", "X", "--number", "A-1")
+    run("pay", "A-1", "1", "--key", "a\0b", code=1)
+    for text in ("☃" * 5_000, "x" * 200):
+        run("site", "add", text, code=1, says="name")
+    other = settle(tmp_path, f'[database]\nurl = "{postgresql_url}gone"\n')
+    other("site", "list", code=1, says="database.url")
+
+
+# --- secrets
+
+
+def test_a_typed_secret_is_never_echoed_and_must_be_typed_twice(tmp_path: Path) -> None:
+    run = settle(tmp_path)
+    run("init")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*HILLTOP, "-c", str(run.config), "nas", "add", "n", "192.0.2.7"])
+    seen = b""
+    for _ in range(2):
+        while b": " not in seen.rpartition(b"\n")[2]:
+            seen += os.read(terminal, 1024)
+        os.write(terminal, LONG_SECRET.encode() + b"\n")
+        seen += b"\n"
+    try:
+        while more := os.read(terminal, 1024):
+            seen += more
+    except OSError:
+        pass  # the terminal hung up: the command has ended
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, seen
+    assert b"NAS n:" in seen
+    assert LONG_SECRET.encode() not in seen
+
+
+def test_no_command_takes_a_secret_as_an_argument() -> None:
+    words = re.compile(r"password|secret|community|passphrase", re.IGNORECASE)
+
+    def parameters(command: Any, path: str) -> Iterator[str]:
+        for name, one in getattr(command, "commands", {}).items():
+            yield from parameters(one, f"{path} {name}")
+        yield from (f"{path} {option}" for one in command.params for option in one.opts)
+
+    found = [
+        one
+        for name, door in DOORS.items()
+        for one in parameters(_open(name, door), name)
+        if words.search(one)
+    ]
+    assert found
+    assert [one for one in found if not one.endswith("-file") and "service password" not in one] == []
