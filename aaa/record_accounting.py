@@ -21,6 +21,7 @@ from aaa.domain.session import (
     began_at,
     is_repeat,
     is_reused,
+    names_one_place,
     proves_alive,
     session_key,
     take_event,
@@ -123,11 +124,21 @@ class _Batch:
         sessions = [one for one in reports if one.event.kind not in _REBOOTS]
         await self._book.load_keys(one.key for one in sessions)
         await self._book.load_nases(rebooted)
+        await self._book.load_places({
+            (one.event.nas_id, str(one.event.framed_ip)) for one in sessions if self._takes_a_place(one)
+        })  # fmt: skip
         await self._load_services([one for one in sessions if self._may_open(one)])
 
     def _may_open(self, report: _Report) -> bool:
         session = self._book.at_key(report.key)
         return session is None or (report.token is None and is_reused(session, report.event))
+
+    def _takes_a_place(self, report: _Report) -> bool:
+        """Whether the report puts its session at an address where it was not."""
+        session, framed_ip = self._book.at_key(report.key), report.event.framed_ip
+        if report.event.kind is AccountingKind.STOP or not names_one_place(framed_ip):
+            return False
+        return session is None or session.framed_ip != framed_ip or self._may_open(report)
 
     async def _load_services(self, opening: Sequence[_Report]) -> None:
         names = {one.event.username for one in opening if one.token is None}
@@ -192,8 +203,11 @@ class _Batch:
         return session
 
     def _supersede(self, session: Session) -> None:
-        """Of the sessions from one CPE only the youngest is open, unless news of an older one came since."""
-        for rival in self._book.rivals(session):
+        """Of the sessions from one CPE only the youngest is open, unless news of an older one came since.
+
+        So it is with sessions at one address of one NAS: a block left there would hit the next customer.
+        """
+        for rival in [*self._book.rivals(session), *self._book.former_holders(session)]:
             older, younger = sorted((rival, session), key=lambda one: one.started_at)
             if older.last_event_at <= younger.started_at and older.is_open:
                 self._close(older, younger.started_at, "superseded")
@@ -207,6 +221,9 @@ class _Batch:
         self._outcome.closed += was_open and not session.is_open
         if (was_open, address) != (session.is_open, session.framed_ip):
             self._addresses.touch(session.service_id)
+        if session.is_open and address != session.framed_ip:
+            self._book.note_place(session)
+            self._supersede(session)
 
     def _close(self, session: Session, at: datetime, cause: str) -> None:
         session.close(at, cause, inferred=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Row
 from aaa.config import AaaSettings
 from aaa.domain.accounting import AccountingEvent
 from aaa.domain.identity import normalise_mac
-from aaa.domain.session import FreshReading, Session, began_at, report_of, same_line
+from aaa.domain.session import FreshReading, Session, began_at, names_one_place, report_of, same_line
 from aaa.domain.session_meter import Line, SessionMeter, raw_value, resolve_report
 from aaa.domain.usage import Point, follow
 from aaa.recut import record_values, recut_sessions
@@ -29,6 +29,7 @@ class SessionBook:
         self._by_key: dict[str, Session] = {}
         self._open_of_service: dict[str, list[Session]] = {}
         self._open_of_nas: dict[str, list[Session]] = {}
+        self._open_at: dict[tuple[str, str], list[Session]] = {}
         self._lines: dict[str, Line] = {}
         self._interim_s: dict[str, int] = {}
         self._borders: dict[str, datetime] = {}
@@ -52,6 +53,11 @@ class SessionBook:
     async def load_open(self, service_ids: Iterable[str]) -> None:
         """The open sessions of services, among which a new one may close an older."""
         self.take(await session_rows.open_sessions_of_services(self._work.connection, service_ids))
+
+    async def load_places(self, places: Collection[tuple[str, str]]) -> None:
+        """The open sessions at those (NAS, address): a NAS gives an address to one session at a time."""
+        nas_ids, addresses = [place[0] for place in places], [place[1] for place in places]
+        self.take(await session_rows.open_sessions_at(self._work.connection, nas_ids, addresses))
 
     async def load_lines(self, service_ids: Iterable[str]) -> None:
         """Rates, interim intervals and borders of services, and of every session loaded so far."""
@@ -109,6 +115,21 @@ class SessionBook:
             for other in self._open_of_service.get(session.service_id or "", [])
             if other is not session and other.is_open and same_line(session, other, mac, _mac(other))
         ]
+
+    def former_holders(self, session: Session) -> list[Session]:
+        """Open sessions of other services that have the session's address on the same NAS."""
+        return [
+            other
+            for other in self._open_at.get((session.nas_id, session.framed_ip or ""), [])
+            if other.is_open
+            and other.service_id != session.service_id
+            and other.framed_ip == session.framed_ip
+        ]
+
+    def note_place(self, session: Session) -> None:
+        """The session has an address: it can be found there."""
+        if names_one_place(session.framed_ip):
+            self._open_at.setdefault((session.nas_id, str(session.framed_ip)), []).append(session)
 
     def add_report(self, session: Session, event: AccountingEvent) -> None:
         """Put the event's counters behind the session's last ones, or aside until the meter is cut anew."""
@@ -186,6 +207,7 @@ class SessionBook:
         self._by_key[session.key] = session
         if session.is_open:
             self._open_of_nas.setdefault(session.nas_id, []).append(session)
+            self.note_place(session)
             if session.service_id is not None:
                 self._open_of_service.setdefault(session.service_id, []).append(session)
 

@@ -176,6 +176,12 @@ def same_line(one: Session, other: Session, one_mac: str | None, other_mac: str 
     return one.nas_id == other.nas_id and one.nas_port_id is not None and one.nas_port_id == other.nas_port_id
 
 
+def names_one_place(framed_ip: str | None) -> bool:
+    """Whether an address is one subscriber's: not absent, and none of those that say "choose one" (RFC 2865
+    section 5.8)."""
+    return framed_ip not in (None, "", "0.0.0.0", "255.255.255.254", "255.255.255.255")  # noqa: S104
+
+
 def _near(one: datetime, other: datetime) -> bool:
     return abs((one - other).total_seconds()) <= REPEAT_SLACK_S
 

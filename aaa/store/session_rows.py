@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, Select, bindparam, cast, insert, select, type_coerce, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,10 +62,25 @@ async def open_sessions_of_services(
     return found
 
 
+async def open_sessions_at(
+    connection: AsyncConnection, nas_ids: Iterable[str], addresses: Iterable[str]
+) -> list[Row[Any]]:
+    """The sessions without a Stop that have one of those addresses on one of those NASes."""
+    nases = list(dict.fromkeys(nas_ids))
+    found: list[Row[Any]] = []
+    for some in chunks(addresses):
+        statement = _with_state().where(
+            session.c.framed_ip.in_(some), session.c.nas_id.in_(nases), session.c.stopped_at.is_(None)
+        )
+        found += (await connection.execute(statement)).all()
+    return found
+
+
 async def silent_sessions(connection: AsyncConnection, now: datetime, intervals: int) -> list[Row[Any]]:
     """The open sessions that nothing was heard of for so many of their interim intervals."""
     heard = type_coerce(session.c.last_received_at, BigInteger)
-    deadline = heard + session.c.interim_interval_s * (intervals * 1_000_000)
+    interval = cast(session.c.interim_interval_s, BigInteger)  # 12 minutes three times are more than an int4
+    deadline = heard + interval * (intervals * 1_000_000)
     statement = _with_state().where(session.c.stopped_at.is_(None), deadline < to_microseconds(now))
     return list((await connection.execute(statement)).all())
 
