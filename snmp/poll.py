@@ -15,6 +15,7 @@ from core.health import HealthIssue, close_issue, open_issue
 from core.quantities import format_octets
 from core.refusal import Refusal
 from core.secrets import Sealer, SealError
+from core.uninterrupted import uninterrupted
 from core.work import Work, Workplace
 from snmp import issues
 from snmp.config import SnmpSettings
@@ -25,7 +26,6 @@ from snmp.domain.samples import meter_key, sample_of
 from snmp.interfaces import Interfaces
 from snmp.session import Credentials, Patience, SnmpDevice, SnmpDoor, SnmpTrouble
 from snmp.store import target_rows
-from snmp.uninterrupted import uninterrupted
 
 ACTOR = "system:collector"
 RADIUS_MEMORY = timedelta(days=35)

@@ -11,12 +11,12 @@ from sqlalchemy.engine import Row
 
 from core.log import logger
 from core.secrets import Sealer
+from core.uninterrupted import uninterrupted
 from core.work import Workplace
 from snmp.config import SnmpSettings
 from snmp.domain.pacing import Pace, interval_s, wait_s
 from snmp.poll import Collector, PollOutcome
 from snmp.store import target_rows
-from snmp.uninterrupted import uninterrupted
 
 _log = logger("snmp")
 

@@ -1,7 +1,4 @@
-"""Database work that a cancelled poll brings to its end first.
-
-A statement that is cut off half-way leaves its connection behind with SQLite's write lock held.
-"""
+"""Work that a cancelled task brings to its end first: a commit or a rollback is never left half-way."""
 
 from __future__ import annotations
 

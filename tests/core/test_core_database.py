@@ -1,0 +1,56 @@
+"""Transactions: whole or not at all, also when their task is cancelled at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from core.database import Database, normalise_url, sqlite_url
+
+
+async def test_a_cancelled_transaction_is_whole_or_absent_and_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    database = Database(sqlite_url(path))
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE t (a)"))
+
+    async def write_five() -> None:
+        async with database.write() as connection:
+            for _ in range(5):
+                await connection.execute(text("INSERT INTO t VALUES (1)"))
+
+    chance = random.Random(7)
+    for _ in range(60):
+        task = asyncio.create_task(write_five())
+        for _ in range(chance.choice((1, 2))):
+            await asyncio.sleep(chance.random() * 0.004)
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with sqlite3.connect(path, timeout=2, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        other.close()
+    async with database.read() as connection:
+        count = (await connection.execute(text("SELECT count(*) FROM t"))).scalar_one()
+    assert count % 5 == 0
+    await database.close()
+
+
+async def test_sqlite_commits_are_synchronous_and_written_ahead(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path / "p.sqlite"))
+    async with database.write() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == 2  # FULL
+        assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one() == 1
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "not a url", "oracle://"])
+def test_another_database_is_refused_by_name(url: str) -> None:
+    with pytest.raises(ValueError, match="database.url"):
+        normalise_url(url)
