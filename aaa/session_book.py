@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,11 @@ from aaa.config import AaaSettings
 from aaa.domain.accounting import AccountingEvent
 from aaa.domain.identity import normalise_mac
 from aaa.domain.session import FreshReading, Session, began_at, names_one_place, report_of, same_line
-from aaa.domain.session_meter import Line, SessionMeter, raw_value, resolve_report
+from aaa.domain.session_meter import Line, Report, SessionMeter, raw_value, resolve_report
 from aaa.domain.usage import Point, follow
 from aaa.recut import record_values, recut_sessions
 from aaa.store import session_rows, usage_rows
+from aaa.store.session_rows import CHANGING, COUNTING
 from core.work import Work
 
 
@@ -134,11 +135,12 @@ class SessionBook:
     def add_report(self, session: Session, event: AccountingEvent) -> None:
         """Put the event's counters behind the session's last ones, or aside until the meter is cut anew."""
         report = report_of(event)
-        reading = FreshReading(report, event.received_at, _evidence(event, late=_is_late(session, report.at)))
+        late = _is_late(session, report.at)
+        reading = FreshReading(report, event.received_at, _evidence(event, report, late=late))
         session.fresh.append(reading)
         border = self._borders.get(session.service_id or "")
         behind_border = border is not None and report.at <= border
-        if session.late or behind_border or _is_late(session, report.at):
+        if late or behind_border or session.late:
             session.late = True
         else:
             self._follow(session, reading, border)
@@ -168,10 +170,14 @@ class SessionBook:
         late = [session for session in touched if session.late]
         amendment = await recut_sessions(connection, late, self._lines, self._borders) if late else None
         new = [session for session in touched if session.is_new]
-        await session_rows.update_sessions(connection, [_row(one) for one in touched if not one.is_new])
+        standing = [session for session in touched if not session.is_new]
+        only_counted = [one for one in standing if _identity(one) == one.stored_identity]
+        await session_rows.update_counts(connection, [_bound(one, COUNTING) for one in only_counted])
+        moved = [one for one in standing if _identity(one) != one.stored_identity]
+        await session_rows.update_sessions(connection, [_bound(one, CHANGING) for one in moved])
         await usage_rows.insert_meters(connection, [self._meter_row(session) for session in new])
         await session_rows.insert_sessions(connection, [_row(session) for session in new])
-        states = {one.meter_id: one.meter.as_json() for one in touched if not one.is_new}
+        states = {one.meter_id: one.meter.as_json() for one in standing}
         stored = {one.meter_id: one.stored_state for one in touched}
         changed = {meter_id: state for meter_id, state in states.items() if state != stored[meter_id]}
         await usage_rows.set_meter_states(connection, changed)
@@ -220,16 +226,15 @@ def _is_late(session: Session, at: datetime) -> bool:
     return session.meter.at is not None and at <= session.meter.at
 
 
-def _evidence(event: AccountingEvent, *, late: bool) -> dict[str, Any]:
-    evidence: dict[str, Any] = {"kind": event.kind.value}
-    if event.gigawords_present:
+def _evidence(event: AccountingEvent, report: Report, *, late: bool) -> dict[str, Any]:
+    evidence: dict[str, Any] = {**event.evidence, "kind": event.kind.value}
+    if report.wide:
         evidence["wide"] = True
-    age_s = report_of(event).age_s
-    if age_s is not None:
-        evidence["age_s"] = age_s
+    if report.age_s is not None:
+        evidence["age_s"] = report.age_s
     if late:
         evidence["late"] = True
-    return event.evidence | evidence
+    return evidence
 
 
 def _reading(session: Session, reading: FreshReading) -> dict[str, Any]:
@@ -259,14 +264,24 @@ def _row(session: Session) -> dict[str, Any]:
 
 
 def _session(row: Row[Any]) -> Session:
-    state: Mapping[str, Any] = row.meter_state or {}
-    meter = SessionMeter.plain(row.last_event_at, row.octets_in, row.octets_out, row.gigawords_seen)
-    return Session(
-        id=row.id, key=row.key, nas_id=row.nas_id, acct_session_id=row.acct_session_id, username=row.username,
-        service_id=row.service_id, meter_id=row.meter_id, calling_station=row.calling_station,
-        nas_port_id=row.nas_port_id, framed_ip=row.framed_ip, started_at=row.started_at,
-        last_event_at=row.last_event_at, last_received_at=row.last_received_at,
-        interim_interval_s=row.interim_interval_s, start_seen=row.start_seen, stopped_at=row.stopped_at,
-        close_cause=row.close_cause, close_inferred=row.close_inferred, generation=row.generation,
-        incarnation=row.incarnation, meter=meter.restored(dict(state)), stored_state=dict(state),
+    """The row's columns are ``session_rows.LOADED``, in the order of the session's own fields."""
+    *fields, octets_in, octets_out, wide, state = tuple(row)
+    session = Session(*fields)
+    meter = SessionMeter.plain(session.last_event_at, octets_in, octets_out, wide)
+    session.stored_state = state or {}
+    session.meter = meter.restored(session.stored_state)
+    session.stored_identity = _identity(session)
+    return session
+
+
+def _identity(session: Session) -> tuple[Any, ...]:
+    """What accounting changes in a session besides its counts."""
+    return (
+        session.key, session.calling_station, session.nas_port_id, session.framed_ip, session.started_at,
+        session.start_seen, session.stopped_at, session.close_cause, session.close_inferred,
     )  # fmt: skip
+
+
+def _bound(session: Session, columns: Sequence[str]) -> dict[str, Any]:
+    row = _row(session)
+    return {"b_id": session.id} | {f"b_{column}": row[column] for column in columns}

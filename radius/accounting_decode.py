@@ -7,15 +7,17 @@ evidence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from socket import inet_ntoa
 from typing import Any
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.class_token import PREFIX
-from radius.codec import Attr, MalformedPacket, Packet, parse, read_integer
+from radius.codec import Attr, MalformedPacket, locate, trim, value_at, values_of
 
+_NO_ADDRESS = bytes(4)
 _TRUSTED_CLOCK = timedelta(minutes=5)
 _LONGEST_DELAY_S = 7 * 86_400  # a NAS that says it waited longer counts something else
 
@@ -26,12 +28,22 @@ _KINDS = {
     7: AccountingKind.NAS_ON,
     8: AccountingKind.NAS_OFF,
 }
+_OF_A_SESSION = (AccountingKind.START, AccountingKind.INTERIM, AccountingKind.STOP)
 TERMINATE_CAUSES = {  # RFC 2866 section 5.10
     1: "User-Request", 2: "Lost-Carrier", 3: "Lost-Service", 4: "Idle-Timeout", 5: "Session-Timeout",
     6: "Admin-Reset", 7: "Admin-Reboot", 8: "Port-Error", 9: "NAS-Error", 10: "NAS-Request",
     11: "NAS-Reboot", 12: "Port-Unneeded", 13: "Port-Preempted", 14: "Port-Suspended",
     15: "Service-Unavailable", 16: "Callback", 17: "User-Error", 18: "Host-Request",
 }  # fmt: skip
+
+_NUMBERS = (
+    (int(Attr.ACCT_STATUS_TYPE), "status_type"), (int(Attr.ACCT_DELAY_TIME), "delay_s"),
+    (int(Attr.ACCT_INPUT_OCTETS), "input_octets"), (int(Attr.ACCT_OUTPUT_OCTETS), "output_octets"),
+    (int(Attr.ACCT_INPUT_GIGAWORDS), "input_gigawords"),
+    (int(Attr.ACCT_OUTPUT_GIGAWORDS), "output_gigawords"),
+    (int(Attr.ACCT_SESSION_TIME), "session_time_s"), (int(Attr.EVENT_TIMESTAMP), "event_timestamp"),
+)  # fmt: skip
+"""Plain integers, ready for the loop that every record goes through, and their names in the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,104 +61,103 @@ def decode_accounting(datagram: bytes, origin: AccountingOrigin) -> AccountingEv
 
     Raises ``MalformedPacket`` when the record makes no sense.
     """
-    packet = parse(datagram)
-    status = read_integer(packet.first(Attr.ACCT_STATUS_TYPE))
-    if status is None:
-        raise MalformedPacket("an Accounting-Request without Acct-Status-Type")
-    kind = _KINDS.get(status)
+    packet = trim(datagram)
+    first, repeats = locate(packet)
+    evidence = _numbers(packet, first)
+    kind = _kind(evidence)
     if kind is None:
         return None
-    session_id = _text(packet, Attr.ACCT_SESSION_ID) or ""
-    if not session_id and kind in (AccountingKind.START, AccountingKind.INTERIM, AccountingKind.STOP):
+    session_id = _text(packet, first, Attr.ACCT_SESSION_ID) or ""
+    if not session_id and kind in _OF_A_SESSION:
         raise MalformedPacket("an accounting record of a session without Acct-Session-Id")
-    octets_in, octets_out = _octets(packet)
+    octets_in = _joined(evidence, "input_octets", "input_gigawords")
+    octets_out = _joined(evidence, "output_octets", "output_gigawords")
     if origin.octets_reversed:
         octets_in, octets_out = octets_out, octets_in
     return AccountingEvent(
         nas_id=origin.nas_id,
         kind=kind,
         acct_session_id=session_id,
-        username=_text(packet, Attr.USER_NAME) or "",
-        class_token=_class(packet),
-        occurred_at=_occurred_at(packet, origin.received_at),
+        username=_text(packet, first, Attr.USER_NAME) or "",
+        class_token=_class(packet, first, repeats),
+        occurred_at=_occurred_at(evidence, origin.received_at),
         received_at=origin.received_at,
         octets_in=octets_in,
         octets_out=octets_out,
-        gigawords_present=packet.first(52) is not None or packet.first(53) is not None,
-        session_time_s=read_integer(packet.first(Attr.ACCT_SESSION_TIME)),
-        framed_ip=_address(packet.first(Attr.FRAMED_IP_ADDRESS)),
-        calling_station=_text(packet, Attr.CALLING_STATION_ID),
-        nas_port_id=_text(packet, Attr.NAS_PORT_ID),
-        terminate_cause=_terminate_cause(packet),
-        evidence=_evidence(packet, origin),
+        gigawords_present="input_gigawords" in evidence or "output_gigawords" in evidence,
+        session_time_s=evidence.get("session_time_s"),
+        framed_ip=_address(packet, first, Attr.FRAMED_IP_ADDRESS),
+        calling_station=_text(packet, first, Attr.CALLING_STATION_ID),
+        nas_port_id=_text(packet, first, Attr.NAS_PORT_ID),
+        terminate_cause=_terminate_cause(packet, first),
+        evidence=_with_origin(evidence, _address(packet, first, Attr.NAS_IP_ADDRESS), origin),
     )
 
 
-def _occurred_at(packet: Packet, received_at: datetime) -> datetime:
-    delay_s = read_integer(packet.first(Attr.ACCT_DELAY_TIME)) or 0
-    arrival = received_at - timedelta(seconds=delay_s if delay_s <= _LONGEST_DELAY_S else 0)
-    stamp = read_integer(packet.first(Attr.EVENT_TIMESTAMP))
+def _numbers(packet: bytes, first: Mapping[int, int]) -> dict[str, Any]:
+    """The counters and times as received: the evidence for the one who asks why a line says what it says."""
+    found: dict[str, Any] = {}
+    for kind, name in _NUMBERS:
+        at = first.get(kind)
+        if at is not None and packet[at + 1] == 6:
+            found[name] = int.from_bytes(packet[at + 2 : at + 6], "big")
+    return found
+
+
+def _kind(evidence: Mapping[str, int]) -> AccountingKind | None:
+    status = evidence.get("status_type")
+    if status is None:
+        raise MalformedPacket("an Accounting-Request without Acct-Status-Type")
+    return _KINDS.get(status)
+
+
+def _occurred_at(evidence: Mapping[str, int], received_at: datetime) -> datetime:
+    delay_s = evidence.get("delay_s", 0)
+    arrival = received_at - timedelta(seconds=delay_s) if 0 < delay_s <= _LONGEST_DELAY_S else received_at
+    stamp = evidence.get("event_timestamp")
     if stamp is None:
         return arrival
     stamped = datetime.fromtimestamp(stamp, UTC)
     return stamped if abs(stamped - arrival) <= _TRUSTED_CLOCK else arrival
 
 
-def _octets(packet: Packet) -> tuple[int | None, int | None]:
+def _joined(evidence: Mapping[str, int], low: str, high: str) -> int | None:
     """Input and Output as the NAS sees them: Input is the subscriber's upload."""
-    return (
-        _joined(packet, Attr.ACCT_INPUT_OCTETS, Attr.ACCT_INPUT_GIGAWORDS),
-        _joined(packet, Attr.ACCT_OUTPUT_OCTETS, Attr.ACCT_OUTPUT_GIGAWORDS),
-    )
+    octets = evidence.get(low)
+    return None if octets is None else evidence.get(high, 0) << 32 | octets
 
 
-def _joined(packet: Packet, low: Attr, high: Attr) -> int | None:
-    octets = read_integer(packet.first(low))
-    if octets is None:
-        return None
-    return ((read_integer(packet.first(high)) or 0) << 32) | octets
-
-
-def _class(packet: Packet) -> bytes:
+def _class(packet: bytes, first: Mapping[int, int], repeats: Sequence[int]) -> bytes:
     """Our Class among those the NAS echoes, else the first."""
-    values = packet.all(Attr.CLASS)
-    ours = [value for value in values if value.startswith(PREFIX)]
-    return (ours or values or [b""])[0]
+    values = values_of(packet, Attr.CLASS, first, repeats)
+    return next((value for value in values if value.startswith(PREFIX)), values[0] if values else b"")
 
 
-def _text(packet: Packet, kind: Attr) -> str | None:
+def _text(packet: bytes, first: Mapping[int, int], kind: int) -> str | None:
     """A text as UTF-8. NUL, which databases refuse, and broken sequences become the replacement mark."""
-    value = packet.first(kind)
-    return None if value is None else value.decode("utf-8", "replace").replace("\0", "\ufffd")
+    at = first.get(kind)
+    return None if at is None else value_at(packet, at).decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def _address(value: bytes | None) -> str | None:
-    if value is None or len(value) != 4 or not any(value):
+def _address(packet: bytes, first: Mapping[int, int], kind: int) -> str | None:
+    at = first.get(kind)
+    if at is None or packet[at + 1] != 6 or packet[at + 2 : at + 6] == _NO_ADDRESS:
         return None
-    return str(IPv4Address(value))
+    return inet_ntoa(packet[at + 2 : at + 6])
 
 
-def _terminate_cause(packet: Packet) -> str | None:
-    cause = read_integer(packet.first(Attr.ACCT_TERMINATE_CAUSE))
-    return None if cause is None else TERMINATE_CAUSES.get(cause, f"cause {cause}")
+def _terminate_cause(packet: bytes, first: Mapping[int, int]) -> str | None:
+    at = first.get(Attr.ACCT_TERMINATE_CAUSE)
+    if at is None or packet[at + 1] != 6:
+        return None
+    cause = int.from_bytes(packet[at + 2 : at + 6], "big")
+    return TERMINATE_CAUSES.get(cause, f"cause {cause}")
 
 
-def _evidence(packet: Packet, origin: AccountingOrigin) -> dict[str, Any]:
-    """The counters and times as received, for the one who asks why a line says what it says."""
-    named = {
-        "input_octets": Attr.ACCT_INPUT_OCTETS,
-        "output_octets": Attr.ACCT_OUTPUT_OCTETS,
-        "input_gigawords": Attr.ACCT_INPUT_GIGAWORDS,
-        "output_gigawords": Attr.ACCT_OUTPUT_GIGAWORDS,
-        "session_time_s": Attr.ACCT_SESSION_TIME,
-        "delay_s": Attr.ACCT_DELAY_TIME,
-        "event_timestamp": Attr.EVENT_TIMESTAMP,
-        "status_type": Attr.ACCT_STATUS_TYPE,
-    }
-    found = {name: read_integer(packet.first(kind)) for name, kind in named.items()}
-    evidence: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
+def _with_origin(
+    evidence: dict[str, Any], nas_address: str | None, origin: AccountingOrigin
+) -> dict[str, Any]:
     evidence["source"] = origin.source
-    nas_address = _address(packet.first(Attr.NAS_IP_ADDRESS))
     if nas_address is not None:
         evidence["nas_ip_address"] = nas_address
     if origin.octets_reversed:

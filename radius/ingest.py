@@ -8,10 +8,11 @@ counted and reported; the others pass it by.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -71,6 +72,7 @@ async def run_ingest(
 ) -> None:
     """Take over every journal in the directory until ``stop``, also after the database was away."""
     failing = False
+    gc.freeze()  # a batch makes many objects; what the process has loaded need not be walked again for each
     while not stop.is_set():
         try:
             taken = await _ingest_all(journal_dir, workplace, sealer, limits)
@@ -120,16 +122,18 @@ class _Ingestion:
         self._limits = limits
         self._class_key = sealer.derive_key("class-token")
         self._prefixes: set[str] = set()
+        self._reversed: set[str] = set()
 
     async def take_over(self) -> int:
         async with self._workplace.reading() as connection:
             position = await directory_rows.journal_position(connection, self._reader.id)
-            nases = {row.id: row for row in await directory_rows.all_nas_rows(connection)}
-        self._prefixes = {row.id for row in nases.values() if ip_network(row.network).num_addresses > 1}
-        records = await asyncio.to_thread(self._reader.after, position, _AT_ONCE)
-        if not records:
-            return 0
-        decoded = [(record, self._decode(record, nases)) for record in records]
+            records = await asyncio.to_thread(self._reader.after, position, _AT_ONCE)
+            if not records:
+                return 0
+            nases = await directory_rows.all_nas_rows(connection)
+        self._prefixes = {row.id for row in nases if ip_network(row.network).num_addresses > 1}
+        self._reversed = {row.id for row in nases if row.octets_reversed}
+        decoded = [(record, self._decode(record)) for record in records]
         try:
             await self._record(position, decoded)
         except (InterfaceError, Overtaken, OSError):
@@ -140,13 +144,11 @@ class _Ingestion:
             await self._record_singly(position, decoded)
         return len(records)
 
-    def _decode(self, record: StoredRecord, nases: Mapping[str, object]) -> AccountingEvent | str | None:
+    def _decode(self, record: StoredRecord) -> AccountingEvent | str | None:
         """The event, None for one without meaning to us, or why it makes no sense."""
-        nas = nases.get(record.nas_id)
-        origin = AccountingOrigin(
-            record.nas_id, record.source, from_microseconds(record.received_us),
-            bool(getattr(nas, "octets_reversed", False)),
-        )  # fmt: skip
+        received_at = from_microseconds(record.received_us)
+        is_reversed = record.nas_id in self._reversed
+        origin = AccountingOrigin(record.nas_id, record.source, received_at, is_reversed)
         try:
             return decode_accounting(record.datagram, origin)
         except (MalformedPacket, ValueError, OverflowError) as trouble:
@@ -188,11 +190,12 @@ class _Ingestion:
 
     async def _note_addresses(self, work: Work, events: Sequence[AccountingEvent]) -> None:
         """Where to send a CoA, for NASes registered by a whole prefix."""
-        for event in events:
-            if event.nas_id in self._prefixes and event.kind is AccountingKind.START:
-                await directory_rows.record_session_address(
-                    work.connection, event.nas_id, event.acct_session_id, event.evidence["source"]
-                )
+        sources = {
+            (event.nas_id, event.acct_session_id): event.evidence["source"]
+            for event in events
+            if event.nas_id in self._prefixes and event.kind is AccountingKind.START
+        }
+        await directory_rows.record_session_addresses(work.connection, sources)
 
     def _set_aside(self, poison: Sequence[tuple[StoredRecord, str]]) -> None:
         lines = [

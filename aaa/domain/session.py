@@ -59,6 +59,7 @@ class Session:
     incarnation: int = 0
     meter: SessionMeter = field(default_factory=SessionMeter)
     stored_state: dict[str, Any] = field(default_factory=dict)
+    stored_identity: tuple[Any, ...] = ()  # what the row holds besides its counts
     is_new: bool = False
     changed: bool = False
     late: bool = False  # a report belongs before others: the whole meter is resolved again

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, insert, literal, select, update
+from sqlalchemy import Select, bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -168,18 +168,24 @@ async def record_session_generation(
         await connection.execute(update(session).where(session.c.id.in_(some)).values(generation=generation))
 
 
-async def record_session_address(
-    connection: AsyncConnection, nas_id: str, acct_session_id: str, address: str
+_SET_ADDRESS = (
+    update(session)
+    .where(
+        session.c.nas_id == bindparam("b_nas"), session.c.acct_session_id == bindparam("b_session"),
+        session.c.stopped_at.is_(None),
+    )
+    .values(nas_address=bindparam("b_address"))
+)  # fmt: skip
+
+
+async def record_session_addresses(
+    connection: AsyncConnection, addresses: Mapping[tuple[str, str], str]
 ) -> None:
-    """The address the NAS reported this session from: where a CoA must go when the NAS is a whole prefix."""
-    await connection.execute(
-        update(session)
-        .where(
-            session.c.nas_id == nas_id, session.c.acct_session_id == acct_session_id,
-            session.c.stopped_at.is_(None), session.c.nas_address.is_distinct_from(address),
-        )
-        .values(nas_address=address)
-    )  # fmt: skip
+    """The address each (NAS, Acct-Session-Id) reported from: where a CoA goes when the NAS is a prefix."""
+    if addresses:
+        found = addresses.items()
+        rows = [{"b_nas": nas, "b_session": one, "b_address": address} for (nas, one), address in found]
+        await connection.execute(_SET_ADDRESS, rows)
 
 
 async def crowded_services(connection: AsyncConnection, heard_since: datetime) -> Rows:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, cast, insert, select, type_coerce, update
+from sqlalchemy import BigInteger, Select, Update, bindparam, cast, insert, select, type_coerce, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,22 +14,34 @@ from aaa.store.repositories import chunks
 from aaa.store.tables import credential, meter, service, service_profile, session
 from core.store.columns import to_microseconds
 
+COUNTING = ("last_event_at", "last_received_at", "octets_in", "octets_out", "gigawords_seen")
+"""Columns that every report moves. None is indexed: an interim update, which is nearly every report, then
+costs no index a change."""
 CHANGING = (
-    "key", "calling_station", "nas_port_id", "framed_ip", "started_at", "start_seen", "last_event_at",
-    "last_received_at", "stopped_at", "close_cause", "close_inferred", "octets_in", "octets_out",
-    "gigawords_seen",
+    "key", "calling_station", "nas_port_id", "framed_ip", "started_at", "start_seen", "stopped_at",
+    "close_cause", "close_inferred", *COUNTING,
 )  # fmt: skip
 """Columns that accounting changes; ``generation`` is not among them: moving a live session sets it."""
+LOADED = (
+    "id", "key", "nas_id", "acct_session_id", "username", "service_id", "meter_id", "calling_station",
+    "nas_port_id", "framed_ip", "started_at", "last_event_at", "last_received_at", "interim_interval_s",
+    "start_seen", "stopped_at", "close_cause", "close_inferred", "generation", "incarnation",
+    "octets_in", "octets_out", "gigawords_seen",
+)  # fmt: skip
+"""The columns of a loaded session in their order; behind them comes its meter's state."""
 
-_UPDATE = (
-    update(session)
-    .where(session.c.id == bindparam("b_id"))
-    .values({column: bindparam(f"b_{column}") for column in CHANGING})
-)
+
+def _update(columns: Sequence[str]) -> Update:
+    changes: dict[str, Any] = {column: bindparam(f"b_{column}") for column in columns}
+    return update(session).where(session.c.id == bindparam("b_id")).values(changes)
+
+
+_UPDATE_COUNTING, _UPDATE_CHANGING = _update(COUNTING), _update(CHANGING)
 
 
 def _with_state() -> Select[Any]:
-    return select(session, meter.c.state.label("meter_state")).outerjoin(
+    columns = [session.c[name] for name in LOADED]
+    return select(*columns, meter.c.state.label("meter_state")).outerjoin(
         meter, meter.c.id == session.c.meter_id
     )
 
@@ -92,10 +104,15 @@ async def insert_sessions(connection: AsyncConnection, rows: Sequence[Mapping[st
 
 
 async def update_sessions(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the ``CHANGING`` columns of sessions, found by ``id``."""
+    """Write the ``CHANGING`` columns of sessions; every row has ``b_id`` and ``b_COLUMN`` for each."""
     if rows:
-        parameters = [{f"b_{column}": row[column] for column in ("id", *CHANGING)} for row in rows]
-        await connection.execute(_UPDATE, parameters)
+        await connection.execute(_UPDATE_CHANGING, rows)
+
+
+async def update_counts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the ``COUNTING`` columns alone, of sessions in which nothing else has changed."""
+    if rows:
+        await connection.execute(_UPDATE_COUNTING, rows)
 
 
 async def services_by_username(connection: AsyncConnection, usernames: Iterable[str]) -> dict[str, str]:
