@@ -8,7 +8,6 @@ from aiohttp import web
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
-from billing.ports import UsageSource
 from core.clock import Clock, SystemClock
 from core.secrets import Sealer
 from core.work import Workplace
@@ -17,19 +16,26 @@ from ui.pages import (
     audit,
     catalogue,
     dashboard,
+    devices,
     door,
     dunning,
     invoices,
-    network,
+    nases,
+    new_service,
     operators,
     payments,
     public,
+    receivables,
+    service_changes,
     services,
+    snmp_targets,
     subscriber,
+    subscriber_import,
     subscribers,
+    towers,
 )
 from ui.passwords import Passwords
-from ui.ports import ImportSubscribers
+from ui.ports import CrossRoomActs, Usage
 from ui.sign_in import SignIns
 from ui.web.bill_runs import BillRuns
 from ui.web.guard import DECLARATION, add_headers, declaration_of, errors, gate, limits
@@ -38,18 +44,19 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    audit, catalogue, dashboard, door, dunning, invoices, network, operators, payments, public, services,
-    subscriber, subscribers,
+    audit, catalogue, dashboard, devices, door, dunning, invoices, nases, new_service, operators, payments,
+    public, receivables, service_changes, services, snmp_targets, subscriber_import, subscribers, towers,
+    subscriber,
 )  # fmt: skip
 
 
 def build_app(
     workplace: Workplace,
     sealer: Sealer,
-    usage: UsageSource,
+    usage: Usage,
     settings: UiSettings,
     *,
-    import_subscribers: ImportSubscribers | None = None,
+    acts: CrossRoomActs,
     billing: BillingSettings | None = None,
     effect_of_stage: Mapping[str, Effect] | None = None,
     clock: Clock | None = None,
@@ -57,8 +64,7 @@ def build_app(
     """The panel over one workplace.
 
     ``clock`` times sign-ins and defaults to the machine's own, because ``workplace.clock`` may be a lab clock
-    that moves. Without ``import_subscribers`` the import page says that this installation has no import;
-    without ``effect_of_stage`` the dunning preview shows no device commands.
+    that moves. Without ``effect_of_stage`` the dunning preview shows no device commands.
     """
     app = web.Application(middlewares=[errors, limits, gate], client_max_size=LARGEST_BODY)
     sign_in_clock, terms = clock or SystemClock(), billing or BillingSettings()
@@ -67,8 +73,7 @@ def build_app(
         workplace=workplace, sealer=sealer, usage=usage, settings=settings, clock=sign_in_clock,
         passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
         templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
-        billing=terms, import_subscribers=import_subscribers,
-        effect_of_stage=effect_of_stage or {},
+        billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
     )  # fmt: skip
     add_routes(app, [page.routes for page in _PAGES])
     refuse_undeclared(app)

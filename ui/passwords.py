@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import secrets
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from core.secrets import Sealer, Secret
+
 SHORTEST = 12
 LONGEST = 200
 _FEWEST_DIFFERENT = 6
+_TYPED = "abcdefghjkmnpqrstvwxyz23456789"
 _ROWS = "01234567890123456789 abcdefghijklmnopqrstuvwxyz qwertyuiopasdfghjklzxcvbnm"
 _WELL_KNOWN = (
     "password", "passw0rd", "qwerty", "letmein", "welcome", "admin", "changeme", "hilltop", "mikrotik",
@@ -48,6 +53,24 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+def new_nonce() -> str:
+    """What makes one form differ from the next."""
+    return secrets.token_urlsafe(18)
+
+
+def repeatable_password(sealer: Sealer, nonce: str, username: str) -> Secret:
+    """A PPPoE password for one form: the same form sent twice gives the same one, nobody else can tell it.
+
+    Three groups of four characters without look-alikes, 58 bits.
+    """
+    octets = hmac.digest(sealer.derive_key("panel-password"), f"{nonce}\0{username}".encode(), "sha512")
+    number, letters = int.from_bytes(octets), []
+    for _ in range(12):
+        number, place = divmod(number, len(_TYPED))
+        letters.append(_TYPED[place])
+    return Secret("-".join("".join(letters[start : start + 4]) for start in (0, 4, 8)))
 
 
 def password_fault(password: str, name: str) -> str | None:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
 
+from aaa.set_up import NewCredential
+from billing.ports import LiveUsageSource, UsageSource
+from core.refusal import Refusal
 from core.work import Work
+
+
+class Usage(UsageSource, LiveUsageSource, Protocol):
+    """The meters of the house: closed usage with its evidence, and usage so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewService:
+    """One access line to be sold: a plan (code or version), how it signs in, the devices that enforce it."""
+
+    plan: str
+    label: str
+    credentials: Sequence[NewCredential]
+    framed_ip: str | None = None
+    device_ids: Sequence[str] = ()
+    starts_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +48,22 @@ class ImportReport:
 
 ImportSubscribers = Callable[[Work, str], Awaitable[ImportReport]]
 """Import accounts and services from CSV text inside the given work; the panel rolls back on errors."""
+
+AddService = Callable[[Work, str, NewService], Awaitable[str | Refusal]]
+"""Sell one more service to the account; returns the service id."""
+
+ChangePlan = Callable[[Work, str, str], Awaitable[date | Refusal]]
+"""Move a service to another plan (code) from the account's today on; returns that day."""
+
+EndLine = Callable[[Work, str, str], Awaitable[date | Refusal | None]]
+"""End a service for a reason; returns the day up to which it is billed, None if it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossRoomActs:
+    """What touches several rooms in one transaction: made by whoever knows them all."""
+
+    import_subscribers: ImportSubscribers
+    add_service: AddService
+    change_plan: ChangePlan
+    end_line: EndLine

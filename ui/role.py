@@ -11,14 +11,13 @@ from aiohttp import web
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
-from billing.ports import UsageSource
 from core.log import logger
 from core.secrets import Sealer
 from core.work import Workplace
 from ui.app import build_app
 from ui.config import UiSettings, split_endpoint
 from ui.portal import build_portal
-from ui.ports import ImportSubscribers
+from ui.ports import CrossRoomActs, Usage
 from ui.web.visit import PANEL
 
 log = logger("ui")
@@ -54,11 +53,11 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
     settings: UiSettings,
     workplace: Workplace,
     sealer: Sealer,
-    usage: UsageSource,
+    usage: Usage,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
     *,
-    import_subscribers: ImportSubscribers | None = None,
+    acts: CrossRoomActs,
     billing: BillingSettings | None = None,
     effect_of_stage: Mapping[str, Effect] | None = None,
 ) -> None:
@@ -68,7 +67,7 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         sealer,
         usage,
         settings,
-        import_subscribers=import_subscribers,
+        acts=acts,
         billing=billing,
         effect_of_stage=effect_of_stage,
     )

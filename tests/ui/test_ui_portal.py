@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from ui_world import Provider
 
+from appliance.panel_acts import panel_acts
 from appliance.wiring import MeteredUsage
 from core.clock import FakeClock
 from core.database import Database
@@ -157,7 +158,9 @@ async def test_the_role_serves_tls_and_the_portal_and_stops(
         listen=f"127.0.0.1:{ports[0]}", portal_listen=f"127.0.0.1:{ports[1]}", tls_cert=cert, tls_key=key
     )
     stop, ready = asyncio.Event(), asyncio.Event()
-    role = asyncio.create_task(run_web(settings, valley.workplace, sealer, MeteredUsage(), stop, ready))
+    role = asyncio.create_task(
+        run_web(settings, valley.workplace, sealer, MeteredUsage(), stop, ready, acts=panel_acts(sealer))
+    )
     await asyncio.wait_for(ready.wait(), 20)
     trust = ssl.create_default_context(cafile=str(cert))
     async with aiohttp.ClientSession() as session:

@@ -17,6 +17,7 @@ from ui_world import PASSWORD, ROLES
 
 import ui.app
 import ui.read.network
+from appliance.panel_acts import panel_acts
 from appliance.wiring import MeteredUsage
 from core.clock import FakeClock
 from core.database import Database
@@ -313,7 +314,8 @@ async def test_every_unsafe_route_refuses_without_token(panel: Panels) -> None:
 
 def declared_routes(panel: Panels) -> list[tuple[str, str, Permission]]:
     """Method, path pattern and permission of every route of the panel's router."""
-    app = build_app(panel.workplace, Sealer({"k1": bytes(32)}), MeteredUsage(), UiSettings())
+    sealer = Sealer({"k1": bytes(32)})
+    app = build_app(panel.workplace, sealer, MeteredUsage(), UiSettings(), acts=panel_acts(sealer))
     found = []
     for route in app.router.routes():
         declared = declaration_of(route.handler)
@@ -516,8 +518,8 @@ def test_settings_name_what_is_wrong() -> None:
 
 async def test_door_token_depends_on_key_and_cookie(workplace: Workplace) -> None:
     panels = [
-        build_app(workplace, Sealer({"k1": bytes([n]) * 32}), MeteredUsage(), UiSettings())[PANEL]
-        for n in (1, 2)
+        build_app(workplace, sealer, MeteredUsage(), UiSettings(), acts=panel_acts(sealer))[PANEL]
+        for sealer in (Sealer({"k1": bytes([n]) * 32}) for n in (1, 2))
     ]
     tokens = {door_token(one, door) for one in panels for door in ("a", "b")}
     assert len(tokens) == 4

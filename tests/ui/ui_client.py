@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.test_utils import TestServer
 from ui_world import PASSWORD
 
+from appliance.panel_acts import panel_acts
 from appliance.reactions import EFFECT_OF_STAGE
 from appliance.wiring import MeteredUsage
 from core.clock import Clock
@@ -153,7 +154,7 @@ async def open_panel(
     """Serve a panel on loopback and open a browser at it."""
     app = build_app(
         workplace, sealer, MeteredUsage(), settings or UiSettings(time_zone="America/Denver"), clock=watch,
-        import_subscribers=import_two_lines, effect_of_stage=EFFECT_OF_STAGE,
+        acts=replace(panel_acts(sealer), import_subscribers=import_two_lines), effect_of_stage=EFFECT_OF_STAGE,
     )  # fmt: skip
     server = TestServer(app)
     await server.start_server()

@@ -12,7 +12,7 @@ from billing.render import invoice_html, invoice_pdf, invoice_view
 from core.periods import local_date
 from core.refusal import Refusal
 from ui.permissions import Permission
-from ui.read import money, subscriber
+from ui.read import money, receivables
 from ui.read.rows import EXPORT, PAGE
 from ui.web.csv_files import csv_file
 from ui.web.visit import Routes, Visit, missing
@@ -30,11 +30,11 @@ async def invoices(visit: Visit) -> web.StreamResponse:
     today = local_date(visit.panel.workplace.clock.now(), visit.panel.settings.time_zone)
     async with visit.reading() as connection:
         limit = EXPORT if visit.wants_csv else PAGE + 1
-        rows = await subscriber.list_invoices(
+        rows = await receivables.list_invoices(
             connection, status=status, today=today, before=before, limit=limit
         )
     if visit.wants_csv:
-        return csv_file("invoices", subscriber.InvoiceRow, rows)
+        return csv_file("invoices", receivables.InvoiceRow, rows)
     last = rows[PAGE - 1].id if len(rows) > PAGE else None
     return visit.page(
         "invoices.html", invoices=rows[:PAGE], chosen=status, statuses=STATUSES, before=last,

@@ -10,15 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.close_usage import usage_by_day
 from aaa.domain.effect import Effect
+from aaa.entitlements import entitlement_of
 from aaa.place_hold import lift_hold, place_hold
 from core.periods import local_date
 from core.refusal import Refusal
+from core.work import Work
+from provisioning.request_enforcement import request_enforcement
 from ui.pages.subscriber import subscriber_page
 from ui.permissions import Permission
-from ui.read import services
+from ui.read import services, transcripts
 from ui.read.rows import EXPORT
-from ui.read.subscriber import time_zone_of
+from ui.read.subscriber import account_heading, time_zone_of
 from ui.web.csv_files import csv_file
+from ui.web.forms import Form
 from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
@@ -70,6 +74,30 @@ async def lift(visit: Visit) -> web.StreamResponse:
     return visit.see(f"/subscribers/{account_id}", "lifted")
 
 
+@routes.post("/services/{service_id}/enforce", Permission.SUBSCRIBERS)
+async def enforce_again(visit: Visit) -> web.StreamResponse:
+    """Make the entitlement true once more, even where it was proven; asked twice, done once."""
+    service_id, account_id = await _service_and_account(visit)
+
+    async def ask(work: Work) -> Refusal | None:
+        stands = await entitlement_of(work.connection, service_id)
+        if stands is None:
+            return Refusal("no_entitlement", "the service has no entitlement to enforce")
+        tasks = await request_enforcement(
+            work, service_id=service_id, generation=stands.generation, effect=str(stands.effect),
+            cause=f"asked for by {visit.operator.name}", again=True,
+        )  # fmt: skip
+        await work.audit("provisioning.enforced_again", service_id, generation=stands.generation)
+        if not tasks:
+            return Refusal("no_points", "the service has no enforcement point: add a device that enforces it")
+        return None
+
+    form = Form()
+    if isinstance(await visit.attempt(form, ask), Refusal):
+        return await subscriber_page(visit, account_id, form, status=422)
+    return visit.see(f"/subscribers/{account_id}", "enforce")
+
+
 async def _service_and_account(visit: Visit) -> tuple[str, str]:
     service_id = visit.path("service_id")
     async with visit.reading() as connection:
@@ -106,6 +134,18 @@ async def usage_json(visit: Visit) -> web.StreamResponse:
     )
 
 
+@routes.get("/services/{service_id}/usage", Permission.LOOK)
+async def usage_table(visit: Visit) -> web.StreamResponse:
+    """The chart's days as a table, with their sums."""
+    async with visit.reading() as connection:
+        found = await services.service_view(connection, visit.path("service_id"))
+        account = await account_heading(connection, found.account_id) if found else None
+        if found is None or account is None:
+            raise missing()
+        days = await _usage_days(visit, connection)
+    return visit.page("usage.html", service=found, account=account, days=days[::-1])
+
+
 @routes.get("/services/{service_id}/{table}.csv", Permission.LOOK)
 async def table_csv(visit: Visit) -> web.StreamResponse:
     """A table of the service as a file: sessions, usage, holds, enforcement, rejects."""
@@ -135,7 +175,7 @@ async def table_csv(visit: Visit) -> web.StreamResponse:
 async def transcript(visit: Visit) -> web.StreamResponse:
     """One session with a device, word for word."""
     async with visit.reading() as connection:
-        view = await services.transcript_view(connection, visit.path("transcript_id"))
+        view = await transcripts.transcript_view(connection, visit.path("transcript_id"))
     if view is None:
         raise missing()
     return visit.page("transcript.html", transcript=view)

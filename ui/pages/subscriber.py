@@ -11,7 +11,7 @@ from billing.receive_payment import receive_payment
 from core.periods import local_date
 from core.refusal import Refusal
 from ui.permissions import Permission
-from ui.read import services, subscriber
+from ui.read import receivables, services, subscriber
 from ui.read.rows import EXPORT
 from ui.web.csv_files import csv_file
 from ui.web.forms import Form
@@ -40,15 +40,16 @@ async def subscriber_page(visit: Visit, account_id: str, form: Form, status: int
             raise missing()
         lines = [await _service_context(connection, one) for one in view.service_ids[:20]]
         context = {
-            "invoices": await subscriber.list_invoices(
+            "invoices": await receivables.list_invoices(
                 connection, account_id=account_id, today=today, limit=12
             ),
-            "payments": await subscriber.list_payments(connection, account_id=account_id, limit=12),
+            "payments": await receivables.list_payments(connection, account_id=account_id, limit=12),
             "subscriptions": await subscriber.subscriptions_of(connection, account_id),
             "dunning_events": await subscriber.dunning_history(connection, account_id),
         }
     return visit.page(
-        "subscriber.html", account=view, lines=lines, today=today, form=form, methods=METHODS, status=status,
+        "subscriber.html", account=view, lines=lines, hidden_lines=len(view.service_ids) - len(lines),
+        today=today, form=form, methods=METHODS, status=status,
         payment_key=form.value("idempotency_key") or f"panel:{secrets.token_hex(12)}", **context,
     )  # fmt: skip
 
@@ -103,15 +104,15 @@ async def invoices_csv(visit: Visit) -> web.StreamResponse:
     """The account's invoices as a file."""
     today = local_date(visit.panel.workplace.clock.now(), visit.panel.settings.time_zone)
     async with visit.reading() as connection:
-        rows = await subscriber.list_invoices(
+        rows = await receivables.list_invoices(
             connection, account_id=visit.path("account_id"), today=today, limit=EXPORT
         )
-    return csv_file("invoices", subscriber.InvoiceRow, rows)
+    return csv_file("invoices", receivables.InvoiceRow, rows)
 
 
 @routes.get("/subscribers/{account_id}/payments.csv", Permission.LOOK)
 async def payments_csv(visit: Visit) -> web.StreamResponse:
     """The account's payments as a file."""
     async with visit.reading() as connection:
-        rows = await subscriber.list_payments(connection, account_id=visit.path("account_id"), limit=EXPORT)
-    return csv_file("payments", subscriber.PaymentRow, rows)
+        rows = await receivables.list_payments(connection, account_id=visit.path("account_id"), limit=EXPORT)
+    return csv_file("payments", receivables.PaymentRow, rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service, service_profile
+from billing.receive_payment import METHODS
 from billing.store.tables import (
     account,
     allocation,
@@ -159,6 +160,81 @@ async def _payments_of(connection: AsyncConnection, invoice_id: str) -> list[Inv
         .order_by(payment.c.id)
     )
     return [InvoicePayment(row[0], row[1], row[2], int(row[3])) for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPage:
+    """One payment. ``paid``: invoice id, its number, minor units that went to it."""
+
+    id: str
+    account_id: str
+    account_number: str
+    account_name: str
+    received_on: date
+    received_at: datetime
+    method: str
+    amount_minor: int
+    unallocated_minor: int
+    currency: str
+    recorded_by: str
+    note: str
+    reversed_at: datetime | None
+    reversal_reason: str
+    paid: list[tuple[str, str, int]]
+
+    @property
+    def reversible(self) -> bool:
+        """False once it was taken back, and for an invoice's credit, which is no money."""
+        return self.reversed_at is None and self.method in METHODS
+
+
+async def payment_page(connection: AsyncConnection, payment_id: str) -> PaymentPage | None:
+    """The payment with that id and what it paid."""
+    query = (
+        select(payment, account.c.number.label("account_number"), account.c.name.label("account_name"))
+        .join(account, account.c.id == payment.c.account_id)
+        .where(payment.c.id == payment_id)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return PaymentPage(
+        row.id, row.account_id, row.account_number, row.account_name, row.received_on, row.received_at,
+        row.method, row.amount_minor, row.unallocated_minor, row.currency, row.recorded_by, row.note or "",
+        row.reversed_at, row.reversal_reason or "", await _paid_by(connection, payment_id),
+    )  # fmt: skip
+
+
+async def _paid_by(connection: AsyncConnection, payment_id: str) -> list[tuple[str, str, int]]:
+    given = func.sum(allocation.c.amount_minor)
+    query = (
+        select(invoice.c.id, invoice.c.number, given)
+        .join(invoice, invoice.c.id == allocation.c.invoice_id)
+        .where(allocation.c.payment_id == payment_id)
+        .group_by(invoice.c.id, invoice.c.number)
+        .having(given != 0)
+        .order_by(invoice.c.number)
+    )
+    return [(row[0], row[1] or "", int(row[2])) for row in await connection.execute(query)]
+
+
+async def running_plan(
+    connection: AsyncConnection, service_id: str, today: date
+) -> tuple[str, str, int] | None:
+    """Code, name and version of the plan that runs on ``today`` or begins later; None without one."""
+    query = (
+        select(plan.c.code, plan.c.name, plan_version.c.version)
+        .join(plan_version, plan_version.c.id == subscription.c.plan_version_id)
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .where(
+            subscription.c.service_id == service_id,
+            or_(subscription.c.ends_on.is_(None), subscription.c.ends_on > today),
+        )
+        .order_by(subscription.c.starts_on.desc(), subscription.c.created_at.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else (row[0], row[1], int(row[2]))
 
 
 @dataclass(frozen=True, slots=True)

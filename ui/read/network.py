@@ -249,6 +249,32 @@ async def _device_row(connection: AsyncConnection, row: Any, now: datetime, serv
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceFields:
+    """What is on record of a device, without its secrets: for its form."""
+
+    id: str
+    name: str
+    site_id: str
+    driver: str
+    address: str
+    port: int
+    username: str
+    host_key: str | None
+    options: dict[str, Any]
+    enabled: bool
+
+
+async def device_fields(connection: AsyncConnection, device_id: str) -> DeviceFields | None:
+    """The device with that id."""
+    columns = (
+        device.c.id, device.c.name, device.c.site_id, device.c.driver, device.c.address, device.c.port,
+        device.c.username, device.c.host_key, device.c.options, device.c.enabled,
+    )  # fmt: skip
+    row = (await connection.execute(select(*columns).where(device.c.id == device_id))).one_or_none()
+    return None if row is None else DeviceFields(**row._mapping)
+
+
 async def open_tasks(connection: AsyncConnection, site_id: str, limit: int = PAGE) -> list[TaskLine]:
     """What a tower's devices have still to be brought to."""
     query = (

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.identity import normalise_mac
 from aaa.store.tables import (
     credential,
     entitlement,
@@ -21,7 +22,7 @@ from aaa.store.tables import (
     service_profile,
 )
 from aaa.store.tables import session as session_table
-from provisioning.store.tables import device, enforcement_point, site, task, transcript
+from provisioning.store.tables import device, enforcement_point, task, transcript
 from ui.read.rows import PAGE
 
 
@@ -37,11 +38,12 @@ class ServiceView:
     generation: int
     because: list[dict[str, Any]]
     changed_at: datetime
+    profile_id: str
     profile: str
     rate_down_bps: int
     rate_up_bps: int
     framed_ip: str | None
-    credentials: list[str]
+    logins: list[tuple[str, str]]  # kind and name
     points: list[str]
 
 
@@ -156,21 +158,37 @@ async def service_view(connection: AsyncConnection, service_id: str) -> ServiceV
         return None
     return ServiceView(
         row.id, row.account_id, row.label, row.lifecycle, row.effect, row.generation, row.because,
-        row.changed_at,
-        row.profile, row.rate_down_bps, row.rate_up_bps, row.framed_ip,
-        await _logins(connection, service_id), await _points(connection, service_id),
+        row.changed_at, row.profile_id, row.profile, row.rate_down_bps, row.rate_up_bps, row.framed_ip,
+        await logins_of(connection, service_id), await _points(connection, service_id),
     )  # fmt: skip
 
 
-async def _logins(connection: AsyncConnection, service_id: str) -> list[str]:
+async def logins_of(connection: AsyncConnection, service_id: str) -> list[tuple[str, str]]:
+    """Kind (pppoe, mac) and name of each way to sign in."""
     query = (
         select(credential.c.kind, credential.c.username)
         .where(credential.c.service_id == service_id)
         .order_by(credential.c.id)
     )
-    return [
-        f"{'MAC' if row.kind == 'mac' else 'PPPoE'} {row.username}" for row in await connection.execute(query)
-    ]
+    return [(row.kind, row.username) for row in await connection.execute(query)]
+
+
+async def device_ids_of(connection: AsyncConnection, service_id: str) -> set[str]:
+    """The devices that enforce the service."""
+    query = select(enforcement_point.c.device_id).where(
+        enforcement_point.c.service_id == service_id, enforcement_point.c.device_id.is_not(None)
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def find_service(connection: AsyncConnection, text: str) -> str | None:
+    """The service that people mean: by its id, a name that signs in, a MAC or a static address."""
+    by_name = select(credential.c.service_id).where(
+        credential.c.username.in_([text, normalise_mac(text) or text])
+    )
+    by_place = select(service.c.id).where(or_(service.c.id == text, service.c.framed_ip == text))
+    found = (await connection.execute(by_name.union(by_place))).scalars().all()
+    return found[0] if len(found) == 1 else None
 
 
 async def _points(connection: AsyncConnection, service_id: str) -> list[str]:
@@ -313,41 +331,3 @@ async def _rejects(connection: AsyncConnection, limit: int, *wanted: Any) -> lis
         )
         for row in await connection.execute(query)
     ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TranscriptView:
-    """One session with a device, word for word, secrets removed before it was stored."""
-
-    id: str
-    device: str
-    site_id: str | None
-    site: str | None
-    service_id: str | None
-    account_id: str | None
-    purpose: str
-    outcome: str
-    started_at: datetime
-    duration_ms: int
-    exchanges: list[dict[str, Any]]
-
-
-async def transcript_view(connection: AsyncConnection, transcript_id: str) -> TranscriptView | None:
-    """The transcript with that id."""
-    query = (
-        select(
-            transcript, device.c.name.label("device_name"), device.c.site_id, site.c.name.label("site_name"),
-            service.c.account_id,
-        )
-        .outerjoin(device, device.c.id == transcript.c.device_id)
-        .outerjoin(site, site.c.id == device.c.site_id)
-        .outerjoin(service, service.c.id == transcript.c.service_id)
-        .where(transcript.c.id == transcript_id)
-    )  # fmt: skip
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        return None
-    return TranscriptView(
-        row.id, row.device_name or "", row.site_id, row.site_name, row.service_id,
-        row.account_id, row.purpose, row.outcome, row.started_at, row.duration_ms, row.exchanges,
-    )  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -12,20 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service
 from billing.domain.dunning import Debtor, Policy, Stage, UnpaidInvoice, decide_stage, parse_ladder
+from billing.ledger import account_balance
 from billing.store.tables import (
     account,
-    allocation,
     dunning_event,
     dunning_policy,
     dunning_state,
     invoice,
-    payment,
     plan,
     plan_version,
-    posting,
     subscription,
 )
-from ui.read.rows import PAGE
 
 _AHEAD_DAYS = 100
 
@@ -74,43 +70,6 @@ class AccountView:
 
 
 @dataclass(frozen=True, slots=True)
-class InvoiceRow:
-    """One invoice in a list."""
-
-    id: str = field(metadata={"csv": False})
-    number: str
-    account_number: str
-    account_id: str = field(metadata={"csv": False})
-    account_name: str
-    issued_on: date
-    due_on: date
-    total_minor: int
-    open_minor: int
-    currency: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentRow:
-    """One payment in a list, with the invoices it went to."""
-
-    id: str
-    account_number: str
-    account_id: str = field(metadata={"csv": False})
-    account_name: str
-    received_on: date
-    received_at: datetime
-    method: str
-    amount_minor: int
-    unallocated_minor: int
-    currency: str
-    recorded_by: str
-    note: str
-    reversed_at: datetime | None
-    invoices: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class SubscriptionRow:
     """What an account has signed up to for one service."""
 
@@ -143,11 +102,29 @@ async def account_view(connection: AsyncConnection, account_id: str, today: date
         id=row.id, number=row.number, name=row.name, email=row.email, phone=row.phone, address=_address(row),
         currency=row.currency, time_zone=row.time_zone, anchor_day=row.anchor_day,
         payment_terms_days=row.payment_terms_days, created_at=row.created_at, closed_on=row.closed_on,
-        balance_minor=await _balance(connection, account_id),
+        balance_minor=await account_balance(connection, account_id),
         overdue_minor=await _overdue(connection, account_id, today),
         service_ids=await _service_ids(connection, account_id),
         dunning=await _dunning_view(connection, row, today),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHeading:
+    """Enough of an account to head a page and to sell in its currency."""
+
+    id: str
+    number: str
+    name: str
+    currency: str
+    time_zone: str
+
+
+async def account_heading(connection: AsyncConnection, account_id: str) -> AccountHeading | None:
+    """The account in short; None for an unknown one."""
+    columns = (account.c.id, account.c.number, account.c.name, account.c.currency, account.c.time_zone)
+    row = (await connection.execute(select(*columns).where(account.c.id == account_id))).one_or_none()
+    return None if row is None else AccountHeading(*row)
 
 
 async def time_zone_of(connection: AsyncConnection, account_id: str) -> str | None:
@@ -164,13 +141,6 @@ def _address(row: Row[Any]) -> list[str]:
 async def _service_ids(connection: AsyncConnection, account_id: str) -> list[str]:
     query = select(service.c.id).where(service.c.account_id == account_id).order_by(service.c.id)
     return list((await connection.execute(query)).scalars())
-
-
-async def _balance(connection: AsyncConnection, account_id: str) -> int:
-    query = select(func.coalesce(func.sum(posting.c.amount_minor), 0)).where(
-        posting.c.account_id == account_id, posting.c.ledger_account == "receivable"
-    )
-    return int((await connection.execute(query)).scalar_one())
 
 
 async def _overdue(connection: AsyncConnection, account_id: str, today: date) -> int:
@@ -215,89 +185,6 @@ def next_stage(debtor: Debtor, policy: Policy, today: date) -> NextStage | None:
         if decided.stage.rank > debtor.stage.rank:
             return NextStage(str(decided.stage), on, decided.because)
     return None
-
-
-async def list_invoices(
-    connection: AsyncConnection, *, account_id: str = "", status: str = "", today: date | None = None,
-    before: str = "", limit: int = PAGE,
-) -> list[InvoiceRow]:  # fmt: skip
-    """Invoices, newest first; ``before`` is the id to go on after."""
-    query = (
-        select(
-            invoice.c.id, invoice.c.number, account.c.number.label("account_number"), invoice.c.account_id,
-            account.c.name, invoice.c.issued_on, invoice.c.due_on, invoice.c.total_minor,
-            invoice.c.open_minor, invoice.c.currency, invoice.c.status,
-        )
-        .join(account, account.c.id == invoice.c.account_id)
-        .order_by(invoice.c.id.desc())
-        .limit(limit)
-    )  # fmt: skip
-    if account_id:
-        query = query.where(invoice.c.account_id == account_id)
-    if before:
-        query = query.where(invoice.c.id < before)
-    if status == "overdue" and today:
-        query = query.where(
-            invoice.c.status == "finalised", invoice.c.due_on < today, invoice.c.open_minor > 0
-        )
-    elif status == "open":
-        query = query.where(invoice.c.status == "finalised", invoice.c.open_minor > 0)
-    elif status == "paid":  # nearly all are: walk back by id, not through the index of statuses
-        query = query.where(func.coalesce(invoice.c.status, "") == status)
-    elif status:
-        query = query.where(invoice.c.status == status)
-    return [_invoice_row(row, today) for row in await connection.execute(query)]
-
-
-def _invoice_row(row: Any, today: date | None) -> InvoiceRow:
-    late = today is not None and row.status == "finalised" and row.open_minor > 0 and row.due_on < today
-    shown = "overdue" if late else "open" if row.status == "finalised" else row.status
-    return InvoiceRow(
-        row.id, row.number or "not numbered", row.account_number, row.account_id, row.name, row.issued_on,
-        row.due_on, row.total_minor, row.open_minor, row.currency, shown,
-    )  # fmt: skip
-
-
-async def list_payments(
-    connection: AsyncConnection, *, account_id: str = "", before: str = "", limit: int = PAGE
-) -> list[PaymentRow]:
-    """Payments, newest first; ``before`` is the id to go on after."""
-    query = (
-        select(payment, account.c.number.label("account_number"), account.c.name.label("account_name"))
-        .join(account, account.c.id == payment.c.account_id)
-        .order_by(payment.c.id.desc())
-        .limit(limit)
-    )
-    if account_id:
-        query = query.where(payment.c.account_id == account_id)
-    if before:
-        query = query.where(payment.c.id < before)
-    rows = (await connection.execute(query)).all()
-    invoices = await _invoices_paid_by(connection, [row.id for row in rows])
-    return [
-        PaymentRow(
-            row.id, row.account_number, row.account_id, row.account_name, row.received_on, row.received_at,
-            row.method, row.amount_minor, row.unallocated_minor, row.currency, row.recorded_by,
-            row.note or "", row.reversed_at, invoices.get(row.id, []),
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-async def _invoices_paid_by(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[str]]:
-    paid: dict[str, list[str]] = {}
-    for start in range(0, len(ids), 500):  # bounded number of parameters in one statement
-        query = (
-            select(allocation.c.payment_id, invoice.c.number)
-            .join(invoice, invoice.c.id == allocation.c.invoice_id)
-            .where(allocation.c.payment_id.in_(ids[start : start + 500]))
-            .group_by(allocation.c.payment_id, invoice.c.number)
-            .having(func.sum(allocation.c.amount_minor) != 0)
-            .order_by(invoice.c.number)
-        )
-        for row in await connection.execute(query):
-            paid.setdefault(row.payment_id, []).append(row.number)
-    return paid
 
 
 async def subscriptions_of(connection: AsyncConnection, account_id: str) -> list[SubscriptionRow]:

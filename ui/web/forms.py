@@ -25,6 +25,12 @@ class Form:
         """True while nothing is wrong."""
         return not self.faults
 
+    def over(self, stands: Mapping[str, str]) -> Form:
+        """This form on a page with others: fields that it does not have show what ``stands``."""
+        whole = Form({**stands, **self._fields})
+        whole.faults = self.faults
+        return whole
+
     def value(self, name: str, default: str = "") -> str:
         """The text as typed, for showing it again."""
         return self._fields.get(name, default)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_time
 from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,6 +30,24 @@ NOTICES = {
     "payment_again": "This payment was already recorded; nothing was booked twice.",
     "hold": "The hold stands. Towers follow within moments; watch the enforcement history.",
     "lifted": "The hold is lifted. Towers follow within moments; watch the enforcement history.",
+    "plan": "The plan is changed from today on. Live sessions move to its rates within moments.",
+    "profile": "The profile is changed. Live sessions move to its rates within moments.",
+    "address": "The address is saved; it is given at the next sign-in.",
+    "point": "The device enforces this service from now on.",
+    "pppoe_password": "The new PPPoE password is in force within a second.",
+    "as_before": "Nothing changed: it was so already.",
+    "ended": "The service has ended. Its last days come with the next invoice.",
+    "enforce": "It is enforced once more; watch the enforcement history.",
+    "promise": "The promise is noted; nothing worsens until its day has passed.",
+    "promise_gone": "The promise is forgotten.",
+    "immune": "Dunning leaves this account alone.",
+    "immune_no_more": "Dunning treats this account like every other again.",
+    "reversed": "The payment is reversed; its invoices are open again.",
+    "reversed_again": "This payment was reversed before; nothing was booked twice.",
+    "nas_secret": "The new RADIUS secret is in force within a second. Enter it into the NAS now.",
+    "key_forgotten": "The host key is forgotten; the next contact pins the one it meets.",
+    "bound": "The interface meters this service from the next poll on.",
+    "unbound": "The interface meters nobody any more.",
     "saved": "Saved.",
     "created": "Created.",
     "password": "Your new password is in force.",
@@ -55,6 +74,12 @@ _TONES = {
     "critical": "bad", "warning": "warn", "failed": "bad", "lied": "bad", "unreachable": "bad",
     "drift": "warn", "refused": "bad", "silent": "bad", "open": "plain",
 }  # fmt: skip
+
+
+_RAW = re.compile(
+    r"(?:\bunexpected )?\(?\b[\w.]*[a-z](?:Error|Exception|Timeout|Failure|Group|Interrupt)\b(?::.*|\)?)",
+    re.DOTALL,
+)
 
 
 class Assets:
@@ -105,15 +130,24 @@ class Written:
         if value is None:
             return Markup("–")
         local = value.astimezone(self._zone)
-        shown = format_datetime(local, "MMM d, y HH:mm", locale=self._locale)
+        shown = self._instant(local)
         return Markup('<time datetime="{}">{}</time>').format(value.astimezone(UTC).isoformat(), shown)
+
+    def _instant(self, local: datetime, clock_face: str = "HH:mm") -> str:
+        """Date in the locale's order, time on 24 hours, as logs and devices write it."""
+        return f"{self.day(local.date())} {format_time(local, clock_face, locale=self._locale)}"
+
+    def many(self, number: int, one: str, several: str | None = None) -> str:
+        """``1 tower``, ``3 towers``, ``12,345 entries``."""
+        return f"{self.count(number)} {one if number == 1 else several or one + 's'}"
 
     def ago(self, value: datetime | None) -> Markup:
         """``5 min ago``, with the exact time as its title."""
         if value is None:
             return Markup("never")
         words = _distance(self._clock.now() - value)
-        exact = format_datetime(value.astimezone(self._zone), "MMM d, y HH:mm:ss z", locale=self._locale)
+        local = value.astimezone(self._zone)
+        exact = f"{self._instant(local, 'HH:mm:ss')} {local.tzname()}"
         return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, words)
 
 
@@ -149,6 +183,24 @@ def spoken(word: str) -> str:
     return EFFECT_WORDS.get(word) or word.replace("_", " ").capitalize()
 
 
+def actor(name: str) -> str:
+    """Who did it, without the kind of actor that operators are: ``mara``, ``dunning (by itself)``."""
+    kind, _, who = str(name).partition(":")
+    if kind == "operator" and who:
+        return who
+    return f"{who} (by itself)" if kind == "system" and who else str(name)
+
+
+def mailto(address: str) -> str:
+    """An e-mail address in a link: nothing in it starts a header."""
+    return quote(address, safe="@+")
+
+
+def in_words(text: str) -> str:
+    """A stored reason without the name of an exception and what follows it: those are for the log."""
+    return _RAW.sub("a fault of this software; the log says more", str(text))
+
+
 def pretty(value: Any) -> str:
     """Plain data, readable."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -169,7 +221,8 @@ class Templates:
         )
         self._environment.filters.update(
             day=written.day, last_day=written.last_day, when=written.when, ago=written.ago,
-            count=written.count, octets=format_octets, rate=format_rate,
+            count=written.count, many=written.many, octets=format_octets, rate=format_rate,
+            actor=actor, mailto=mailto, in_words=in_words,
             duration=duration, tone=tone, spoken=spoken, pretty=pretty,
         )  # fmt: skip
 

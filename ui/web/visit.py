@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
-from billing.ports import UsageSource
 from core.clock import Clock
 from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer
@@ -20,7 +19,7 @@ from core.work import Work, Workplace
 from ui.config import UiSettings
 from ui.passwords import Passwords
 from ui.permissions import Permission, allows
-from ui.ports import ImportSubscribers
+from ui.ports import CrossRoomActs, Usage
 from ui.sign_in import SignIns
 from ui.store.operator_rows import Operator, SignIn
 from ui.web.bill_runs import BillRuns
@@ -36,7 +35,7 @@ class Panel:
 
     workplace: Workplace
     sealer: Sealer
-    usage: UsageSource
+    usage: Usage
     settings: UiSettings
     clock: Clock  # the machine's own; records follow ``workplace.clock``
     passwords: Passwords
@@ -44,7 +43,7 @@ class Panel:
     templates: Templates
     bill_runs: BillRuns
     billing: BillingSettings
-    import_subscribers: ImportSubscribers | None
+    acts: CrossRoomActs
     effect_of_stage: Mapping[str, Effect]  # what each dunning stage does to services, for the preview
 
 

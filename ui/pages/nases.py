@@ -1,0 +1,154 @@
+"""NASes: the list, a new one, changes, another secret; and what was refused on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from aaa.domain import identity
+from aaa.set_up import change_nas, register_nas
+from core.refusal import Refusal
+from core.secrets import Secret
+from ui.permissions import Permission
+from ui.read import network, services
+from ui.read.network import NasRow
+from ui.read.rows import EXPORT
+from ui.web.csv_files import csv_file
+from ui.web.forms import Form
+from ui.web.visit import Routes, Visit, missing
+
+routes = Routes()
+
+DIALECTS = {"mikrotik": "MikroTik", "wispr": "WISPr", "generic": "Generic"}
+SIGNATURES = {"auto": "Learn (require once seen)", "require": "Require", "off": "Off"}
+_MAC_WORDS = {
+    "mikrotik": "As RouterOS sends it", "colon": "AA:BB:CC:DD:EE:FF", "hyphen": "AA-BB-CC-DD-EE-FF",
+    "dotted": "aabb.ccdd.eeff", "plain": "aabbccddeeff",
+}  # fmt: skip
+MAC_FORMATS = {one: _MAC_WORDS.get(one, one) for one in identity.MAC_FORMATS}
+
+
+@routes.get("/nases", Permission.LOOK)
+async def nases(visit: Visit) -> web.StreamResponse:
+    """All NASes."""
+    async with visit.reading() as connection:
+        rows = await network.list_nases(connection)
+    if visit.wants_csv:
+        return csv_file("nases", network.NasRow, rows)
+    return visit.page("nases.html", nases=rows)
+
+
+@routes.get("/nases/new", Permission.NETWORK)
+async def new_nas(visit: Visit) -> web.StreamResponse:
+    """The form for a NAS."""
+    preset = {"site_id": visit.query("tower"), "dynauth_port": "3799", "dialect": "mikrotik"}
+    return await _form_page(visit, Form(preset), None)
+
+
+@routes.post("/nases/new", Permission.NETWORK)
+async def create_nas(visit: Visit) -> web.StreamResponse:
+    """A new NAS; its secret is sealed before it is stored."""
+    form = await visit.form()
+    asked, secret = await _read(visit, form), _read_secret(form)
+    if form.ok and secret:
+        made = await visit.attempt(
+            form, lambda work: register_nas(work, visit.panel.sealer, secret=secret, **asked)
+        )
+        if not isinstance(made, Refusal):
+            return visit.see("/nases", "created")
+    return await _form_page(visit, form, None, status=422)
+
+
+@routes.get("/nases/{nas_id}/edit", Permission.NETWORK)
+async def edit_nas(visit: Visit) -> web.StreamResponse:
+    """The form with what stands now."""
+    found = await _found(visit)
+    return await _form_page(visit, Form(_shown(found)), found)
+
+
+def _shown(found: NasRow) -> dict[str, str]:
+    return {
+        "name": found.name, "network": found.network, "dialect": found.dialect,
+        "site_id": found.site_id or "", "identifier": found.identifier,
+        "message_authenticator": found.message_authenticator, "mac_format": found.mac_format,
+        "dynauth_port": str(found.dynauth_port), "octets_reversed": "yes" if found.octets_reversed else "",
+        "enabled": "yes" if found.enabled else "",
+    }  # fmt: skip
+
+
+@routes.post("/nases/{nas_id}/edit", Permission.NETWORK)
+async def save_nas(visit: Visit) -> web.StreamResponse:
+    """Save the fields; RADIUS knows them within a second."""
+    form, found = await visit.form(), await _found(visit)
+    asked = await _read(visit, form) | {"enabled": form.flag("enabled")}
+    if form.ok:
+        outcome = await visit.attempt(
+            form, lambda work: change_nas(work, visit.panel.sealer, found.id, **asked)
+        )
+        if not isinstance(outcome, Refusal):
+            return visit.see("/nases", "saved")
+    return await _form_page(visit, form, found, status=422)
+
+
+@routes.post("/nases/{nas_id}/secret", Permission.NETWORK)
+async def rotate_secret(visit: Visit) -> web.StreamResponse:
+    """Another RADIUS secret: from the next second on, requests signed with the old one get silence."""
+    form, found = await visit.form(), await _found(visit)
+    secret = _read_secret(form)
+    if secret:
+        outcome = await visit.attempt(
+            form, lambda work: change_nas(work, visit.panel.sealer, found.id, secret=secret)
+        )
+        if not isinstance(outcome, Refusal):
+            return visit.see("/nases", "nas_secret")
+    return await _form_page(visit, form.over(_shown(found)), found, status=422)
+
+
+async def _found(visit: Visit) -> NasRow:
+    async with visit.reading() as connection:
+        rows = await network.list_nases(connection)
+    found = next((one for one in rows if one.id == visit.path("nas_id")), None)
+    if found is None:
+        raise missing()
+    return found
+
+
+async def _read(visit: Visit, form: Form) -> dict[str, Any]:
+    async with visit.reading() as connection:
+        sites = [one for one, _ in await network.list_sites(connection)]
+    return {
+        "name": form.text("name", longest=80), "network": form.text("network", longest=64),
+        "dialect": form.choice("dialect", DIALECTS), "identifier": form.optional("identifier", longest=253),
+        "message_authenticator": form.choice("message_authenticator", SIGNATURES),
+        "mac_format": form.choice("mac_format", MAC_FORMATS),
+        "site_id": form.choice("site_id", ["", *sites]) or None,
+        "octets_reversed": form.flag("octets_reversed"),
+        "dynauth_port": form.integer("dynauth_port", least=1, most=65_535, default=3_799),
+    }  # fmt: skip
+
+
+def _read_secret(form: Form) -> Secret | None:
+    typed = form.secret("secret")
+    if typed is None:
+        form.blame("secret", "is missing: type the secret that the NAS has")
+    return Secret(typed) if typed else None
+
+
+async def _form_page(visit: Visit, form: Form, found: NasRow | None, status: int = 200) -> web.Response:
+    async with visit.reading() as connection:
+        sites = await network.list_sites(connection)
+    return visit.page(
+        "nas_form.html", form=form, nas=found, sites=sites, dialects=DIALECTS, signatures=SIGNATURES,
+        mac_formats=MAC_FORMATS, status=status,
+    )  # fmt: skip
+
+
+@routes.get("/rejects", Permission.LOOK)
+async def rejects(visit: Visit) -> web.StreamResponse:
+    """Refused sign-ins with their reasons."""
+    async with visit.reading() as connection:
+        rows = await services.recent_rejects(connection, EXPORT if visit.wants_csv else 200)
+    if visit.wants_csv:
+        return csv_file("rejects", services.RejectRow, rows)
+    return visit.page("rejects.html", rejects=rows)
