@@ -14,23 +14,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from all_tables import create_tables
 
-from aaa.store import tables as aaa_tables
-from billing.store import tables as billing_tables
 from core.clock import FakeClock
 from core.database import Database, sqlite_url
 from core.ids import SeededIds
 from core.secrets import Sealer
-from core.store import tables as core_tables
 from core.work import Workplace
-from provisioning.store import tables as provisioning_tables
-from snmp.store import tables as snmp_tables
-from ui.store import tables as ui_tables
-
-ALL_METADATA = [
-    room.metadata
-    for room in (core_tables, aaa_tables, billing_tables, provisioning_tables, snmp_tables, ui_tables)
-]
 
 
 @pytest.fixture
@@ -41,13 +31,6 @@ def clock() -> FakeClock:
 @pytest.fixture
 def sealer() -> Sealer:
     return Sealer({"k1": bytes(range(32))})
-
-
-async def create_tables(database: Database) -> None:
-    """Create every room's tables straight from their definitions (migrations have tests of their own)."""
-    async with database.write() as connection:
-        for metadata in ALL_METADATA:
-            await connection.run_sync(metadata.create_all)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from aaa_world import CLASS_KEY, GIB4, NOON, Dialled, minute, records, subscribe
-from conftest import create_tables
+from all_tables import create_tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from snmp_netsnmp import NetSnmp
-from snmp_world import COMMUNITY, SnmpWorld
+from snmp_world import ANNA, COMMUNITY, SnmpWorld
 
 from core.clock import FakeClock
 from core.secrets import Sealer
 from core.work import Workplace
-from lab.agent import SnmpAgent, V3User
-
-ANNA = V3User("anna", "auth-password", "privacy-password")
+from lab.agent import SnmpAgent
 
 
 @pytest.fixture

@@ -14,12 +14,14 @@ from core.refusal import granted
 from core.secrets import Sealer, Secret
 from core.store.tables import health_issue
 from core.work import Workplace
+from lab.agent import V3User
 from snmp.config import SnmpSettings
 from snmp.poll import Collector, PollOutcome
 from snmp.set_up import bind, register_target
 from snmp.store import target_rows
 
 QUICK = SnmpSettings(timeout_s=1.0, retries=1, pause_s=0, refresh_s=0.05, issue_after_failures=3)
+ANNA = V3User("anna", "auth-password", "privacy-password")
 COMMUNITY = "witness-community"
 OPERATOR = "operator:ann"
 

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import ANNA
-from snmp_world import COMMUNITY, QUICK, SnmpWorld
+from snmp_world import ANNA, COMMUNITY, QUICK, SnmpWorld
 from sqlalchemy import delete, update
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
