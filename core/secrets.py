@@ -71,6 +71,8 @@ class Sealer:
         key_id, _, body = sealed.partition(":")
         try:
             raw = base64.b64decode(body, validate=True)
+            if base64.b64encode(raw).decode() != body:  # spare bits of the last digit must be zero
+                raise SealError(f"a sealed {purpose} is damaged")
             plain = self._ciphers[key_id].decrypt(raw[:12], raw[12:], purpose.encode())
         except (KeyError, ValueError, InvalidTag):
             raise SealError(f"a sealed {purpose} cannot be opened with the keys at hand") from None
