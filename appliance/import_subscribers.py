@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from datetime import date
+from itertools import islice
 from typing import Any
 
 from aaa.set_up import NewCredential
@@ -34,6 +36,8 @@ ACCOUNT_COLUMNS = (
 SERVICE_COLUMNS = ("plan", "start_date", "label", "username", "password", "mac", "framed_ip", "device")
 REQUIRED = ("account_number", "name", "plan")
 MAX_LINES = 20_000
+LONGEST_CELL = 254
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 async def import_subscribers(work: Work, sealer: Sealer, text: str) -> ImportReport:
@@ -68,30 +72,55 @@ async def import_subscribers(work: Work, sealer: Sealer, text: str) -> ImportRep
 
 
 def _read(text: str) -> tuple[list[tuple[int, dict[str, str]]], list[ImportFault]]:
-    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), restkey="_rest")
+    lines = _lines(text)
     try:
-        header = [column.strip().lower() for column in reader.fieldnames or []]
-        reader.fieldnames = header
+        _, first = next(lines, (1, []))
+        header = [column.strip().lower() for column in first]
         faults = list(_header_faults(header))
-        rows = [] if faults else [(reader.line_num, row) for row in reader]
-    except csv.Error as trouble:
-        return [], [ImportFault(reader.line_num, "line", f"this is not CSV: {trouble}")]
+        rows = [] if faults else list(islice(lines, MAX_LINES + 1))
+    except _NotCsv as trouble:
+        return [], [ImportFault(trouble.line, "line", f"this is not CSV: {trouble}")]
     if not faults and not rows:
         faults.append(ImportFault(1, "line", "the file has no line below its header"))
     if len(rows) > MAX_LINES:
-        faults.append(ImportFault(MAX_LINES + 2, "line", f"more than {MAX_LINES} lines; split the file"))
-        return [], faults
+        return [], [ImportFault(rows[-1][0], "line", f"more than {MAX_LINES} lines; split the file")]
     clean: list[tuple[int, dict[str, str]]] = []
-    for line, row in rows:
-        found = list(_row_faults(line, row))
+    for line, cells in rows:
+        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        found = list(_row_faults(line, row, len(cells) - len(header)))
         faults += found
         if not found:
-            clean.append((line, {key: (value or "").strip() for key, value in row.items() if key != "_rest"}))
+            clean.append((line, row))
     return clean, faults
+
+
+class _NotCsv(Exception):  # noqa: N818 - what it is
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each line that is not empty, with the number of its first line in the file. Raises ``_NotCsv``."""
+    reader = csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""), strict=True)
+    begins = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as trouble:
+            raise _NotCsv(begins, str(trouble)) from None
+        if any(cell.strip() for cell in cells):
+            yield begins, cells
+        begins = reader.line_num + 1
 
 
 def _header_faults(header: list[str]) -> Iterator[ImportFault]:
     known = {*ACCOUNT_COLUMNS, *SERVICE_COLUMNS}
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        yield ImportFault(1, "line", "the columns are not separated by commas; save the file with commas")
+        return
     for column in header:
         if column not in known:
             yield ImportFault(1, column or "(empty)", f"unknown column; known: {', '.join(sorted(known))}")
@@ -102,13 +131,18 @@ def _header_faults(header: list[str]) -> Iterator[ImportFault]:
         yield ImportFault(1, "line", "a column stands twice")
 
 
-def _row_faults(line: int, row: dict[str, str]) -> Iterator[ImportFault]:
-    if row.get("_rest"):
+def _row_faults(line: int, row: dict[str, str], too_many: int) -> Iterator[ImportFault]:
+    if too_many > 0:
         yield ImportFault(line, "line", "more cells than the header has columns; quote cells with commas")
+    for column, cell in row.items():
+        if _CONTROL.search(cell):
+            yield ImportFault(line, column, "has a line break or control character in it")
+        elif len(cell) > LONGEST_CELL:
+            yield ImportFault(line, column, f"has {len(cell)} characters; at most {LONGEST_CELL}")
     for column in REQUIRED:
-        if not (row.get(column) or "").strip():
+        if not row.get(column):
             yield ImportFault(line, column, "must not be empty")
-    if not (row.get("username") or "").strip() and not (row.get("mac") or "").strip():
+    if not row.get("username") and not row.get("mac"):
         yield ImportFault(line, "username", "give a PPPoE username, or a mac for a MAC login")
 
 

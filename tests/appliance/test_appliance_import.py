@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
 from aaa.set_up import define_profile
 from aaa.store import tables as aaa
+from appliance.cli import app
 from appliance.import_subscribers import import_subscribers
 from billing.set_up import define_plan_version
 from billing.store import tables as billing
@@ -120,3 +124,94 @@ async def test_a_file_that_is_no_import_is_refused_whole(
     assert report.created == 0
     assert report.errors[0].line >= line
     assert await counts(workplace) == (0, 0, 0, 0)
+
+
+async def names(workplace: Workplace) -> list[str]:
+    async with workplace.reading() as connection:
+        return list((await connection.execute(select(billing.account.c.name))).scalars())
+
+
+@pytest.mark.parametrize(
+    "dressed",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.replace("\n", "\n\n , \n"),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace("account_number", " Account_Number "),
+    ],
+    ids=["bom", "crlf", "cr", "empty lines", "no last line end", "header in other letters"],
+)  # fmt: skip
+async def test_what_spreadsheets_make_of_a_file_is_read(
+    workplace: Workplace, sealer: Sealer, dressed: object
+) -> None:
+    await world(workplace)
+    report = await run(workplace, sealer, dressed(GOOD))  # type: ignore[operator]
+    assert (report.created, report.errors) == (3, [])
+    assert sorted(await names(workplace)) == ["Elm Farm, North", "Fir Lane Cabin"]
+
+
+async def test_formulas_stay_the_text_they_are(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    formula = "=cmd|'/c calc'!A1"
+    report = await run(workplace, sealer, HEADER + f"A-1,{formula},CO,home,fir,pw,,,,\n")
+    assert report.errors == []
+    assert await names(workplace) == [formula]
+
+
+async def test_a_line_is_named_by_where_it_begins(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    text = HEADER + 'A-1,"Fir\nLane",CO,home,fir,pw,,,,\n\nA-2,Elm,CO,home,,,,,,\n'
+    report = await run(workplace, sealer, text)
+    assert [(fault.line, fault.field) for fault in report.errors] == [(2, "name"), (5, "username")]
+    assert await counts(workplace) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (HEADER + 'A-1,"Fir,CO,home,fir,pw,,,,\nA-2,Elm,CO,home,elm,pw,,,,\n', 2, "not CSV"),
+        (HEADER + 'A-1,"Fir"x,CO,home,fir,pw,,,,\n', 2, "not CSV"),
+        (HEADER + "A-1," + "x" * 200_000 + ",CO,home,fir,pw,,,,\n", 2, "not CSV"),
+        (GOOD.replace(",", ";"), 1, "commas"),
+        (GOOD.replace(",", "\t"), 1, "commas"),
+        ("account_number,name,name,plan\nA-1,X,Y,home\n", 1, "twice"),
+        (HEADER + "A-1,X,CO,home,u,p,,,,\n" * 20_001, 20_002, "more than 20000"),
+    ],
+    ids=["open quote", "text behind a quote", "huge cell", "semicolons", "tabs", "column twice", "too many"],
+)
+async def test_a_file_that_cannot_be_understood_says_where(
+    workplace: Workplace, sealer: Sealer, text: str, line: int, says: str
+) -> None:
+    await world(workplace)
+    report = await run(workplace, sealer, text)
+    assert (report.created, len(report.errors)) == (0, 1)
+    assert report.errors[0].line == line
+    assert says in report.errors[0].message
+
+
+COLUMNS = HEADER.strip().split(",")
+
+
+@pytest.mark.parametrize("hostile", ["x\0y", "x" * 254, "x\x1b[31m", "99999999999999999999", "☃" * 250])
+async def test_no_cell_can_break_the_import(any_workplace: Workplace, sealer: Sealer, hostile: str) -> None:
+    """Each column in turn is filled with what no one types; every fault is a line of the report."""
+    await world(any_workplace)
+    good = dict(zip(COLUMNS, ["A-1", "Fir", "CO", "home", "fir", "pw", "", "", "", ""], strict=True))
+    lines = [",".join({**good, "account_number": f"A-{n}", "username": f"u{n}", column: hostile}.values())
+             for n, column in enumerate(COLUMNS)]  # fmt: skip
+    report = await run(any_workplace, sealer, HEADER + "\n".join(lines) + "\nB-1,No Login,CO,home,,,,,,\n")
+    assert report.created == 0
+    assert report.errors[-1].line == len(lines) + 2
+    assert {fault.line for fault in report.errors} <= set(range(2, len(lines) + 3))
+    assert await counts(any_workplace) == (0, 0, 0, 0)
+
+
+def test_the_command_line_names_a_file_that_is_not_utf8_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "latin.csv"
+    file.write_bytes(GOOD.encode() + "A-3,Café,CO,home,cafe,pw,,,,\n".encode("latin-1"))
+    (tmp_path / "hilltop.toml").write_text(f'[state]\ndirectory = "{tmp_path / "state"}"\n')
+    said = CliRunner().invoke(app, ["-c", str(tmp_path / "hilltop.toml"), "import", str(file)])
+    assert said.exit_code == 2
+    assert f"{file}:5: the file is not UTF-8" in said.output
