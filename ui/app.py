@@ -38,7 +38,8 @@ from ui.passwords import Passwords
 from ui.ports import CrossRoomActs, Usage
 from ui.sign_in import SignIns
 from ui.web.bill_runs import BillRuns
-from ui.web.guard import DECLARATION, add_headers, declaration_of, errors, gate, limits
+from ui.web.error_pages import errors
+from ui.web.guard import DECLARATION, add_headers, declaration_of, gate, limits
 from ui.web.render import Templates
 from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 

@@ -6,6 +6,7 @@ and tells nothing about the account: who sits behind an address is not proven by
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from aaa.entitlements import entitlement_of, services_at
 from core.log import logger
 from core.work import Workplace
 from ui.config import UiSettings
+from ui.read.database import PATIENCE_S
 from ui.web.guard import HEADERS
 from ui.web.render import Templates
 from ui.web.static_files import serve_static
@@ -37,7 +39,7 @@ async def _effect_at(workplace: Workplace, address: str | None) -> Effect | None
     """The strongest effect on a service at that address; None when unknown, or not to be looked up now."""
     try:
         plain = _plain(address or "")
-        async with workplace.reading() as connection:
+        async with asyncio.timeout(PATIENCE_S), workplace.reading() as connection:
             found = [await entitlement_of(connection, one) for one in await services_at(connection, plain)]
     except ValueError:
         return None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from aiohttp import web
-from sqlalchemy import text
 
-from core.log import logger
 from ui.permissions import Permission
 from ui.portal import portal_page
+from ui.read.database import database_answers
 from ui.web.static_files import serve_static
 from ui.web.visit import Routes, Visit
 
 routes = Routes()
-log = logger("ui")
 
 
 @routes.get("/static/{name}", Permission.PUBLIC, keeps_awake=False)
@@ -30,11 +28,7 @@ async def icon(visit: Visit) -> web.StreamResponse:
 @routes.get("/healthz", Permission.PUBLIC, keeps_awake=False)
 async def health(visit: Visit) -> web.StreamResponse:
     """Whether the panel can reach its database: 200 or 503."""
-    try:
-        async with visit.reading() as connection:
-            await connection.execute(text("SELECT 1"))
-    except Exception as trouble:  # noqa: BLE001 - any failure to read is the answer
-        log.warning("health_database_unreachable", error=type(trouble).__name__)
+    if not await database_answers(visit.panel.workplace):
         return web.json_response({"status": "failing", "database": "unreachable"}, status=503)
     return web.json_response({"status": "ok", "database": "reachable"})
 

@@ -110,6 +110,14 @@
     }
   }
 
+  function markStale(stale) {
+    const notice = document.getElementById("stale");
+    if (notice) notice.hidden = !stale;
+  }
+  document.addEventListener("htmx:responseError", () => markStale(true));
+  document.addEventListener("htmx:sendError", () => markStale(true));
+  document.addEventListener("htmx:afterSwap", () => markStale(false));
+
   let resizing = 0;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(drawCharts, 150); });
   dark.addEventListener("change", () => { nameThemeButton(); drawCharts(); });

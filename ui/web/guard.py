@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
@@ -10,12 +11,10 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
-from core.log import logger
 from ui.permissions import Permission
 from ui.store.operator_rows import SignIn
+from ui.web.error_pages import Forged
 from ui.web.visit import PANEL, VISIT, Declaration, Panel, Visit
-
-log = logger("ui")
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -31,27 +30,11 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "Cache-Control": "no-store",
 }
+_LONGEST_LOOKUP_S = 15.0  # a database that hangs must not hang every page with it
 _HSTS = "max-age=31536000"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_EXPLAINED = {
-    400: ("That did not look right", "The request could not be read. Go back and try again."),
-    403: ("Not permitted", "Your role does not include this. Ask an owner of this panel."),
-    404: ("Not found", "There is no such page. The address may be mistyped."),
-    405: ("Not possible here", "This address does not take that kind of request."),
-    411: ("Length missing", "The request must say how long it is."),
-    413: ("Too large", "What was sent is larger than this page takes."),
-}
-_PROBLEM = (
-    "Something went wrong on our side",
-    "Nothing was half done. Try again; if it stays, read the log.",
-)
-
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DECLARATION = "hilltop_declaration"
-
-
-class Forged(Exception):  # noqa: N818 - what it says
-    """An unsafe request that does not prove it came from our own page."""
 
 
 def cookie_name(panel: Panel) -> str:
@@ -92,47 +75,6 @@ def declaration_of(handler: Any) -> Declaration | None:
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Endpoint) -> web.StreamResponse:
-    """Turn every failure into a friendly page; what happened goes to the log under a reference."""
-    try:
-        return await handler(request)
-    except web.HTTPException as answer:
-        if answer.status < 400:
-            raise
-        return _error_page(request, answer.status, text=_own_words(answer))
-    except Forged as forged:
-        log.warning("request_forged", reason=str(forged), path=request.path, address=request.remote)
-        text = "The form is out of date or came from another site. Go back, reload the page and try again."
-        return _error_page(request, 403, title="Please try again", text=text)
-    except Exception as trouble:
-        reference = secrets.token_hex(4)
-        log.exception("request_failed", reference=reference, path=request.path, error=type(trouble).__name__)
-        return _error_page(request, 500, reference=reference)
-
-
-def _own_words(answer: web.HTTPException) -> str | None:
-    standard = f"{answer.status}: {answer.reason}"
-    return answer.text if answer.text and answer.text != standard else None
-
-
-def _error_page(
-    request: web.Request,
-    status: int,
-    *,
-    title: str | None = None,
-    text: str | None = None,
-    reference: str = "",
-) -> web.Response:
-    panel = request.app[PANEL]
-    standard_title, standard_text = _EXPLAINED.get(status, _PROBLEM)
-    page = panel.templates.render(
-        "error.html", visit=Visit(request, panel, None), title=title or standard_title,
-        text=text or standard_text, reference=reference,
-    )  # fmt: skip
-    return web.Response(text=page, status=status, content_type="text/html")
-
-
-@web.middleware
 async def limits(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     """Bodies have a stated length within what the route takes."""
     declared = declaration_of(request.match_info.handler)
@@ -157,7 +99,8 @@ async def gate(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     token = request.cookies.get(cookie_name(panel), "")
     found = None
     if token and declared.knows_visitor:
-        found = await panel.sign_ins.find(token, touch=declared.keeps_awake)
+        async with asyncio.timeout(_LONGEST_LOOKUP_S):
+            found = await panel.sign_ins.find(token, touch=declared.keeps_awake)
     if declared.permission is not Permission.PUBLIC and found is None:
         return _to_sign_in(request)
     visit = Visit(request, panel, found)
