@@ -87,8 +87,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = _open_or_begin_anew(path, on_trouble)
-        self.id = _identity(self._connection)
+        self._connection, self.id = _open_or_begin_anew(path, on_trouble)
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._thread.start()
 
@@ -215,10 +214,12 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open_or_begin_anew(path: Path, on_trouble: Callable[[str | None], None]) -> sqlite3.Connection:
+def _open_or_begin_anew(
+    path: Path, on_trouble: Callable[[str | None], None]
+) -> tuple[sqlite3.Connection, str]:
     """The journal; one that is damaged is put aside whole, because subscribers must be able to sign in."""
     try:
-        return _open(path)
+        return _open_known(path)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as trouble:
@@ -228,7 +229,17 @@ def _open_or_begin_anew(path: Path, on_trouble: Callable[[str | None], None]) ->
                 part.rename(path.with_name(f"{path.stem}.damaged{end}"))
         on_trouble(f"{path.name} is damaged ({trouble}); it was put aside as {path.stem}.damaged")
         on_trouble(None)
-        return _open(path)
+        return _open_known(path)
+
+
+def _open_known(path: Path) -> tuple[sqlite3.Connection, str]:
+    """The journal and its id; one whose id cannot be read is as damaged as one that cannot be opened."""
+    connection = _open(path)
+    try:
+        return connection, _identity(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
 
 
 def _identity(connection: sqlite3.Connection) -> str:
