@@ -84,7 +84,11 @@ def paths(valley: Provider) -> list[str]:
         f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
         "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
-        "/password", "/portal",
+        "/password", "/portal", "/snmp", "/snmp/new", f"/snmp/{valley.snmp_targets[0]}",
+        f"/nases/{valley.nases[0]}/edit", f"/devices/{valley.devices[0]}/edit",
+        f"/services/{valley.services['Ada Whitlock']}/change", f"/services/{valley.services['Ada Whitlock']}/usage",
+        f"/subscribers/{valley.accounts['Ada Whitlock']}/next-invoice",
+        f"/subscribers/{valley.accounts['Ada Whitlock']}/services/new",
     ]  # fmt: skip
 
 
@@ -93,12 +97,14 @@ async def linked(page: Page, address: str, account_id: str) -> list[str]:
     await page.goto(f"{address}/subscribers/{account_id}")
     invoice = await page.locator("a[href^='/invoices/inv']").first.get_attribute("href")
     transcript = await page.locator("a[href^='/transcripts/']").first.get_attribute("href")
+    payment = await page.locator("a[href^='/payments/pay']").first.get_attribute("href")
     assert invoice is not None
     assert transcript is not None
+    assert payment is not None
     await page.goto(address + invoice)
     line = await page.locator("a[href*='/lines/']").nth(1).get_attribute("href")
     assert line is not None
-    return [invoice, f"{invoice}/document", line, transcript]
+    return [invoice, f"{invoice}/document", line, transcript, payment]
 
 
 WAYS = {

@@ -46,6 +46,7 @@ from provisioning.config import ProvisioningSettings
 from provisioning.enforce import Enforcer
 from provisioning.set_up import add_enforcement_point, register_device, register_site, set_known_outage
 from provisioning.store import tables as provisioning_tables
+from snmp.set_up import bind, register_target
 from snmp.store import tables as snmp_tables
 from ui.operators import create_operator
 from ui.passwords import Passwords
@@ -84,6 +85,7 @@ class Provider:
     nases: list[str] = field(default_factory=list)
     sites: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    snmp_targets: list[str] = field(default_factory=list)
     plans: dict[str, tuple[str, str]] = field(default_factory=dict)  # code -> (version, profile)
 
     async def settle(self, enforcer: Enforcer | None = None) -> None:
@@ -316,9 +318,31 @@ async def _today(provider: Provider, enforcer: Enforcer) -> None:
             )
         )  # fmt: skip
         await set_known_outage(work, provider.sites[2], True)
+        await _build_snmp(provider, work)
         await record_rejects(work, _rejects(provider))
     await provider.settle(enforcer)
     provider.clock.step_to(TODAY)
+
+
+async def _build_snmp(provider: Provider, work: Work) -> None:
+    """One target that answered four minutes ago, and checks what RADIUS says of Linus."""
+    target_id = granted(
+        await register_target(
+            work, provider.sealer, name="mill-bend-backhaul", address="192.0.2.40",
+            community=Secret("valley words"), site_id=provider.sites[2],
+        )
+    )  # fmt: skip
+    granted(
+        await bind(
+            work, target_id=target_id, if_name="ath0.12", service_id=provider.services["Linus Fairweather"],
+            bills=False,
+        )
+    )  # fmt: skip
+    at = work.now - timedelta(minutes=4)
+    await work.connection.execute(
+        update(snmp_tables.target).values(last_polled_at=at, last_answer_at=at, sys_name="mill-bend-af60")
+    )
+    provider.snmp_targets.append(target_id)
 
 
 def _rejects(provider: Provider) -> list[RejectSighting]:
