@@ -35,6 +35,13 @@ ACCOUNT_COLUMNS = (
 )
 SERVICE_COLUMNS = ("plan", "start_date", "label", "username", "password", "mac", "framed_ip", "device")
 REQUIRED = ("account_number", "name", "plan")
+_COLUMN_OF = {  # what the rooms call it: what the file calls it
+    "number": "account_number",
+    "anchor_day": "billing_day",
+    "starts_on": "start_date",
+    "plan_version_id": "plan",
+    "device_id": "device",
+}
 MAX_LINES = 20_000
 LONGEST_CELL = 254
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -58,7 +65,8 @@ async def import_subscribers(work: Work, sealer: Sealer, text: str) -> ImportRep
         except Refused as refused:
             await one.rollback()
             accounts.pop(row["account_number"], None)
-            faults.append(ImportFault(line, refused.refusal.field or "line", refused.refusal.message))
+            field = refused.refusal.field or "line"
+            faults.append(ImportFault(line, _COLUMN_OF.get(field, field), refused.refusal.message))
         except ValueError as trouble:
             await one.rollback()
             accounts.pop(row["account_number"], None)

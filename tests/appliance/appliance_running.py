@@ -124,13 +124,15 @@ async def set_up(house: House) -> None:
 
 
 @asynccontextmanager
-async def appliance(folder: Path, database_url: str = "", web_port: int = 0) -> AsyncIterator[Appliance]:
+async def appliance(
+    folder: Path, database_url: str = "", web_port: int = 0, more: str = ""
+) -> AsyncIterator[Appliance]:
     """An appliance that is set up and not started; nothing of it lives after the block."""
     auth, accounting = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
     (folder / "hilltop.toml").write_text(
         f'[state]\ndirectory = "{folder}/state"\n[database]\nurl = "{database_url}"\n'
         f'[radius]\nauth_listen = ["127.0.0.1:{auth}"]\naccounting_listen = ["127.0.0.1:{accounting}"]\n'
-        f'[ui]\nlisten = "127.0.0.1:{web_port or free_port(socket.SOCK_STREAM)}"\n'
+        f'[ui]\nlisten = "127.0.0.1:{web_port or free_port(socket.SOCK_STREAM)}"\n{more}'
     )
     settings = load_settings(folder / "hilltop.toml")
     async with open_house(settings, may_make_key=True) as house:

@@ -29,7 +29,9 @@ class Terminal:
         self.config = config
 
     def __call__(self, *words: str, says: str = "", code: int = 0, stdin: str | bytes = "") -> str:
-        result = CliRunner().invoke(app, ["-c", str(self.config), *words], input=stdin or None)
+        result = CliRunner(env={"COLUMNS": "250"}).invoke(
+            app, ["-c", str(self.config), *words], input=stdin or None
+        )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise AssertionError(f"hilltop {' '.join(words)}: a traceback") from result.exception
         assert result.exit_code == code, result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from aaa.set_up import define_profile
 from aaa.store import tables as aaa
 from appliance.cli import app
 from appliance.import_subscribers import import_subscribers
+from appliance.migrate import upgrade
+from appliance.panel_acts import panel_acts
+from appliance.settings import load_settings
+from appliance.wiring import open_house
 from billing.set_up import define_plan_version
 from billing.store import tables as billing
-from core.refusal import granted
+from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer
 from core.work import Workplace
 from ui.ports import ImportReport
@@ -94,6 +99,14 @@ async def test_every_fault_is_named_by_line_and_nothing_is_imported(
     assert await counts(any_workplace) == (0, 0, 0, 0)
     assert [fault.line for fault in report.errors] == list(range(5, 14))
     assert all(fault.message and "pw" not in fault.message.split() for fault in report.errors)
+
+
+async def test_a_fault_is_named_by_the_column_of_the_file(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    text = HEADER + "A-1,Fir,CO,home,fir,pw,,,2020-01-01,\n" + "A-2,Elm,CO,home,elm,pw,,,,32\n"
+    text += f"{'A' * 60},Ash,CO,home,ash,pw,,,,\n"
+    report = await run(workplace, sealer, text)
+    assert [fault.field for fault in report.errors] == ["start_date", "billing_day", "account_number"]
 
 
 async def test_the_same_file_twice_changes_nothing(workplace: Workplace, sealer: Sealer) -> None:
@@ -206,6 +219,27 @@ async def test_no_cell_can_break_the_import(any_workplace: Workplace, sealer: Se
     assert report.errors[-1].line == len(lines) + 2
     assert {fault.line for fault in report.errors} <= set(range(2, len(lines) + 3))
     assert await counts(any_workplace) == (0, 0, 0, 0)
+
+
+async def test_the_panel_and_the_command_line_tell_the_same_faults(tmp_path: Path, sealer: Sealer) -> None:
+    """The panel's act and ``hilltop import`` are one piece: same lines, same fields, same words."""
+    config, file = tmp_path / "hilltop.toml", tmp_path / "bad.csv"
+    config.write_text(f'[state]\ndirectory = "{tmp_path / "state"}"\n')
+    file.write_text(
+        GOOD.replace(",2026-03-10,", ",,") + "A-3,No Plan,CO,nosuch,x1,pw,,,,\nA-4,Bad Mac,CO,home,,,zz,,,\n"
+    )
+    async with open_house(load_settings(config), may_make_key=True) as house:
+        await upgrade(house.workplace.database)
+        await world(house.workplace)
+        with pytest.raises(Refused):
+            async with house.workplace.work("operator:ann") as work:
+                report = await panel_acts(house.sealer).import_subscribers(work, file.read_text())
+                raise Refused(Refusal("import_faults", "the panel rolls back"))
+    said = await asyncio.to_thread(CliRunner().invoke, app, ["-c", str(config), "import", str(file)])
+    assert said.exit_code == 1
+    told = [line.removeprefix(f"{file}:") for line in said.output.splitlines() if line.startswith(str(file))]
+    assert told == [f"{fault.line}: {fault.field}: {fault.message}" for fault in report.errors]
+    assert len(told) == 2
 
 
 def test_the_command_line_names_a_file_that_is_not_utf8_by_line(tmp_path: Path) -> None:

@@ -35,5 +35,5 @@ def test_each_fault_is_named(tmp_path: Path, text: str, named: str) -> None:
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="hilltop init"):
+    with pytest.raises(SettingsError, match="make one with: hilltop --config .* init"):
         load_settings(tmp_path / "none.toml")
