@@ -6,8 +6,7 @@ after. What cannot be committed is forgotten again and the NAS tries once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from radius.codec import ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, STATUS_SERVER, MalformedPacket, locate, trim
 from radius.counters import Counters
@@ -16,11 +15,8 @@ from radius.nas_table import NasState, NasTable
 from radius.pipeline import Key, PipelineLimits, Source, proxy_states
 from radius.reply_cache import ReplyCache
 
-_ZEROS = bytes(16)
 
-
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A record that must be on disk before ``reply`` may go to ``source``."""
 
     record: Record
@@ -36,17 +32,15 @@ class AccountingPipeline:
         self,
         nases: NasTable,
         counters: Counters,
-        now_us: Callable[[], int],
         limits: PipelineLimits | None = None,
     ) -> None:
         limits = limits or PipelineLimits()
         self._nases = nases
-        self._now_us = now_us
         self._replies = ReplyCache(limits.duplicate_memory_s, limits.duplicate_entries)
         self.counters = counters
 
-    def receive(self, datagram: bytes, source: Source) -> bytes | Pending | None:
-        """A reply to send at once, a record to commit first, or nothing."""
+    def receive(self, datagram: bytes, source: Source, now_us: int) -> bytes | Pending | None:
+        """A reply to send at once, a record to commit first, or nothing; ``now_us`` since 1970."""
         nas = self._nases.at(source[0])
         if nas is None:
             self.counters.unknown_source += 1
@@ -59,7 +53,7 @@ class AccountingPipeline:
             if known is not None:
                 return self._again(known[1])
             if packet[0] == ACCOUNTING_REQUEST:
-                return self._accounting(nas, packet, key)
+                return self._accounting(nas, packet, key, now_us)
             if packet[0] == STATUS_SERVER:
                 return self._status(nas, packet)
         except MalformedPacket:
@@ -75,7 +69,7 @@ class AccountingPipeline:
             self.counters.duplicates += 1
         return reply
 
-    def _accounting(self, nas: NasState, packet: bytes, key: Key) -> Pending | None:
+    def _accounting(self, nas: NasState, packet: bytes, key: Key, now_us: int) -> Pending | None:
         if not nas.secret.request_is_right(packet):
             self.counters.wrong_signature += 1
             nas.wrong += 1
@@ -83,19 +77,19 @@ class AccountingPipeline:
         nas.right += 1
         first, repeats = locate(packet)
         at = first.get(80)
-        if at is not None and not nas.secret.signature_is_right(packet, at, _ZEROS):
+        if at is not None and not nas.secret.accounting_is_signed(packet, at):
             self.counters.wrong_signature += 1
             return None
-        reply = nas.secret.plain_reply(ACCOUNTING_RESPONSE, packet, proxy_states(packet, first, repeats))
-        record = Record(self._now_us(), nas.nas.id, key[0][0], packet)
+        proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
+        reply = nas.secret.plain_reply(ACCOUNTING_RESPONSE, packet, proxied)
         self._replies.put(key, hash(packet), None)
-        return Pending(record, key, hash(packet), reply)
+        return Pending(Record(now_us, nas.nas.id, key[0][0], packet), key, hash(packet), reply)
 
     def _status(self, nas: NasState, packet: bytes) -> bytes | None:
         """RFC 5997 section 3, on the accounting port."""
         first, repeats = locate(packet)
         at = first.get(80)
-        if at is None or not nas.secret.signature_is_right(packet, at, packet[4:20]):
+        if at is None or not nas.secret.access_is_signed(packet, at):
             self.counters.wrong_signature += 1
             return None
         self.counters.status += 1

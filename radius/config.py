@@ -23,8 +23,6 @@ class RadiusSettings(BaseModel):
     auth_listen: list[str] = ["0.0.0.0:1812"]
     accounting_listen: list[str] = ["0.0.0.0:1813"]
     """A named address is a little faster than a wildcard, which must note where each request came in."""
-    workers: int = Field(default=1, ge=1, le=64)
-    """Radius processes on these ports; with more than one the kernel spreads the NASes over them."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: int = Field(default=10_000, ge=1)

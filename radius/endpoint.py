@@ -1,8 +1,8 @@
 """UDP sockets on the event loop: octets from the kernel to a pipeline and back.
 
 The reader callback drains the socket, many datagrams a wake-up, which costs a fifth of asyncio's datagram
-protocol. A socket on a wildcard address notes where each request came in and answers from there; one on a
-named address need not.
+protocol; they are handled together, under one time stamp. A socket on a wildcard address notes where each
+request came in and answers from there; one on a named address need not.
 """
 
 from __future__ import annotations
@@ -25,28 +25,19 @@ _IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
 _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 
-Receive = Callable[[bytes, Source], bytes | None]
-"""Takes a datagram and its source; returns the reply that goes back at once, if any."""
+_AT_ONCE = 32  # datagrams between two looks at the other sockets and the journal
+
+Datagram = tuple[bytes, Source]
 
 
 class Endpoint:
-    """One bound socket. ``receive`` is called for every datagram; ``send`` answers a source later."""
+    """One bound socket. ``handle`` gets what came in a wake-up; ``send`` answers a source, then or later."""
 
-    def __init__(
-        self,
-        listen: str,
-        receive: Receive,
-        on_failure: Callable[[Exception], None],
-        *,
-        reuse_port: bool = False,
-        drain: int = 64,
-    ) -> None:
+    def __init__(self, listen: str, handle: Callable[[list[Datagram]], None]) -> None:
         host, port = split_listen(listen)
-        self._receive = receive
-        self._on_failure = on_failure
-        self._drain = drain
+        self._handle = handle
         self.not_sent = 0
-        self._socket = _bound_socket(host, port, reuse_port=reuse_port)
+        self._socket = _bound_socket(host, port)
         self._wildcard = host in _WILDCARDS
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -58,7 +49,7 @@ class Endpoint:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._loop = loop
-        loop.add_reader(self._socket.fileno(), self._read_wildcard if self._wildcard else self._read)
+        loop.add_reader(self._socket.fileno(), self._on_readable)
 
     def stop_reading(self) -> None:
         """Take no more datagrams; answers may still leave."""
@@ -71,45 +62,43 @@ class Endpoint:
         self.stop_reading()
         self._socket.close()
 
-    def _read(self) -> None:
-        receive, recvfrom, sendto = self._receive, self._socket.recvfrom, self._socket.sendto
-        try:
-            for _ in range(self._drain):
-                datagram, source = recvfrom(_LARGEST)
-                reply = receive(datagram, source)
-                if reply is not None:
-                    sendto(reply, source)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.not_sent += 1  # an ICMP error of an earlier reply, or no route: the NAS will ask again
-        except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
-            self._on_failure(trouble)
+    def _on_readable(self) -> None:
+        self._handle(self._drain_wildcard() if self._wildcard else self._drain())
 
-    def _read_wildcard(self) -> None:
+    def _drain(self) -> list[Datagram]:
+        """What waits in the socket, at most a wake-up's worth: reading it all first keeps the caches warm."""
+        drained: list[Datagram] = []
+        keep, recvfrom = drained.append, self._socket.recvfrom
         try:
-            for _ in range(self._drain):
-                datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
-                source = (address[0], address[1], _arrival(ancillary), *address[2:])
-                reply = self._receive(datagram, source)
-                if reply is not None:
-                    self.send(reply, source)
+            for _ in range(_AT_ONCE):
+                keep(recvfrom(_LARGEST))
         except BlockingIOError:
-            return
+            pass
+        except OSError:
+            self.not_sent += 1  # an ICMP error of an earlier reply: the NAS will ask again
+        return drained
+
+    def _drain_wildcard(self) -> list[Datagram]:
+        drained: list[Datagram] = []
+        try:
+            for _ in range(_AT_ONCE):
+                datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
+                drained.append((datagram, (address[0], address[1], _arrival(ancillary), *address[2:])))
+        except BlockingIOError:
+            pass
         except OSError:
             self.not_sent += 1
-        except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
-            self._on_failure(trouble)
+        return drained
 
     def send(self, reply: bytes, source: Source) -> None:
-        """Answer a source that ``receive`` was called with."""
+        """Answer a source that a datagram came from."""
         try:
             if self._wildcard:
                 ancillary = [] if source[2] is None else [source[2]]
                 self._socket.sendmsg([reply], ancillary, 0, (source[0], source[1], *source[3:]))
             else:
                 self._socket.sendto(reply, source)
-        except OSError:
+        except OSError:  # no route, or the socket is full: the NAS will ask again
             self.not_sent += 1
 
 
@@ -129,13 +118,11 @@ def _departure(ancillary: tuple[tuple[int, int, bytes], ...]) -> tuple[int, int,
     return None
 
 
-def _bound_socket(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+def _bound_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_DGRAM)
     try:
         made.setblocking(False)
-        if reuse_port:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         _enlarge(made)

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from typing import Any
 
 from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
@@ -53,6 +53,8 @@ _MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MI
 _SUCCESS_HEADER = vendor_attribute(MICROSOFT, 26, bytes(43))[:8]  # MS-CHAP2-Success
 _SEND_KEY_HEADER = vendor_attribute(MICROSOFT, 16, bytes(34))[:8]  # MS-MPPE-Send-Key
 _RECV_KEY_HEADER = vendor_attribute(MICROSOFT, 17, bytes(34))[:8]  # MS-MPPE-Recv-Key
+_SALTS = cycle([salt.to_bytes(2, "big") for salt in range(0x8000, 0x10000)])
+"""No two salts of one packet may be the same, and the first bit is set (RFC 2548 section 2.4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class AuthenticationPipeline:
         """RFC 5997 section 3: always signed, answered at once."""
         first, repeats = locate(packet)
         at = first.get(80)
-        if at is None or not nas.secret.signature_is_right(packet, at, packet[4:20]):
+        if at is None or not nas.secret.access_is_signed(packet, at):
             self.counters.wrong_signature += 1
             nas.wrong += 1
             return None
@@ -180,7 +182,8 @@ class AuthenticationPipeline:
         else:
             verdict = authorize(self._directory, username, proof, station, nas.nas.mac_format, signed=signed)
         if isinstance(verdict, Accept):
-            reply = self._accept(nas, packet, proof, verdict.login, proxy_states(packet, first, repeats))
+            proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
+            reply = self._accept(nas, packet, proof, verdict.login, proxied)
             self._replies.put(key, hash(packet), reply)
             return reply
         return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
@@ -189,7 +192,7 @@ class AuthenticationPipeline:
         """True: signed. False: unsigned and let through. None: refused, and counted (CVE-2024-3596)."""
         at = first.get(80)
         if at is not None:
-            if not nas.secret.signature_is_right(packet, at, packet[4:20]):
+            if not nas.secret.access_is_signed(packet, at):
                 self.counters.wrong_signature += 1
                 nas.wrong += 1
                 return None
@@ -308,12 +311,10 @@ def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, log
         keys = nas.secret.hide_password(bytes(8) + credential.nt_hash_hash, request_authenticator)
         return vendor_attribute(MICROSOFT, _MS_CHAP_MPPE_KEYS, keys) + _MPPE_ALLOWED
     send, receive = mppe_keys(credential.nt_hash_hash, proof.nt_response)
-    salts = os.urandom(3)
-    first_salt = bytes((salts[0] | 0x80, salts[1]))
-    second_salt = bytes((salts[0] | 0x80, salts[1] ^ (salts[2] | 1)))
+    hide_key = nas.secret.hide_key
     return (
         _SUCCESS_HEADER + bytes((proof.identifier,)) + proof.success(credential)
-        + _SEND_KEY_HEADER + nas.secret.hide_key(send, request_authenticator, first_salt)
-        + _RECV_KEY_HEADER + nas.secret.hide_key(receive, request_authenticator, second_salt)
+        + _SEND_KEY_HEADER + hide_key(send, request_authenticator, next(_SALTS))
+        + _RECV_KEY_HEADER + hide_key(receive, request_authenticator, next(_SALTS))
         + _MPPE_ALLOWED
     )  # fmt: skip

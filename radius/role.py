@@ -23,12 +23,12 @@ from core.work import Workplace
 from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
-from radius.endpoint import Endpoint
+from radius.endpoint import Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
 from radius.live_session import LiveSessions
 from radius.nas_table import NasTable
-from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
+from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns
 from radius.reject_log import RejectLog
 from radius.status import RadiusStatus, write_status
 
@@ -112,32 +112,43 @@ class RadiusServer:
         )
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
 
-        def on_datagram(datagram: bytes, source: Source) -> bytes | None:
-            return receive(datagram, source, monotonic_s())
+        def handle(datagrams: list[Datagram]) -> None:
+            now_s = monotonic_s()
+            for datagram, source in datagrams:
+                try:
+                    reply = receive(datagram, source, now_s)
+                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+                    self._on_failure(trouble)
+                    continue
+                if reply is not None:
+                    endpoint.send(reply, source)
 
-        reuse = self._settings.workers > 1
-        return pipeline, Endpoint(listen, on_datagram, self._on_failure, reuse_port=reuse, drain=128)
+        endpoint = Endpoint(listen, handle)
+        return pipeline, endpoint
 
     def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
-        pipeline = AccountingPipeline(
-            self._nases, self.counters, lambda: to_microseconds(self._clock.now()), self._limits()
-        )
+        pipeline = AccountingPipeline(self._nases, self.counters, self._limits())
 
-        def on_datagram(datagram: bytes, source: Source) -> bytes | None:
-            outcome = pipeline.receive(datagram, source)
-            if not isinstance(outcome, Pending):
-                return outcome
-            if not journal.append(outcome.record, partial(on_commit, outcome)):
-                pipeline.refuse(outcome)
-            return None
+        def handle(datagrams: list[Datagram]) -> None:
+            now_us = to_microseconds(self._clock.now())
+            for datagram, source in datagrams:
+                try:
+                    outcome = pipeline.receive(datagram, source, now_us)
+                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+                    self._on_failure(trouble)
+                    continue
+                if isinstance(outcome, Pending):
+                    if not journal.append(outcome.record, partial(on_commit, outcome)):
+                        pipeline.refuse(outcome)
+                elif outcome is not None:
+                    endpoint.send(outcome, source)
 
         def on_commit(pending: Pending, committed: bool) -> None:
             reply = pipeline.settle(pending, committed=committed)
             if reply is not None:
                 endpoint.send(reply, pending.key[0])
 
-        reuse = self._settings.workers > 1
-        endpoint = Endpoint(listen, on_datagram, self._on_failure, reuse_port=reuse, drain=32)
+        endpoint = Endpoint(listen, handle)
         return pipeline, endpoint
 
     async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:

@@ -22,6 +22,7 @@ except ImportError:  # a Python built without it
     _md5 = _openssl_md5
 
 _ZEROS: Final = bytes(16)
+_PADDING: Final = bytes(15)
 _BLOCK: Final = 64
 _MA_HEADER: Final = b"\x50\x12"  # Message-Authenticator, 18 octets
 
@@ -49,14 +50,18 @@ class SharedSecret:
         outer.update(inner.digest())
         return outer.digest()  # type: ignore[no-any-return]
 
-    def signature_is_right(self, packet: bytes, at: int, authenticator: bytes) -> bool:
-        """Whether the Message-Authenticator at ``at`` is right (RFC 3579 section 3.2).
+    def access_is_signed(self, packet: bytes, at: int) -> bool:
+        """Whether the Message-Authenticator at ``at`` of an Access-Request or Status-Server is right.
 
-        ``authenticator`` is the request's own for Access-Request and Status-Server, zeros for accounting.
+        RFC 3579 section 3.2: over the packet as it is, with zeros in its own place.
         """
         value = at + 2
-        signed = packet[:4] + authenticator + packet[20:value] + _ZEROS + packet[value + 16 :]
+        signed = packet[:value] + _ZEROS + packet[value + 16 :]
         return compare_digest(self._hmac(signed), packet[value : value + 16])
+
+    def accounting_is_signed(self, packet: bytes, at: int) -> bool:
+        """The same of an Accounting-Request: its authenticator, made last, counts as zeros too."""
+        return self.access_is_signed(packet[:4] + _ZEROS + packet[20:], at)
 
     def request_is_right(self, packet: bytes) -> bool:
         """Whether the authenticator of an Accounting-Request is right (RFC 2866 section 3)."""
@@ -90,6 +95,8 @@ class SharedSecret:
     def show_password(self, hidden: bytes, authenticator: bytes) -> bytes:
         """A User-Password in clear, without its padding (RFC 2865 section 5.2)."""
         size = len(hidden)
+        if size == 16:  # nearly every password
+            return self._mask(hidden, authenticator).rstrip(b"\0")
         if size == 0:
             return b""
         if size % 16 or size > 128:
@@ -112,9 +119,8 @@ class SharedSecret:
 
     def hide_key(self, key: bytes, authenticator: bytes, salt: bytes) -> bytes:
         """A 16-octet MPPE key, hidden (RFC 2548 section 2.4.2). ``salt``: two octets, the first bit set."""
-        clear = bytes((len(key),)) + key
-        first = self._mask(clear[:16], authenticator + salt)
-        return salt + first + self._mask(clear[16:].ljust(16, b"\0"), first)
+        first = self._mask(b"\x10" + key[:15], authenticator + salt)
+        return salt + first + self._mask(key[15:] + _PADDING, first)
 
     def show_key(self, hidden: bytes, authenticator: bytes) -> bytes:
         """The MPPE key in a hidden one: the inverse of ``hide_key``."""

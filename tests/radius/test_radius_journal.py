@@ -22,12 +22,14 @@ from radius.counters import Counters
 from radius.journal import Journal, JournalLimits, JournalReader, Record
 from radius.nas_table import NasTable
 
+NOW_US = 1_700_000
+
 ACCOUNTING_RESPONSE = 5
 
 
 async def _pipeline(world: World) -> AccountingPipeline:
     await world.nas()
-    return AccountingPipeline(NasTable((await world.directory()).nases), Counters(), lambda: 1_700_000)
+    return AccountingPipeline(NasTable((await world.directory()).nases), Counters())
 
 
 def _record(number: int) -> Record:
@@ -38,48 +40,50 @@ async def test_the_answer_exists_only_after_the_commit_and_duplicates_cost_a_loo
     pipeline = await _pipeline(world)
     asked = accounting()
     packet = octets(asked)
-    pending = pipeline.receive(packet, HERE)
+    pending = pipeline.receive(packet, HERE, NOW_US)
     assert isinstance(pending, Pending)
     assert pending.record.datagram == packet
-    assert pipeline.receive(packet, HERE) is None, "a retransmit while the disk works is dropped"
+    assert pipeline.receive(packet, HERE, NOW_US) is None, "a retransmit while the disk works is dropped"
     answer = pipeline.settle(pending, committed=True)
     assert reply_to(asked, answer).code == ACCOUNTING_RESPONSE
-    assert pipeline.receive(packet, HERE) == answer
+    assert pipeline.receive(packet, HERE, NOW_US) == answer
     assert (pipeline.counters.accounting, pipeline.counters.duplicates) == (1, 1)
 
 
 async def test_what_was_not_committed_is_not_answered_and_may_be_sent_again(world: World) -> None:
     pipeline = await _pipeline(world)
     packet = octets(accounting())
-    pending = pipeline.receive(packet, HERE)
+    pending = pipeline.receive(packet, HERE, NOW_US)
     assert isinstance(pending, Pending)
     assert pipeline.settle(pending, committed=False) is None
     assert pipeline.counters.journal_failures == 1
-    assert isinstance(pipeline.receive(packet, HERE), Pending)
+    assert isinstance(pipeline.receive(packet, HERE, NOW_US), Pending)
 
 
 async def test_accounting_with_the_wrong_secret_or_signature_is_silence(world: World) -> None:
     pipeline = await _pipeline(world)
-    assert pipeline.receive(octets(accounting(secret="another secret entirely")), HERE) is None
+    assert pipeline.receive(octets(accounting(secret="another secret entirely")), HERE, NOW_US) is None
     signed = accounting()
     signed.message_authenticator = True
     packet = octets(signed)
-    assert isinstance(pipeline.receive(packet, HERE), Pending), "a signature is checked when there is one"
+    assert isinstance(pipeline.receive(packet, HERE, NOW_US), Pending), (
+        "a signature is checked when there is one"
+    )
     at = packet.index(b"\x50\x12") + 2
     forged = packet[:at] + bytes(16) + packet[at + 16 :]
     digest = hashlib.md5(forged[:4] + bytes(16) + forged[20:] + SECRET.encode()).digest()
-    assert pipeline.receive(forged[:4] + digest + forged[20:], HERE) is None
-    assert pipeline.receive(packet, ("192.0.2.7", 1)) is None
+    assert pipeline.receive(forged[:4] + digest + forged[20:], HERE, NOW_US) is None
+    assert pipeline.receive(packet, ("192.0.2.7", 1), NOW_US) is None
     assert (pipeline.counters.wrong_signature, pipeline.counters.unknown_source) == (2, 1)
 
 
 async def test_accounting_status_server_and_proxy_state(world: World) -> None:
     pipeline = await _pipeline(world)
     asked = status()
-    assert reply_to(asked, pipeline.receive(octets(asked), HERE)).code == ACCOUNTING_RESPONSE  # type: ignore[arg-type]
+    assert reply_to(asked, pipeline.receive(octets(asked), HERE, NOW_US)).code == ACCOUNTING_RESPONSE  # type: ignore[arg-type]
     proxied = accounting()
     proxied[33] = [b"one", b"two"]
-    pending = pipeline.receive(octets(proxied), HERE)
+    pending = pipeline.receive(octets(proxied), HERE, NOW_US)
     assert isinstance(pending, Pending)
     assert reply_to(proxied, pending.reply)[33] == [b"one", b"two"]
 
@@ -95,7 +99,7 @@ async def test_hostile_accounting_raises_nothing(world: World) -> None:
         packet = (
             bytes(mutated[: chance.randint(0, len(mutated))]) if chance.random() < 0.3 else bytes(mutated)
         )
-        outcome = pipeline.receive(packet, HERE)
+        outcome = pipeline.receive(packet, HERE, NOW_US)
         assert outcome is None or packet == good
 
 
