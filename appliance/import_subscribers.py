@@ -42,7 +42,7 @@ _COLUMN_OF = {  # what the rooms call it: what the file calls it
     "plan_version_id": "plan",
     "device_id": "device",
 }
-MAX_LINES = 20_000
+MAX_LINES = 5_000
 LONGEST_CELL = 254
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

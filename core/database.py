@@ -105,7 +105,7 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-_LANES = {"directory": 7_001, "number_series": 7_002, "bill_run": 7_003}
+_LANES = {"directory": 7_001, "number_series": 7_002, "bill_run": 7_003, "metering": 7_004}
 
 
 async def take_lane(connection: AsyncConnection, lane: str) -> None:

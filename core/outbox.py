@@ -8,7 +8,7 @@ those of other subjects do not.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from core.facts import RecordedFact
 from core.health import HealthIssue, close_issue, open_issue
@@ -19,6 +19,7 @@ from core.work import Work, Workplace
 Reaction = Callable[[Work, RecordedFact], Awaitable[None]]
 
 _PATIENCE = 5
+_LONGEST_PAUSE = timedelta(minutes=5)
 _log = logger("core")
 
 
@@ -31,7 +32,7 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
     for recorded, next_attempt_at in waiting:
         if recorded.subject in held_up:
             continue
-        if next_attempt_at is not None and next_attempt_at > workplace.clock.now():
+        if next_attempt_at is not None and _still_ahead(next_attempt_at, workplace.clock.now()):
             held_up.add(recorded.subject)
             continue
         try:
@@ -41,6 +42,11 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
             held_up.add(recorded.subject)
             await _postpone(workplace, recorded, trouble)
     return delivered
+
+
+def _still_ahead(next_attempt_at: datetime, now: datetime) -> bool:
+    """An instant further ahead than any pause of ours was set by a clock that has stepped back since."""
+    return timedelta(0) < next_attempt_at - now <= _LONGEST_PAUSE
 
 
 async def _deliver(work: Work, reactions: Mapping[str, Reaction], recorded: RecordedFact) -> int:
@@ -56,7 +62,7 @@ async def _deliver(work: Work, reactions: Mapping[str, Reaction], recorded: Reco
 
 async def _postpone(workplace: Workplace, recorded: RecordedFact, trouble: Exception) -> None:
     attempts = recorded.attempts + 1
-    pause = timedelta(seconds=min(2**attempts, 300))
+    pause = min(timedelta(seconds=2**attempts), _LONGEST_PAUSE)
     _log.error(
         "fact_not_delivered",
         kind=recorded.kind,

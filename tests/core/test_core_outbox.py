@@ -99,3 +99,19 @@ async def test_a_fact_that_keeps_failing_opens_an_issue_that_closes_when_it_pass
     async with workplace.reading() as connection:
         (issue,) = (await connection.execute(select(health_issue))).all()
     assert issue.closed_at is not None
+
+
+async def test_a_clock_that_steps_back_does_not_delay_a_postponed_fact(
+    workplace: Workplace, clock: FakeClock
+) -> None:
+    await publish(workplace, Happened("1", "x"))
+    tries: list[str] = []
+
+    async def react(work: Work, recorded: RecordedFact) -> None:
+        tries.append(recorded.payload["what"])
+        if len(tries) == 1:
+            raise RuntimeError("not yet")
+
+    await dispatch_due(workplace, {Happened.kind: react})
+    clock.step_to(clock.now() - timedelta(days=40))
+    assert await dispatch_due(workplace, {Happened.kind: react}) == 1
