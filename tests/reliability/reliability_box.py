@@ -272,7 +272,9 @@ async def open_box(
         + more
     )  # fmt: skip
     async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(open_house(load_settings(folder / "hilltop.toml")))
+        house = await stack.enter_async_context(
+            open_house(load_settings(folder / "hilltop.toml"), may_make_key=True)
+        )
         await upgrade(house.workplace.database)
         box = Box(folder, house, nursery, auth_port, accounting_port)
         stack.push_async_callback(box.kill_all)
