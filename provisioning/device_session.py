@@ -9,6 +9,7 @@ from core.clock import Clock
 from core.log import logger
 from core.secrets import Sealer, SealError
 from provisioning.drivers.registry import driver_named
+from provisioning.issues import INTERNAL
 from provisioning.ports import Target, Transport
 from provisioning.reconcile import Decide, SessionReport, reconcile
 from provisioning.targets import describe_target, with_credentials
@@ -36,7 +37,7 @@ class DeviceSessions:
             )  # fmt: skip
         except SealError as trouble:
             report.fail("login_refused", str(trouble))
-        except Exception as trouble:  # noqa: BLE001 - the boundary: one device
+        except Exception:  # noqa: BLE001 - the boundary: one device
             _log.error("device_session_failed", device=target.name, exc_info=True)
-            report.fail("internal", f"{type(trouble).__name__}: {trouble}")
+            report.fail("internal", INTERNAL)
         return target, report

@@ -6,6 +6,10 @@ from core.health import HealthIssue
 
 _REMEDIES = {
     "unreachable": "Check power and link of the device, its address and port, and that SSH is allowed here.",
+    "refused": "Check the port, and that the device's SSH service is on and allows this machine's address.",
+    "timed_out": "Check power and link of the device, its address, and that no firewall drops SSH.",
+    "no_route": "Check this machine's own network and its route to the device.",
+    "unknown_name": "Correct the device's address, or this machine's name servers; an IP address needs none.",
     "login_refused": "Check user name and password or key of the device, and enter them anew.",
     "no_permission": "Give the device's login the right to write (RouterOS: a group with ssh,read,write).",
     "host_key": (
@@ -23,8 +27,11 @@ _REMEDIES = {
     ),
     "failed": "Read the transcript: the device refused a command. Put right what it names.",
     "broken": "The session broke off. Check the link to the device; the next attempt follows by itself.",
-    "internal": "This is a fault of this software. Report it with the transcript; the task is tried again.",
+    "internal": (
+        "This is a fault of this software. Report it with the worker's log; the task is tried again."
+    ),
 }
+INTERNAL = "a fault of this software broke the session off; the worker's log tells more"
 
 
 def device_key(device_id: str) -> str:
@@ -36,6 +43,21 @@ def device_issue(device_id: str, name: str, kind: str, text: str, severity: str)
     """A device cannot be made to agree; ``kind`` chooses the remedy."""
     remedy = _REMEDIES.get(kind, _REMEDIES["failed"])
     return HealthIssue(device_key(device_id), severity, f"{name}: {text}"[:500], remedy)
+
+
+def disabled_key(device_id: str) -> str:
+    """The key of changes that wait for a disabled device."""
+    return f"provisioning.device_disabled:{device_id}"
+
+
+def disabled_issue(device_id: str, name: str, tasks: int) -> HealthIssue:
+    """Changes wait for a device that somebody disabled."""
+    return HealthIssue(
+        disabled_key(device_id),
+        "warning",
+        f"{name} is disabled, and {tasks} change(s) wait for it",
+        "Enable the device; if it is gone for good, say of each service that it is not enforced there.",
+    )
 
 
 def foreign_key(device_id: str, service_id: str) -> str:
@@ -51,6 +73,17 @@ def foreign_issue(device_id: str, name: str, service_id: str, addresses: list[st
         "warning",
         f"{name}: {where} of a restored service is still blocked by an entry without our mark",
         f"Entries of others are never touched. Remove the entry for {where} on {name} by hand if unwanted.",
+    )
+
+
+def place_taken_issue(device_id: str, name: str, service_id: str, addresses: list[str]) -> HealthIssue:
+    """A service cannot be cut off: an entry that is not ours and is switched off stands in its place."""
+    where = ", ".join(addresses)
+    return HealthIssue(
+        foreign_key(device_id, service_id),
+        "warning",
+        f"{name}: {where} cannot be cut off: a disabled entry without our mark is in the way",
+        f"Entries of others are never touched. Remove or enable the entry for {where} on {name} by hand.",
     )
 
 

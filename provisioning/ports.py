@@ -128,8 +128,14 @@ class Target:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+NO_SESSION = frozenset(
+    {"unreachable", "refused", "timed_out", "no_route", "unknown_name", "login_refused", "host_key"}
+)
+"""Kinds of trouble that keep a session from beginning."""
+
+
 class SessionTrouble(Exception):  # noqa: N818 - the word for it
-    """The outside failed. ``kind`` is unreachable, login_refused, host_key, hung or broken."""
+    """The outside failed; the text says so in plain words. ``kind`` is of NO_SESSION, or hung or broken."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -8,9 +8,11 @@ console prints a mark that only this command knows, and the output is what stand
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import re
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -34,8 +36,16 @@ from provisioning.domain.redaction import redact
 from provisioning.ports import Command, Driver, Exchange, Reply, SessionTrouble, Target
 
 _T = TypeVar("_T")
-_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])|[\x00\x07\x08\x0e\x0f]")
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # colours, cursor, erasing
+    r"|[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)"  # window titles and the like, with their text
+    r"|[ -/]+[0-~]|[0-OQ-WYZ\\=>c])|[\x00\x07\x08\x0e\x0f]"
+)
+_TAIL = 4096  # characters in which the end mark is looked for: more than any mark with escapes in it
+_LONGEST_REPLY = 16 * 1024 * 1024  # characters; a list of a hundred thousand entries fits
 _POLL_S = 0.01
+_SHARE_OF_LEASE = 0.8  # the rest is for writing down what came of it
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 _KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
@@ -85,6 +95,9 @@ class NetmikoConsole:
         self._stopwatch = SystemClock()  # devices are real: their time does not move with a lab clock
         self._in_thread = in_thread
         self._broken = False
+        # While the claim on the device lasts: afterwards another worker may be speaking to it.
+        self._session_s = settings.claim_lease_s * _SHARE_OF_LEASE
+        self._ends_at = self._stopwatch.monotonic_s() + self._session_s
         held = (target.password, target.private_key)
         self._secrets = [secret.reveal() for secret in held if secret is not None]
         self.host_key = _host_key_of(connection)
@@ -114,6 +127,8 @@ class NetmikoConsole:
             self._connection.disconnect()
 
     def _exchange(self, command: str, nonce: str) -> str:
+        if self._stopwatch.monotonic_s() > self._ends_at:
+            raise SessionTrouble("hung", f"the session took longer than {self._session_s:g} s")
         try:
             for line in self._driver.typed(command, nonce):
                 self._connection.write_channel(line + self._connection.RETURN)
@@ -123,21 +138,36 @@ class NetmikoConsole:
             raise SessionTrouble("broken", f"the session broke off at: {_brief(command)}") from trouble
 
     def _read_to(self, end_mark: re.Pattern[str], command: str) -> str:
-        """Everything up to the end mark; what follows is the next prompt, and of no interest."""
-        limit_s = self._settings.command_timeout_s
-        deadline = self._stopwatch.monotonic_s() + limit_s
-        raw = ""
+        """Everything up to the end mark; what follows is the next prompt, and of no interest.
+
+        A long list may take its time: only silence, or the session's own end, stops the wait.
+        """
+        pieces: list[str] = []
+        tail, received = "", 0
+        heard_at = self._stopwatch.monotonic_s()
         while True:
             fresh = self._connection.read_channel()
-            raw = _ESCAPE.sub("", raw + fresh)
-            if fresh and end_mark.search(raw):
-                return raw
-            if not fresh and self._connection.remote_conn.closed:
+            if fresh:
+                pieces.append(fresh)
+                received += len(fresh)
+                tail = (tail + fresh)[-(_TAIL + len(fresh)) :]
+                heard_at = self._stopwatch.monotonic_s()
+                if end_mark.search(_ESCAPE.sub("", tail)):
+                    return _ESCAPE.sub("", "".join(pieces))
+            elif self._connection.remote_conn.closed:
                 raise SessionTrouble("broken", f"the device closed the session at: {_brief(command)}")
-            if self._stopwatch.monotonic_s() > deadline:
-                raise SessionTrouble("hung", f"no answer within {limit_s:g} s to: {_brief(command)}")
+            self._check_patience(heard_at, received, command)
             if not fresh:
                 time.sleep(_POLL_S)
+
+    def _check_patience(self, heard_at: float, received: int, command: str) -> None:
+        now, limit_s = self._stopwatch.monotonic_s(), self._settings.command_timeout_s
+        if now > heard_at + limit_s:
+            raise SessionTrouble("hung", f"no answer within {limit_s:g} s to: {_brief(command)}")
+        if now > self._ends_at:
+            raise SessionTrouble("hung", f"the session took longer than {self._session_s:g} s")
+        if received > _LONGEST_REPLY:
+            raise SessionTrouble("broken", f"the answer does not end: {_brief(command)}")
 
     def _reply(self, raw: str, command: str, nonce: str) -> Reply:
         mark = re.search(self._driver.end_mark(nonce), raw)
@@ -169,8 +199,10 @@ def _without_echo(raw: str, typed: tuple[str, ...], prompt: str) -> str:
     for line in _ESCAPE.sub("", raw).replace("\r", "\n").split("\n"):
         words = line.strip()
         is_prompt = bool(prompt) and words.startswith(prompt)
-        is_echo = bool(words) and any(words in line_typed or line_typed in words for line_typed in typed)
-        if words and not is_prompt and not (is_echo and len(words) > 1):
+        # A number alone is an answer (a count), though its digits may well occur in what was typed.
+        may_be_echo = len(words) > 1 and not words.isdigit()
+        is_echo = may_be_echo and any(words in line_typed or line_typed in words for line_typed in typed)
+        if words and not is_prompt and not is_echo:
             kept.append(line.rstrip("\n"))
     return "\n".join(kept)
 
@@ -187,7 +219,7 @@ def _connect(target: Target, driver: Driver, settings: ProvisioningSettings) -> 
         try:
             connection = ConnectHandler(**arguments)
         except NetmikoAuthenticationException:
-            raise SessionTrouble("login_refused", f"login as {target.username} was refused") from None
+            raise SessionTrouble("login_refused", _refused_login(target)) from None
         except (
             NetmikoBaseException,
             paramiko.SSHException,
@@ -196,7 +228,7 @@ def _connect(target: Target, driver: Driver, settings: ProvisioningSettings) -> 
             ValueError,
             AttributeError,
         ) as trouble:
-            raise _connect_trouble(target, trouble) from None
+            raise _connect_trouble(target, trouble, settings) from None
     if target.host_key and _host_key_of(connection) != target.host_key:
         connection.paramiko_cleanup()
         raise SessionTrouble("host_key", "the host key differs from the pinned one")
@@ -213,7 +245,16 @@ def _host_key_rules(target: Target, folder: Path) -> dict[str, Any]:
     return {"ssh_strict": True, "alt_host_keys": True, "alt_key_file": str(known_hosts)}
 
 
-def _connect_trouble(target: Target, trouble: BaseException) -> SessionTrouble:
+def _refused_login(target: Target) -> str:
+    given = " or ".join(
+        word for word, secret in (("password", target.password), ("key", target.private_key)) if secret
+    )
+    return f"login as {target.username} was refused: wrong user name or {given}"
+
+
+def _connect_trouble(
+    target: Target, trouble: BaseException, settings: ProvisioningSettings
+) -> SessionTrouble:
     cause = trouble.__context__
     if isinstance(cause, paramiko.BadHostKeyException):
         return SessionTrouble("host_key", "the host key differs from the pinned one")
@@ -224,9 +265,25 @@ def _connect_trouble(target: Target, trouble: BaseException) -> SessionTrouble:
     if isinstance(trouble, ReadTimeout):
         return SessionTrouble("hung", f"{where} accepted the login but shows no prompt")
     if isinstance(trouble, NetmikoTimeoutException | OSError):
-        reason = f" ({type(cause).__name__}: {cause})" if cause else ""
-        return SessionTrouble("unreachable", f"no SSH session with {where}{reason}"[:300])
-    return SessionTrouble("broken", f"the login to {where} broke off ({type(trouble).__name__})")
+        kind, why = _no_connection(cause if cause is not None else trouble, target, settings)
+        return SessionTrouble(kind, f"no SSH session: {why}")
+    return SessionTrouble("broken", f"the login to {where} broke off")
+
+
+def _no_connection(cause: BaseException, target: Target, settings: ProvisioningSettings) -> tuple[str, str]:
+    """(kind, plain words) of why there is no connection. Of several tries, the last one speaks."""
+    where = f"{target.address} port {target.port}"
+    if isinstance(cause, paramiko.ssh_exception.NoValidConnectionsError):
+        cause = list(cause.errors.values())[-1]
+    if isinstance(cause, socket.gaierror):
+        return "unknown_name", f"the name {target.address} is not known"
+    if isinstance(cause, ConnectionRefusedError):
+        return "refused", f"{where} refused the connection"
+    if isinstance(cause, TimeoutError):
+        return "timed_out", f"{where} did not answer within {settings.connect_timeout_s:g} s"
+    if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
+        return "no_route", f"there is no way from here to {target.address}"
+    return "unreachable", f"{where} takes connections but does not speak SSH, or breaks them off"
 
 
 def _private_key(target: Target) -> paramiko.PKey | None:

@@ -56,10 +56,15 @@ class OwnedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The list as the device says it is. ``foreign`` holds addresses of active entries without our mark."""
+    """The list as the device says it is.
+
+    ``foreign`` holds addresses of active entries without our mark, ``foreign_idle`` those of disabled ones,
+    which do nothing but are in the way of an entry of ours.
+    """
 
     owned: frozenset[OwnedEntry]
     foreign: frozenset[str] = frozenset()
+    foreign_idle: frozenset[str] = frozenset()
 
     def covers(self, address: str) -> bool:
         """True when the address is cut off by this list, whoever put it there."""
@@ -141,4 +146,4 @@ def apply_changes(observed: Observation, changes: tuple[Change, ...]) -> Observa
                 owned = {e for e in owned if (e.service_id, e.address) != (service_id, address)}
             case Add(service_id, address):
                 owned.add(OwnedEntry(service_id, address))
-    return Observation(frozenset(owned), observed.foreign)
+    return Observation(frozenset(owned), observed.foreign, observed.foreign_idle)

@@ -9,6 +9,7 @@ from typing import Any
 from provisioning.domain.plan import Observation, Wanted, mark_of
 
 STILL_BLOCKED = "still blocked by an entry without our mark"
+PLACE_TAKEN = "a disabled entry without our mark takes the place of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Verdict:
     spared: tuple[str, ...]  # addresses left free because an entitled service uses them too
     entries: tuple[str, ...]  # addresses of the service's own active entries
     cut_off: bool
+    place_taken: tuple[str, ...] = ()  # those of ``missing`` where a disabled entry of others stands
 
     @property
     def agrees(self) -> bool:
@@ -30,11 +32,15 @@ class Verdict:
     @property
     def only_foreign(self) -> bool:
         """True when all that stands in the way is an entry that we must not touch."""
-        return not self.missing and not self.stale and not self.cut_off and bool(self.foreign)
+        if self.stale:
+            return False
+        return self.missing == self.place_taken if self.missing else not self.cut_off and bool(self.foreign)
 
     def in_words(self) -> str:
         """What is wrong, or what proves that nothing is."""
         said = []
+        if self.place_taken:
+            said.append(f"{PLACE_TAKEN} {', '.join(self.place_taken)}")
         if self.missing:
             said.append(f"not cut off: {', '.join(self.missing)}")
         if self.stale:
@@ -54,8 +60,10 @@ def judge(
     required = {a for a in addresses if cut_off and a not in wanted.free}
     own = [entry for entry in observed.owned if entry.service_id == service_id]
     at_its_place = [e for e in observed.owned if not cut_off and e.active and e.address in addresses]
+    missing = tuple(sorted(a for a in required if not observed.covers(a)))
     return Verdict(
-        missing=tuple(sorted(a for a in required if not observed.covers(a))),
+        missing=missing,
+        place_taken=tuple(a for a in missing if a in observed.foreign_idle),
         stale=tuple(
             sorted({e.address for e in own if not wanted.keeps(e)} | {e.address for e in at_its_place})
         ),
@@ -86,6 +94,7 @@ def proof_of(verdict: Verdict, service_id: str, addresses: frozenset[str]) -> di
         note = "cut off" if verdict.cut_off else "no entry of ours"
     return {
         "addresses": sorted(addresses),
+        "spared": list(verdict.spared),
         "entries": [{"mark": mark_of(service_id), "address": address} for address in verdict.entries],
         "note": note,
     }

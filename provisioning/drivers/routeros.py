@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from provisioning.domain.plan import (
@@ -26,6 +27,7 @@ from provisioning.ports import Command, Reply, Target, Unreadable
 
 DEFAULT_LIST = "hilltop-suspended"
 _LIST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}\Z")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _COMPLAINT = re.compile(
     r"^\s*(failure:.*|bad command name.*|not enough permissions.*|no such (?:item|command).*|syntax error.*"
     r"|expected (?:end of command|command name|closing).*|invalid (?:value|command).*|input does not match.*"
@@ -90,28 +92,27 @@ class RouterOs:
         return commands
 
     def parse_observation(self, target: Target, replies: Sequence[Reply]) -> Observation:
-        owned: set[OwnedEntry] = set()
-        foreign: set[str] = set()
+        entries = _Entries()
         for number, family in enumerate(_families(target)):
             rows, count = replies[2 * number : 2 * number + 2]
             if family == "ipv6" and "bad command name" in rows.text:
                 continue  # the ipv6 package is off: there is no such list, so nothing of ours is in it
             for row in self._rows(rows, count):
-                _sort_in(row, _list(target), owned, foreign)
-        return Observation(frozenset(owned), frozenset(foreign))
+                _sort_in(row, _list_name(target), entries)
+        return Observation(frozenset(entries.owned), frozenset(entries.foreign), frozenset(entries.idle))
 
     def _rows(self, rows: Reply, count: Reply) -> list[str]:
-        """One line an entry; the router's own count proves that none was lost on the way."""
-        for reply in (rows, count):
-            complaint = self.complaint(reply)
-            if complaint:
-                raise Unreadable(complaint)
+        """One line an entry; the router's own count proves that none was lost on the way.
+
+        Complaints are looked for only where that proof fails: a comment may hold any words.
+        """
         lines = _unwrap(rows.text)
         counted = re.search(r"^\s*(\d+)\s*$", count.text, re.MULTILINE)
-        if counted is None or int(counted[1]) != len(lines):
-            said = counted[1] if counted else "no number"
-            raise Unreadable(f"the list printed {len(lines)} entries but counted {said}")
-        return lines
+        if counted is not None and int(counted[1]) == len(lines):
+            return lines
+        said = counted[1] if counted else "no number"
+        complaint = self.complaint(count) or (None if lines else self.complaint(rows))
+        raise Unreadable(complaint or f"the list printed {len(lines)} entries but counted {said}")
 
     def change_commands(self, target: Target, changes: Sequence[Change]) -> list[Command]:
         return [command for change in changes for command in self._commands_for(target, change)]
@@ -135,6 +136,11 @@ class RouterOs:
 
 
 def _list(target: Target) -> str:
+    name = str(target.options.get("list", DEFAULT_LIST))
+    return name if _PLAIN_NAME.match(name) else f'"{name}"'  # '.' joins and a number is no text there
+
+
+def _list_name(target: Target) -> str:
     return str(target.options.get("list", DEFAULT_LIST))
 
 
@@ -163,12 +169,14 @@ def _spelled(address: str) -> str:
 def _cut_flows(target: Target, family: str, address: str) -> list[str]:
     """Forget a host's connections in both directions: established and fasttracked ones outlive new rules.
 
-    Older versions print ``address:port``, newer ones the address alone, IPv6 ones a prefix length.
+    Older versions print ``address:port``, newer ones the address alone, IPv6 ones a prefix length: there a
+    colon after the address would make it another host's.
     """
     if "/" in address:
         return []  # a delegated prefix: the drop rule must stand above fasttrack
     menu = _menu(target, family, "connection")
-    host = f'"^{address}(:|/|\\$)"'
+    end = "/" if family == "ipv6" else ":"
+    host = f'"^{address}({end}|\\$)"'
     return [_verb(target, menu, f"remove [find {side}-address~{host}]") for side in ("src", "dst")]
 
 
@@ -187,7 +195,14 @@ def _unwrap(text: str) -> list[str]:
     return rows
 
 
-def _sort_in(row: str, list_name: str, owned: set[OwnedEntry], foreign: set[str]) -> None:
+@dataclass(slots=True)
+class _Entries:
+    owned: set[OwnedEntry] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
+    idle: set[str] = field(default_factory=set)
+
+
+def _sort_in(row: str, list_name: str, entries: _Entries) -> None:
     found = _ROW.match(row)
     words = _WORDS.match(found["words"]) if found else None
     if found is None or words is None:
@@ -198,9 +213,9 @@ def _sort_in(row: str, list_name: str, owned: set[OwnedEntry], foreign: set[str]
     service_id = owner_of(_unquoted(words["comment"] or ""))
     address = _address_of(words["address"])
     if service_id is not None and address is not None and "D" not in found["flags"]:
-        owned.add(OwnedEntry(service_id, address, active))
-    elif active and address is not None:
-        foreign.add(address)
+        entries.owned.add(OwnedEntry(service_id, address, active))
+    elif address is not None:
+        (entries.foreign if active else entries.idle).add(address)
 
 
 def _address_of(text: str) -> str | None:
