@@ -13,13 +13,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.entitlements import entitlement_of
+from core.health import close_issue, open_issue
 from core.work import Work, Workplace
 from provisioning.claim import leases
 from provisioning.config import ProvisioningSettings
 from provisioning.desired import Desired, read_desired
 from provisioning.device_session import DeviceSessions
 from provisioning.domain.plan import Change, Observation, plan
-from provisioning.ports import Target
+from provisioning.issues import disabled_issue, disabled_key
+from provisioning.ports import NO_SESSION, Target
 from provisioning.reconcile import SessionReport, kind_of_complaint
 from provisioning.record_session import Recorder, keep_transcript
 from provisioning.request_enforcement import request_enforcement
@@ -32,6 +34,17 @@ async def devices_due(workplace: Workplace, settings: ProvisioningSettings) -> l
     async with workplace.reading() as connection:
         rows = await repositories.devices_due_for_check(connection, workplace.clock.now(), longest)
     return [row.id for row in rows]
+
+
+async def tell_of_disabled_devices(work: Work) -> None:
+    """One issue a disabled device while changes wait for it, closed when none does or it is enabled again."""
+    waiting = await repositories.tasks_waiting_for_disabled(work.connection)
+    for row in waiting:
+        await open_issue(work, disabled_issue(row.id, row.name, row.tasks))
+    keys = {disabled_key(row.id) for row in waiting}
+    for key in await repositories.open_issue_keys(work.connection, disabled_key("")):
+        if key not in keys:
+            await close_issue(work, key)
 
 
 async def check_device(
@@ -66,9 +79,10 @@ async def _take(work: Work, recorder: Recorder, device_id: str) -> Any:
 async def _proven_state(connection: AsyncConnection, device_id: str, observed: Observation) -> Desired:
     """What is wanted for services without an open task here, and for owners of entries without a point."""
     here = await repositories.services_on_device(connection, device_id)
+    leaving = await repositories.services_leaving(connection, device_id)
     newest = await repositories.newest_tasks_on(connection, here, device_id)
     scope = {entry.service_id for entry in observed.owned} - set(here)
-    for service_id in here:
+    for service_id in sorted(set(here) - leaving):  # those have a task, and it takes away
         task = newest.get(service_id)
         entitlement = await entitlement_of(connection, service_id)
         cut_off = entitlement is not None and entitlement.effect.cuts_off
@@ -76,14 +90,15 @@ async def _proven_state(connection: AsyncConnection, device_id: str, observed: O
         proven = task is not None and task.status == "verified" and not behind
         if proven or (task is None and not cut_off):
             scope.add(service_id)
-    return await read_desired(connection, scope, observed)
+    return await read_desired(connection, scope, observed, leaving)
 
 
 async def _ask_for_missing_tasks(work: Work, device_id: str) -> None:
     """A service whose present entitlement nobody asked to enforce here (a lost fact) gets its task."""
     here = await repositories.services_on_device(work.connection, device_id)
+    leaving = await repositories.services_leaving(work.connection, device_id)
     newest = await repositories.newest_tasks_on(work.connection, here, device_id)
-    for service_id in here:
+    for service_id in sorted(set(here) - leaving):
         entitlement = await entitlement_of(work.connection, service_id)
         if entitlement is None:
             continue
@@ -119,7 +134,7 @@ def _failures(report: SessionReport) -> list[tuple[str, str]]:
     for service_id in sorted(report.desired.wanted.scope):
         complaint = report.complaints.get(service_id)
         if complaint:
-            return [(kind_of_complaint(complaint), complaint)]
+            return [(kind_of_complaint(complaint), f"the device refused: {complaint}")]
     return [("lied", "a repair was accepted, but the device does not show it")]
 
 
@@ -128,4 +143,4 @@ def _outcome(report: SessionReport, failures: list[tuple[str, str]]) -> str:
         return "drift"
     if failures[0][0] == "lied":
         return "lied"
-    return "unreachable" if failures[0][0] in {"unreachable", "login_refused", "host_key"} else "failed"
+    return "unreachable" if failures[0][0] in NO_SESSION else "failed"

@@ -24,6 +24,7 @@ class ClaimedTask:
     suspends: bool
     attempts: int
     device_id: str | None
+    leaving: bool = False  # the device no longer enforces the service: take our entries away
 
 
 def leases(settings: ProvisioningSettings) -> tuple[timedelta, timedelta]:
@@ -51,7 +52,7 @@ async def claim_tasks(
     claimed = [
         ClaimedTask(
             row.id, row.point_id, row.service_id, row.generation, row.effect, row.suspends, row.attempts + 1,
-            row.device_id,
+            row.device_id, row.mechanism == "leaving",
         )
         for row in rows
     ]  # fmt: skip
@@ -62,7 +63,12 @@ async def claim_tasks(
 
 
 async def replace_if_behind(work: Work, task: ClaimedTask) -> bool:
-    """Replace a task that the service's entitlement has overtaken; True if it was."""
+    """Replace a task that the service's entitlement has overtaken; True if it was.
+
+    What leaves a device leaves it whatever the entitlement is.
+    """
+    if task.leaving:
+        return False
     entitlement = await entitlement_of(work.connection, task.service_id)
     if entitlement is None or entitlement.generation <= task.generation:
         return False

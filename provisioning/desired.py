@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.entitlements import Entitlement, addresses_of, entitlement_of, services_at
+from aaa.entitlements import Entitlement
 from provisioning.domain.plan import Observation, Wanted, canonical_address
+from provisioning.store.whereabouts import addresses_of_each, entitlements_of, users_of_each
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The desired state of one device, and what it was read from, by service."""
+    """The desired state of one device, and what it was read from, by service.
+
+    ``leaving`` are services that this device no longer enforces: nothing of theirs may stand there.
+    """
 
     wanted: Wanted
     entitlements: Mapping[str, Entitlement | None]
     addresses: Mapping[str, frozenset[str]]
+    leaving: frozenset[str] = frozenset()
 
     def cuts_off(self, service_id: str) -> bool:
         """True when the service must not reach the internet. An unknown service is held by nothing."""
-        entitlement = self.entitlements.get(service_id)
-        return entitlement is not None and entitlement.effect.cuts_off
+        return service_id not in self.leaving and _is_cut_off(self.entitlements.get(service_id))
 
 
-async def read_desired(connection: AsyncConnection, scope: Iterable[str], observed: Observation) -> Desired:
+async def read_desired(
+    connection: AsyncConnection,
+    scope: Iterable[str],
+    observed: Observation,
+    leaving: frozenset[str] = frozenset(),
+) -> Desired:
     """The present desired state for the services in ``scope`` and for every address that our entries hold.
 
     An address is free as soon as one service that uses it now is entitled, whatever the others are.
     """
     services = frozenset(scope)
-    addresses = {one: await _canonical_addresses(connection, one) for one in sorted(services)}
-    entitlements = {one: await entitlement_of(connection, one) for one in sorted(services)}
+    addresses = await _addresses(connection, services - leaving) | dict.fromkeys(leaving, frozenset())
+    places = {e.address for e in observed.owned}.union(*addresses.values())
+    users = await users_of_each(connection, places)
+    entitlements = await entitlements_of(connection, services.union(*users.values()))
     cut_off: dict[str, frozenset[str]] = {}
     free = set()
-    for address in sorted({e.address for e in observed.owned}.union(*addresses.values())):
-        users = await services_at(connection, address)
-        for user in users:
-            if user not in entitlements:
-                entitlements[user] = await entitlement_of(connection, user)
-        known = {user: entitlements[user] for user in users}
-        cut = {user for user, one in known.items() if one is not None and one.effect.cuts_off}
-        if len(cut) < len([one for one in known.values() if one is not None]):
+    for address, here in users.items():
+        known = {user for user in here if entitlements[user] is not None}
+        cut = frozenset(user for user in known if _is_cut_off(entitlements[user]))
+        if len(cut) < len(known):
             free.add(address)
-        elif cut:
-            cut_off[address] = frozenset(cut)
-    return Desired(Wanted(cut_off, frozenset(free), services), entitlements, addresses)
+        elif cut - leaving:
+            cut_off[address] = cut - leaving
+    return Desired(Wanted(cut_off, frozenset(free), services), entitlements, addresses, leaving & services)
 
 
-async def _canonical_addresses(connection: AsyncConnection, service_id: str) -> frozenset[str]:
-    return frozenset(canonical_address(address) for address in await addresses_of(connection, service_id))
+async def _addresses(connection: AsyncConnection, service_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    found = await addresses_of_each(connection, service_ids)
+    return {one: frozenset(map(canonical_address, addresses)) for one, addresses in found.items()}
+
+
+async def present_addresses(connection: AsyncConnection, service_id: str) -> frozenset[str]:
+    """Every address the service has now, in the one spelling that is used here."""
+    return (await _addresses(connection, [service_id]))[service_id]
+
+
+async def spared_addresses(
+    connection: AsyncConnection, service_id: str, addresses: Collection[str]
+) -> frozenset[str]:
+    """Those of the addresses that an entitled service uses too: cutting the service off must leave them."""
+    users = await users_of_each(connection, addresses)
+    entitlements = await entitlements_of(connection, frozenset().union(*users.values()) - {service_id})
+    entitled = {user for user, one in entitlements.items() if one is not None and not one.effect.cuts_off}
+    return frozenset(address for address, here in users.items() if here & entitled)
+
+
+def _is_cut_off(entitlement: Entitlement | None) -> bool:
+    return entitlement is not None and entitlement.effect.cuts_off

@@ -24,7 +24,11 @@ async def guard_blast_radius(work: Work, settings: ProvisioningSettings) -> None
     recent = await repositories.services_suspended_since(work.connection, work.now - _HOUR)
     sites = await repositories.sites_of_services(work.connection, services | recent)
     down = await repositories.sites_in_outage(work.connection)
-    delayed = [row.id for row in pending if row.status == "waiting" and sites.get(row.service_id) in down]
+    delayed = [
+        row.id
+        for row in pending
+        if row.status == "waiting" and (row.site_id or sites.get(row.service_id)) in down
+    ]
     until = work.now + timedelta(seconds=settings.outage_recheck_s)
     await repositories.defer_tasks(work.connection, delayed, until, _OUTAGE)
     fresh = [

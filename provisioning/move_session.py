@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from aaa.entitlements import addresses_of, open_sessions_of
+from aaa.entitlements import open_sessions_of
 from core.health import close_issue, open_issue
 from core.log import logger
 from core.work import Work, Workplace
 from provisioning.claim import ClaimedTask, replace_if_behind
+from provisioning.desired import present_addresses
 from provisioning.domain.redaction import redact
-from provisioning.issues import live_session_issue, live_session_key
+from provisioning.issues import INTERNAL, live_session_issue, live_session_key
 from provisioning.ports import Exchange, LiveSessionMover, LiveSessionOutcome
 from provisioning.reconcile import SessionReport
 from provisioning.record_session import Recorder, finish_verified, keep_transcript
@@ -43,9 +44,9 @@ async def _move(
 ) -> LiveSessionOutcome | None:
     try:
         outcome = await mover.move(task.service_id, task.generation, task.effect)
-    except Exception as trouble:  # noqa: BLE001 - the boundary: one live session
+    except Exception:  # noqa: BLE001 - the boundary: one live session
         _log.error("live_session_failed", service=task.service_id, exc_info=True)
-        report.fail("internal", f"{type(trouble).__name__}: {trouble}")
+        report.fail("internal", INTERNAL)
         return None
     report.exchanges = [
         Exchange(redact(str(e["sent"])), redact(str(e["received"])), round(e["ms"]))
@@ -93,7 +94,7 @@ async def _wait_for_stop(work: Work, recorder: Recorder, task: ClaimedTask, why:
 
 async def _proof(work: Work, task: ClaimedTask, name: str, detail: str) -> dict[str, Any]:
     return {
-        "addresses": sorted(await addresses_of(work.connection, task.service_id)),
+        "addresses": sorted(await present_addresses(work.connection, task.service_id)),
         "entries": [],
         "note": f"{name}: {detail}" if detail else name,
         "read_back_at": work.now.isoformat(),

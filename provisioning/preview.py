@@ -10,16 +10,9 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
-from aaa.entitlements import addresses_of, entitlement_of, services_at
-from provisioning.domain.plan import (
-    Change,
-    Observation,
-    OwnedEntry,
-    Wanted,
-    canonical_address,
-    owner_of,
-    plan,
-)
+from aaa.entitlements import entitlement_of, services_at
+from provisioning.desired import present_addresses
+from provisioning.domain.plan import Change, Observation, OwnedEntry, Wanted, owner_of, plan
 from provisioning.drivers.registry import driver_named
 from provisioning.store import repositories
 from provisioning.targets import describe_target
@@ -57,7 +50,7 @@ async def _preview_device(
 ) -> list[PreviewedChange]:
     row = await repositories.device_row(connection, device_id)
     observed = _last_seen(await repositories.last_observation(connection, device_id))
-    addresses = {one: await _addresses(connection, one) for one in services}
+    addresses = {one: await present_addresses(connection, one) for one in services}
     wanted = await _wanted(connection, addresses, effect)
     changes = plan(wanted, observed)
     target = describe_target(row)
@@ -96,10 +89,6 @@ async def _cut_off(
         return effect.cuts_off
     entitlement = await entitlement_of(connection, service_id)
     return entitlement is not None and entitlement.effect.cuts_off
-
-
-async def _addresses(connection: AsyncConnection, service_id: str) -> frozenset[str]:
-    return frozenset(canonical_address(address) for address in await addresses_of(connection, service_id))
 
 
 def _last_seen(row: Any) -> Observation:

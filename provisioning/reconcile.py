@@ -46,6 +46,7 @@ class SessionReport:
     before: Observation | None = None
     after: Observation | None = None
     desired: Desired | None = None
+    present: Desired | None = None  # the same, read anew when the session is written down
     changes: tuple[Change, ...] = ()
     complaints: dict[str, str] = field(default_factory=dict)  # by service id
     exchanges: list[Exchange] = field(default_factory=list)

@@ -11,16 +11,15 @@ from core.health import close_issue, open_issue
 from core.work import Work
 from provisioning.claim import ClaimedTask
 from provisioning.config import ProvisioningSettings
+from provisioning.desired import Desired, read_desired
 from provisioning.domain.backoff import backoff_s
-from provisioning.domain.plan import Add, Change, mark_of
+from provisioning.domain.plan import Add, Change, Observation, mark_of
 from provisioning.domain.verify import Verdict, judge, proof_of
 from provisioning.facts import EnforcementVerified
-from provisioning.issues import device_issue, device_key, foreign_issue, foreign_key
-from provisioning.ports import Exchange, Target
+from provisioning.issues import device_issue, device_key, foreign_issue, foreign_key, place_taken_issue
+from provisioning.ports import NO_SESSION, Exchange, Target
 from provisioning.reconcile import SessionReport, kind_of_complaint
 from provisioning.store import repositories
-
-_UNREACHABLE = {"unreachable", "login_refused", "host_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class Recorder:
         still_ours = await repositories.tasks_still_claimed(
             work.connection, [task.id for task in tasks], self.worker
         )
+        report.present = await _desired_now(work, report)
         failures: list[tuple[str, str]] = []
         verified = 0
         for task in tasks:
@@ -52,8 +52,12 @@ class Recorder:
         self, work: Work, target: Target, task: ClaimedTask, report: SessionReport, ours: bool
     ) -> tuple[str, tuple[str, str] | None]:
         """(outcome, the failure that counts against the device as (kind, text))."""
-        verdict = _verdict(task.service_id, report)
+        verdict = _verdict(task.service_id, report, report.desired)
         outcome, error, failure = _judgement(task.service_id, report, verdict)
+        if outcome == "verified":
+            verdict = _verdict(task.service_id, report, report.present)
+            if verdict is None or not verdict.agrees:
+                outcome, error = "untouched", "what is wanted changed while the device was spoken to"
         await self._keep_transcript(work, target.device_id, task, outcome, report)
         if not ours:
             return outcome, failure
@@ -69,7 +73,7 @@ class Recorder:
     async def _finish(
         self, work: Work, device_id: str, task: ClaimedTask, report: SessionReport, verdict: Verdict
     ) -> None:
-        addresses = report.desired.addresses[task.service_id] if report.desired else frozenset()
+        addresses = report.present.addresses[task.service_id] if report.present else frozenset()
         proof = proof_of(verdict, task.service_id, addresses) | {
             "device": device_id, "version": report.facts.get("version", ""),
             "read_back_at": work.now.isoformat(),
@@ -108,7 +112,7 @@ class Recorder:
         values: dict[str, Any] = {}
         if report.facts:
             values |= {"facts": report.facts, "last_contact_at": work.now}
-        if report.host_key and target.host_key is None and report.trouble_kind not in _UNREACHABLE:
+        if report.host_key and target.host_key is None and report.trouble_kind not in NO_SESSION:
             await _pin(work, target, report.host_key)
         if failures:
             values |= await self._count_failure(work, target, failures[0], any_success)
@@ -159,7 +163,12 @@ class Recorder:
         if verdict is None:
             return
         if verdict.only_foreign:
-            issue = foreign_issue(target.device_id, target.name, service_id, list(verdict.foreign))
+            place = target.device_id, target.name, service_id
+            issue = (
+                place_taken_issue(*place, list(verdict.place_taken))
+                if verdict.place_taken
+                else foreign_issue(*place, list(verdict.foreign))
+            )
             await open_issue(work, issue)
         else:
             await close_issue(work, foreign_key(target.device_id, service_id))
@@ -167,7 +176,12 @@ class Recorder:
 
 async def finish_verified(work: Work, task: ClaimedTask, worker: str, proof: dict[str, Any]) -> None:
     """Mark the task verified and tell the world, unless it was superseded meanwhile."""
-    if await repositories.finish_task(work.connection, task.id, worker, work.now, proof):
+    if not await repositories.finish_task(work.connection, task.id, worker, work.now, proof):
+        return
+    if task.leaving:
+        await repositories.set_mechanism(work.connection, task.point_id, "former")
+        await work.audit("provisioning.enforcement_point_removed", task.service_id, device_id=task.device_id)
+    else:
         await work.publish(
             EnforcementVerified(task.service_id, task.id, task.point_id, task.generation, task.effect)
         )
@@ -206,17 +220,26 @@ def _as_json(exchanges: Sequence[Exchange], report: SessionReport) -> list[dict[
     return kept
 
 
-def _verdict(service_id: str, report: SessionReport) -> Verdict | None:
-    """The read-back's word on a service; None when the session did not get so far, or left it out."""
-    if report.trouble_kind is not None or report.desired is None or report.after is None:
+async def _desired_now(work: Work, report: SessionReport) -> Desired | None:
+    """What is wanted now of the services that the session was about: addresses move while devices talk."""
+    if report.desired is None or report.after is None:
         return None
-    if service_id not in report.desired.wanted.scope:
+    scope, leaving = report.desired.wanted.scope, report.desired.leaving
+    theirs = frozenset(entry for entry in report.after.owned if entry.service_id in scope)
+    return await read_desired(work.connection, scope, Observation(theirs), leaving)
+
+
+def _verdict(service_id: str, report: SessionReport, desired: Desired | None) -> Verdict | None:
+    """The read-back's word on a service; None when the session did not get so far, or left it out."""
+    if report.trouble_kind is not None or desired is None or report.after is None:
+        return None
+    if service_id not in desired.wanted.scope:
         return None
     return judge(
         service_id,
-        cut_off=report.desired.cuts_off(service_id),
-        addresses=report.desired.addresses[service_id],
-        wanted=report.desired.wanted,
+        cut_off=desired.cuts_off(service_id),
+        addresses=desired.addresses[service_id],
+        wanted=desired.wanted,
         observed=report.after,
     )
 
@@ -226,7 +249,7 @@ def _judgement(
 ) -> tuple[str, str, tuple[str, str] | None]:
     """(outcome, error text, failure of the device if it is one)."""
     if report.trouble_kind is not None:
-        outcome = "unreachable" if report.trouble_kind in _UNREACHABLE else "failed"
+        outcome = "unreachable" if report.trouble_kind in NO_SESSION else "failed"
         return outcome, report.trouble, (report.trouble_kind, report.trouble)
     if verdict is None:
         return "untouched", "not touched: it no longer applied when the device was ready", None
@@ -236,7 +259,8 @@ def _judgement(
         return "failed", verdict.in_words(), None
     complaint = report.complaints.get(service_id)
     if complaint:
-        return "failed", complaint, (kind_of_complaint(complaint), complaint)
+        text = f"the device refused: {complaint}"
+        return "failed", text, (kind_of_complaint(complaint), text)
     text = f"commands were accepted, but {verdict.in_words()}"
     return "lied", text, ("lied", text)
 

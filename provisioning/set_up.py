@@ -10,6 +10,7 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+from sqlalchemy import Row
 
 from aaa.entitlements import entitlement_of
 from core.health import close_issue
@@ -18,12 +19,17 @@ from core.secrets import Sealer, Secret
 from core.work import Work
 from provisioning.drivers.registry import DRIVERS, driver_named
 from provisioning.issues import blast_radius_key, device_key
-from provisioning.request_enforcement import ensure_live_session_point, request_enforcement
+from provisioning.request_enforcement import (
+    ensure_live_session_point,
+    request_at_point,
+    request_enforcement,
+)
 from provisioning.store import repositories
 
 _HOST_NAME = re.compile(
     r"(?=.{1,64}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z"
 )
+_ZONE = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
 _LOGIN = re.compile(r"[\x21-\x7e]{1,80}\Z")
 
 
@@ -136,12 +142,10 @@ async def add_enforcement_point(work: Work, *, service_id: str, device_id: str) 
     entitlement = await entitlement_of(work.connection, service_id)
     if entitlement is None:
         return Refusal("unknown_service", f"there is no service {service_id}", "service_id")
-    points = await repositories.points_of_service(work.connection, service_id)
-    existing = next((point for point in points if point.device_id == device_id), None)
-    if existing is not None:
-        return str(existing.id)
     await ensure_live_session_point(work, service_id)
-    point_id = await _insert_point(work, service_id, "device", device_id)
+    point_id, is_new = await _make_present(work, service_id, device_id)
+    if not is_new:
+        return point_id
     await work.audit("provisioning.enforcement_point_added", service_id, device_id=device_id)
     if entitlement.effect.rank > 0:
         await request_enforcement(
@@ -149,6 +153,76 @@ async def add_enforcement_point(work: Work, *, service_id: str, device_id: str) 
             cause="an enforcement point was added",
         )  # fmt: skip
     return point_id
+
+
+async def remove_enforcement_point(
+    work: Work, *, service_id: str, device_id: str, device_is_gone: bool = False
+) -> str | Refusal | None:
+    """Say that ``device_id`` no longer enforces the service: for a subscriber who moves to another tower.
+
+    Our entries for the service are taken from the device first, by the task whose id is returned, and read
+    back; then the point goes. None: nothing of ours stands there, the point is gone at once. With
+    ``device_is_gone`` (stolen, burnt, given away) it goes without a word to the device. Asked again, the
+    same task answers. The service's live-session point stays, and so does the history.
+    """
+    point = await repositories.point_on_device(work.connection, service_id, device_id)
+    if point is None or point.mechanism == "former":
+        return Refusal(
+            "no_such_point", f"{service_id} is not enforced by the device {device_id}", "device_id"
+        )  # fmt: skip
+    row = await repositories.device_row(work.connection, device_id)
+    if row is not None and not row.enabled and not device_is_gone:
+        return Refusal(
+            "device_disabled",
+            f"{row.name} is disabled: our entries cannot be taken from it; enable it, or say that it is gone",
+            "device_id",
+        )
+    await work.audit(
+        "provisioning.enforcement_point_leaving", service_id, device_id=device_id, gone=device_is_gone
+    )
+    if device_is_gone or not await repositories.point_was_tried(work.connection, point.id):
+        await _drop_point(work, point.id)
+        return None
+    return await _ask_to_leave(work, point)
+
+
+async def _ask_to_leave(work: Work, point: Row[Any]) -> str | None:
+    """The task that takes our entries away; a task to enforce that stood there is superseded."""
+    if point.mechanism == "device":
+        await _supersede_open_task(work, point.id, "the device no longer enforces the service")
+        await repositories.set_mechanism(work.connection, point.id, "leaving")
+    entitlement = await entitlement_of(work.connection, point.service_id)
+    return await request_at_point(
+        work, point, generation=entitlement.generation if entitlement else 0, effect="none",
+        cause="the device no longer enforces the service",
+    )  # fmt: skip
+
+
+async def _drop_point(work: Work, point_id: str) -> None:
+    await _supersede_open_task(work, point_id, "the device no longer enforces the service")
+    await repositories.set_mechanism(work.connection, point_id, "former")
+
+
+async def _supersede_open_task(work: Work, point_id: str, why: str) -> None:
+    standing = await repositories.open_task_of_point(work.connection, point_id)
+    if standing is not None:
+        await repositories.supersede_task(work.connection, standing.id, why)
+
+
+async def _make_present(work: Work, service_id: str, device_id: str) -> tuple[str, bool]:
+    """(id of the point, whether it enforces only from now on). One that was leaving stays after all."""
+    point_id = work.ids.new("point")
+    values = {"id": point_id, "service_id": service_id, "mechanism": "device", "device_id": device_id}
+    if await repositories.insert_point(work.connection, values):
+        return point_id, True
+    point = await repositories.point_on_device(work.connection, service_id, device_id)
+    if point is None:
+        raise LookupError(f"the point of {service_id} on {device_id} is there and is not")
+    if point.mechanism == "device":
+        return str(point.id), False
+    await _supersede_open_task(work, point.id, "the device enforces the service again")
+    await repositories.set_mechanism(work.connection, point.id, "device")
+    return str(point.id), True
 
 
 async def set_known_outage(work: Work, site_id: str, outage: bool) -> Refusal | None:
@@ -172,15 +246,6 @@ async def approve_parked(work: Work, site_id: str | None) -> int:
     await close_issue(work, blast_radius_key(site_id))
     await work.audit("provisioning.parked_approved", site_id or "no_site", tasks=len(chosen))
     return len(chosen)
-
-
-async def _insert_point(work: Work, service_id: str, mechanism: str, device_id: str | None) -> str:
-    point_id = work.ids.new("point")
-    await repositories.insert_point(
-        work.connection,
-        {"id": point_id, "service_id": service_id, "mechanism": mechanism, "device_id": device_id},
-    )
-    return point_id
 
 
 async def _clash(work: Work, device_id: str, fields: dict[str, Any]) -> Refusal | None:
@@ -248,11 +313,14 @@ def _address_trouble(address: str, port: int) -> Refusal | None:
 
 
 def _is_host(address: str) -> bool:
+    host, percent, zone = address.partition("%")
+    if percent and not _ZONE.match(zone):
+        return False
     try:
-        ip_address(address)
+        ip_address(host)
     except ValueError:
         looks_numeric = bool(re.fullmatch(r"[0-9.]+", address))
-        return bool(_HOST_NAME.match(address)) and not looks_numeric
+        return bool(_HOST_NAME.match(host)) and not looks_numeric and not percent
     return True
 
 

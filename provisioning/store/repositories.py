@@ -6,18 +6,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Select, Table, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from aaa.domain.effect import Effect
 from core.store.tables import health_issue
-from provisioning.domain.verify import STILL_BLOCKED
+from provisioning.domain.verify import PLACE_TAKEN, STILL_BLOCKED
 from provisioning.store.tables import device, enforcement_point, observation, site, task, transcript
 
 AnyRow = Row[*tuple[Any, ...]]
 OPEN_STATUSES = ("waiting", "claimed", "parked")
 CUTTING_OFF = tuple(str(effect) for effect in Effect if effect.cuts_off)
+PRESENT = ("device", "live_session")  # mechanisms that enforce; the others are on their way out or history
 
 
 def _arrived(
@@ -25,6 +27,13 @@ def _arrived(
 ) -> ColumnElement[bool]:
     """True when the instant is reached, absent, or so far ahead that only a clock set back explains it."""
     return or_(column.is_(None), column <= now, column > now + longest)
+
+
+async def _insert_if_absent(connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> bool:
+    """Insert the row; False when a unique key of it exists (the database decides: two at once are safe)."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(values).on_conflict_do_nothing()
+    return (await connection.execute(statement)).rowcount == 1
 
 
 # --- towers and devices
@@ -111,26 +120,56 @@ async def devices_due_for_check(
 # --- enforcement points
 
 
-async def insert_point(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    await connection.execute(insert(enforcement_point).values(values))
+async def insert_point(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
+    """False when the service has that point already."""
+    return await _insert_if_absent(connection, enforcement_point, values)
 
 
 async def points_of_service(connection: AsyncConnection, service_id: str) -> list[AnyRow]:
+    """Where the service is enforced now."""
     rows = await connection.execute(
         select(enforcement_point)
-        .where(enforcement_point.c.service_id == service_id)
+        .where(enforcement_point.c.service_id == service_id, enforcement_point.c.mechanism.in_(PRESENT))
         .order_by(enforcement_point.c.mechanism, enforcement_point.c.id)
     )
     return list(rows)
 
 
+async def point_on_device(connection: AsyncConnection, service_id: str, device_id: str) -> AnyRow | None:
+    """The service's point on that device, one that is leaving or of the past included."""
+    return (
+        await connection.execute(
+            select(enforcement_point).where(
+                enforcement_point.c.service_id == service_id, enforcement_point.c.device_id == device_id
+            )
+        )
+    ).one_or_none()
+
+
+async def set_mechanism(connection: AsyncConnection, point_id: str, mechanism: str) -> None:
+    await connection.execute(
+        update(enforcement_point).where(enforcement_point.c.id == point_id).values(mechanism=mechanism)
+    )
+
+
 async def services_on_device(connection: AsyncConnection, device_id: str) -> list[str]:
+    """Services enforced on the device, those that are leaving it included."""
     rows = await connection.execute(
         select(enforcement_point.c.service_id)
-        .where(enforcement_point.c.device_id == device_id)
+        .where(enforcement_point.c.device_id == device_id, enforcement_point.c.mechanism != "former")
         .order_by(enforcement_point.c.service_id)
     )
     return list(rows.scalars())
+
+
+async def services_leaving(connection: AsyncConnection, device_id: str) -> frozenset[str]:
+    """Services that are no longer to be enforced on the device, whose entries are still to be taken away."""
+    rows = await connection.execute(
+        select(enforcement_point.c.service_id).where(
+            enforcement_point.c.device_id == device_id, enforcement_point.c.mechanism == "leaving"
+        )
+    )
+    return frozenset(rows.scalars())
 
 
 async def device_points_of(connection: AsyncConnection, service_ids: Collection[str]) -> list[AnyRow]:
@@ -139,7 +178,7 @@ async def device_points_of(connection: AsyncConnection, service_ids: Collection[
         select(enforcement_point.c.service_id, enforcement_point.c.device_id)
         .where(
             enforcement_point.c.service_id.in_(list(service_ids)),
-            enforcement_point.c.device_id.is_not(None),
+            enforcement_point.c.mechanism == "device",
         )
         .order_by(enforcement_point.c.device_id, enforcement_point.c.service_id)
     )
@@ -151,7 +190,10 @@ async def sites_of_services(connection: AsyncConnection, service_ids: Collection
     rows = await connection.execute(
         select(enforcement_point.c.service_id, func.min(device.c.site_id).label("site_id"))
         .join(device, device.c.id == enforcement_point.c.device_id)
-        .where(enforcement_point.c.service_id.in_(list(service_ids)))
+        .where(
+            enforcement_point.c.service_id.in_(list(service_ids)),
+            enforcement_point.c.mechanism == "device",
+        )
         .group_by(enforcement_point.c.service_id)
     )
     return {row.service_id: row.site_id for row in rows}
@@ -160,8 +202,36 @@ async def sites_of_services(connection: AsyncConnection, service_ids: Collection
 # --- tasks
 
 
-async def insert_task(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    await connection.execute(insert(task).values(values))
+async def insert_task(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
+    """False when another transaction gave the point an open task meanwhile."""
+    return await _insert_if_absent(connection, task, values)
+
+
+async def point_was_tried(connection: AsyncConnection, point_id: str) -> bool:
+    """True when a session may have put something of ours there: proven, or attempted at least."""
+    rows = await connection.execute(
+        select(task.c.id)
+        .where(task.c.point_id == point_id, or_(task.c.attempts > 0, task.c.verified_at.is_not(None)))
+        .limit(1)
+    )
+    return rows.first() is not None
+
+
+async def renew_claims(
+    connection: AsyncConnection, task_ids: Iterable[str], device_id: str, worker: str, until: datetime
+) -> bool:
+    """Prolong the claims on tasks and device; False when another worker has taken the device meanwhile."""
+    await connection.execute(
+        update(task)
+        .where(task.c.id.in_(list(task_ids)), task.c.status == "claimed", task.c.claimed_by == worker)
+        .values(claim_until=until)
+    )
+    result = await connection.execute(
+        update(device)
+        .where(device.c.id == device_id, device.c.leased_by == worker)
+        .values(leased_until=until)
+    )
+    return result.rowcount == 1
 
 
 async def open_task_of_point(connection: AsyncConnection, point_id: str) -> AnyRow | None:
@@ -271,11 +341,25 @@ async def has_failing_tasks(connection: AsyncConnection, device_id: str) -> bool
             task.c.status.in_(["waiting", "claimed"]),
             task.c.attempts > 0,
             task.c.last_error.is_not(None),
-            task.c.last_error.not_like(f"{STILL_BLOCKED}%"),  # that has an issue of its own
+            task.c.last_error.not_like(f"{STILL_BLOCKED}%"),  # these have an issue of their own
+            task.c.last_error.not_like(f"{PLACE_TAKEN}%"),
         )
         .limit(1)
     )
     return rows.first() is not None
+
+
+async def tasks_waiting_for_disabled(connection: AsyncConnection) -> list[AnyRow]:
+    """(id, name, tasks) of disabled devices with open tasks."""
+    rows = await connection.execute(
+        select(device.c.id, device.c.name, func.count().label("tasks"))
+        .join(enforcement_point, enforcement_point.c.device_id == device.c.id)
+        .join(task, task.c.point_id == enforcement_point.c.id)
+        .where(device.c.enabled.is_(False), task.c.status.in_(OPEN_STATUSES))
+        .group_by(device.c.id, device.c.name)
+        .order_by(device.c.name)
+    )
+    return list(rows)
 
 
 async def tasks_still_claimed(connection: AsyncConnection, task_ids: Iterable[str], worker: str) -> set[str]:
@@ -334,7 +418,7 @@ async def newest_tasks_on(
         select(task.c.service_id, task.c.status, task.c.generation, task.c.effect)
         .join(enforcement_point, enforcement_point.c.id == task.c.point_id)
         .where(enforcement_point.c.device_id == device_id, task.c.service_id.in_(list(service_ids)))
-        .order_by(task.c.created_at, task.c.id)
+        .order_by(task.c.created_at, task.c.generation, task.c.id)
     )
     return {row.service_id: row for row in rows}
 
@@ -343,7 +427,10 @@ async def newest_tasks_on(
 
 
 async def suspensions_pending(connection: AsyncConnection) -> list[AnyRow]:
-    """New suspensions that are neither parked nor carried out, oldest first."""
+    """New suspensions that are neither parked nor carried out, oldest first, with the device's tower.
+
+    Those of disabled devices are left out: they cannot be carried out, and must not use up the caps.
+    """
     rows = await connection.execute(
         select(
             task.c.id,
@@ -352,8 +439,15 @@ async def suspensions_pending(connection: AsyncConnection) -> list[AnyRow]:
             task.c.attempts,
             task.c.approved_by,
             task.c.created_at,
+            device.c.site_id,
         )
-        .where(task.c.suspends, task.c.status.in_(["waiting", "claimed"]))
+        .join(enforcement_point, enforcement_point.c.id == task.c.point_id)
+        .outerjoin(device, device.c.id == enforcement_point.c.device_id)
+        .where(
+            task.c.suspends,
+            task.c.status.in_(["waiting", "claimed"]),
+            or_(device.c.id.is_(None), device.c.enabled),
+        )
         .order_by(task.c.created_at, task.c.id)
     )
     return list(rows)

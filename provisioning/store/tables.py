@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 from core.store.columns import BigId, Instant, new_metadata
@@ -62,9 +61,24 @@ enforcement_point = Table(  # where one service's entitlement is made true
     metadata,
     Column("id", String(40), primary_key=True),
     Column("service_id", String(40), nullable=False, index=True),
-    Column("mechanism", String(20), nullable=False),  # device, live_session
+    # device, live_session; leaving: a device from which our entries are being taken; former: none stand there
+    Column("mechanism", String(20), nullable=False),
     Column("device_id", String(40), ForeignKey("provisioning_device.id"), index=True),
-    UniqueConstraint("service_id", "mechanism", "device_id"),
+)
+Index(
+    "uq_provisioning_enforcement_point_device",
+    enforcement_point.c.service_id,
+    enforcement_point.c.device_id,
+    unique=True,
+    sqlite_where=enforcement_point.c.device_id.is_not(None),
+    postgresql_where=enforcement_point.c.device_id.is_not(None),
+)
+Index(  # NULLs are never equal: without this a service could have two
+    "uq_provisioning_enforcement_point_session",
+    enforcement_point.c.service_id,
+    unique=True,
+    sqlite_where=enforcement_point.c.device_id.is_(None),
+    postgresql_where=enforcement_point.c.device_id.is_(None),
 )
 
 task = Table(  # the intent to reach one generation at one point; the newest generation wins

@@ -139,9 +139,14 @@ class World:
 
     async def tasks(self, service_id: str, mechanism: str = "device") -> Sequence[Row[Any]]:
         return await self.rows(
-            select(task)
+            select(task, enforcement_point.c.device_id)
             .join(enforcement_point, enforcement_point.c.id == task.c.point_id)
-            .where(task.c.service_id == service_id, enforcement_point.c.mechanism == mechanism)
+            .where(
+                task.c.service_id == service_id,
+                enforcement_point.c.device_id.is_(None)
+                if mechanism == "live_session"
+                else enforcement_point.c.device_id.is_not(None),
+            )
             .order_by(task.c.created_at, task.c.id)
         )
 

@@ -225,6 +225,8 @@ async def _happen(
             tower.entries = list(FOREIGN)
         case "drift":
             await enforcer.check_drift()
+        case _:
+            raise AssertionError(event)
 
 
 async def _wanted(world: World, services: list[str], marked: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from provisioning_world import World
@@ -12,7 +12,7 @@ from provisioning_world import World
 from core.secrets import Secret
 from lab.linux_tower import LinuxTower
 from provisioning.config import ProvisioningSettings
-from provisioning.domain.plan import Add, OwnedEntry, Remove
+from provisioning.domain.plan import Add, Change, OwnedEntry, Remove
 from provisioning.drivers.linux_nftables import LinuxNftables, bootstrap_ruleset
 from provisioning.enforce import Enforcer
 from provisioning.ports import NoLiveSessions, Reply, Target, Unreadable
@@ -167,11 +167,17 @@ def test_bootstrap_refuses_what_nft_would_misread(portal: list[str], uplink: str
 # --- the driver's words, without a device
 
 
-def _listing(name: str, elements: list[object]) -> str:
+def _listing(name: str, elements: Sequence[object]) -> str:
     """As nft 1.0.6 prints it."""
-    body = {"family": "inet", "name": name, "table": "hilltop", "type": "ipv4_addr", "handle": 1}
+    body: dict[str, object] = {
+        "family": "inet",
+        "name": name,
+        "table": "hilltop",
+        "type": "ipv4_addr",
+        "handle": 1,
+    }
     if elements:
-        body["elem"] = elements
+        body["elem"] = list(elements)
     head = {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}}
     return json.dumps({"nftables": [head, {"set": body}]})
 
@@ -215,7 +221,11 @@ def test_what_is_no_listing_is_never_taken_for_an_empty_one(text: str, status: i
 
 
 def test_changes_of_one_service_are_one_transaction() -> None:
-    changes = [Remove("svc_1", "100.64.1.7"), Add("svc_1", "100.64.1.8"), Add("svc_2", "2001:db8::7")]
+    changes: list[Change] = [
+        Remove("svc_1", "100.64.1.7"),
+        Add("svc_1", "100.64.1.8"),
+        Add("svc_2", "2001:db8::7"),
+    ]
     commands = DRIVER.change_commands(USER, changes)
     assert [c.service_id for c in commands] == ["svc_1", "svc_1", "svc_2", "svc_2"]
     assert commands[0].text == (

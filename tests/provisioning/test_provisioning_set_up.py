@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from provisioning_world import World
 from sqlalchemy import select
 
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
 from core.work import Workplace
 from provisioning.request_enforcement import request_enforcement
@@ -27,10 +29,10 @@ async def test_a_device_keeps_its_credentials_sealed(workplace: Workplace, seale
 
 
 async def test_refusals_name_the_field(workplace: Workplace, sealer: Sealer) -> None:
-    good = {
+    good: dict[str, Any] = {
         "name": "rb", "driver": "routeros", "address": "192.0.2.1", "username": "h", "password": Secret("x")
     }  # fmt: skip
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"name": " "}, "name"),
         ({"driver": "winbox"}, "driver"),
         ({"options": {"lisst": "x"}}, "options"),
@@ -47,7 +49,7 @@ async def test_refusals_name_the_field(workplace: Workplace, sealer: Sealer) -> 
         ({"site_id": "site_none"}, "site_id"),
     ]
     async with workplace.work("operator:ann") as work:
-        site_id = await register_site(work, name="Red Hill")
+        site_id = granted(await register_site(work, name="Red Hill"))
         for fields, field in cases:
             refused = await register_device(work, sealer, **{"site_id": site_id, **good, **fields})
             assert isinstance(refused, Refusal), fields
