@@ -27,6 +27,7 @@ class EntitlementChanged(Fact):
 class AddressChanged(Fact):
     """A service that is held (effect other than none) has another set of addresses than before.
 
+    Also told of a service whose new session signed in under an older entitlement than the present one.
     ``addresses`` is the whole new set, sorted; empty when the subscriber went away.
     """
 

@@ -198,6 +198,7 @@ class _Batch:
         self._outcome.opened += 1
         self._outcome.unknown += service_id is None
         self._addresses.touch(service_id)
+        self._addresses.signed_in(service_id, generation)
         if report.event.kind is not AccountingKind.STOP:
             self._supersede(session)
         return session

@@ -8,7 +8,7 @@ those of other subjects do not.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from core.facts import RecordedFact
 from core.health import HealthIssue, close_issue, open_issue
@@ -28,12 +28,10 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
     delivered = 0
     held_up: set[str] = set()
     async with workplace.reading() as connection:
-        waiting = await outbox_rows.undispatched(connection, limit)
-    for recorded, next_attempt_at in waiting:
+        now = workplace.clock.now()
+        waiting = await outbox_rows.due(connection, now, now + _LONGEST_PAUSE, limit)
+    for recorded in waiting:
         if recorded.subject in held_up:
-            continue
-        if next_attempt_at is not None and _still_ahead(next_attempt_at, workplace.clock.now()):
-            held_up.add(recorded.subject)
             continue
         try:
             async with workplace.work("system:outbox") as work:
@@ -42,11 +40,6 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
             held_up.add(recorded.subject)
             await _postpone(workplace, recorded, trouble)
     return delivered
-
-
-def _still_ahead(next_attempt_at: datetime, now: datetime) -> bool:
-    """An instant further ahead than any pause of ours was set by a clock that has stepped back since."""
-    return timedelta(0) < next_attempt_at - now <= _LONGEST_PAUSE
 
 
 async def _deliver(work: Work, reactions: Mapping[str, Reaction], recorded: RecordedFact) -> int:

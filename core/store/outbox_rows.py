@@ -11,16 +11,22 @@ from core.facts import RecordedFact
 from core.store.tables import fact
 
 
-async def undispatched(connection: AsyncConnection, limit: int) -> list[tuple[RecordedFact, datetime | None]]:
-    """The oldest waiting facts, each with the instant before which it must not be tried."""
+async def due(
+    connection: AsyncConnection, now: datetime, longest_pause_ends: datetime, limit: int
+) -> list[RecordedFact]:
+    """The oldest waiting facts of subjects of which none is paused: a queue of paused ones starves nobody.
+
+    A pause that would end after ``longest_pause_ends`` was set by a clock that has stepped back since.
+    """
+    waiting = fact.c.dispatched_at.is_(None)
+    paused = select(fact.c.subject).where(
+        waiting, fact.c.next_attempt_at > now, fact.c.next_attempt_at <= longest_pause_ends
+    )
     rows = await connection.execute(
-        select(fact).where(fact.c.dispatched_at.is_(None)).order_by(fact.c.seq).limit(limit)
+        select(fact).where(waiting, fact.c.subject.not_in(paused)).order_by(fact.c.seq).limit(limit)
     )
     return [
-        (
-            RecordedFact(row.seq, row.kind, row.subject, row.payload, row.occurred_at, row.attempts),
-            row.next_attempt_at,
-        )
+        RecordedFact(row.seq, row.kind, row.subject, row.payload, row.occurred_at, row.attempts)
         for row in rows
     ]
 

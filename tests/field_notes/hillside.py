@@ -6,7 +6,7 @@ towers are changed by the enforcer alone. What a subscriber reaches is read from
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -57,7 +57,7 @@ class Dialled:
     username: str
     acct_session_id: str
     sign_in: str
-    generation: int
+    first_generation: int  # in its Class, whatever CoA did since
     effect: str
     ip: str
     mac: str
@@ -71,6 +71,16 @@ class Dialled:
         self.octets_out += octets_out
 
 
+@dataclass(frozen=True)
+class FieldReport:
+    """An accounting report with the truth behind it: whose session, and its counters before any wrap."""
+
+    event: AccountingEvent
+    owner: tuple[str, str]  # service id, sign-in
+    octets_in: int = 0
+    octets_out: int = 0
+
+
 class FieldNas:
     """A NAS that never forgets what truly happened: live sessions, finished ones, reports not yet sent."""
 
@@ -80,7 +90,7 @@ class FieldNas:
         self.clock = clock
         self.gigawords = gigawords
         self.live: list[Dialled] = []
-        self.unsent: list[AccountingEvent] = []
+        self.unsent: list[FieldReport] = []
         self.silent = False  # neither CoA nor Disconnect is answered
         self._dials = 0
 
@@ -113,13 +123,11 @@ class FieldNas:
         """Every session is gone without a Stop; Accounting-On follows."""
         self.live.clear()
         if tell:
-            self.unsent.append(
-                AccountingEvent(
-                    self.nas_id, KINDS.NAS_ON, "0", "", b"", self.clock.now(), self.clock.now()
-                )
-            )  # fmt: skip
+            now = self.clock.now()
+            back = AccountingEvent(self.nas_id, KINDS.NAS_ON, "0", "", b"", now, now)
+            self.unsent.append(FieldReport(back, ("", "")))
 
-    def take_reports(self) -> list[AccountingEvent]:
+    def take_reports(self) -> list[FieldReport]:
         """The reports waiting to be sent, in order; they are not waiting any more."""
         waiting, self.unsent = self.unsent, []
         return waiting
@@ -128,15 +136,14 @@ class FieldNas:
         now = self.clock.now()
         turn = 1 << (64 if self.gigawords else 32)
         start = kind is KINDS.START
-        self.unsent.append(
-            AccountingEvent(
-                self.nas_id, kind, one.acct_session_id, one.username,
-                encode_class(ClassToken(one.service_id, one.generation, one.sign_in), self.class_key), now, now,
-                None if start else one.octets_in % turn, None if start else one.octets_out % turn,
-                self.gigawords and not start, None if start else int((now - one.began).total_seconds()),
-                one.ip, one.mac, None, "User-Request" if kind is KINDS.STOP else None,
-            )
+        event = AccountingEvent(
+            self.nas_id, kind, one.acct_session_id, one.username,
+            encode_class(ClassToken(one.service_id, one.first_generation, one.sign_in), self.class_key), now, now,
+            None if start else one.octets_in % turn, None if start else one.octets_out % turn,
+            self.gigawords and not start, None if start else int((now - one.began).total_seconds()),
+            one.ip, one.mac, None, "User-Request" if kind is KINDS.STOP else None,
         )  # fmt: skip
+        self.unsent.append(FieldReport(event, (one.service_id, one.sign_in), one.octets_in, one.octets_out))
 
 
 @dataclass(frozen=True)
@@ -167,21 +174,21 @@ class FieldSessions:
         if not rows:
             return Moved("nothing_live")
         reached = [row for row in rows if not self.nases[row.nas_id].silent]
-        outcomes = {self._order(self.nases[row.nas_id], service_id, generation, effect) for row in reached}
+        outcomes = {self._order(self.nases[row.nas_id], service_id, effect) for row in reached}
         async with self.workplace.work("system:radius") as work:
             await record_session_generation(work.connection, [row.id for row in reached], generation)
         if len(reached) < len(rows):
             return Moved("silent", "no answer to three requests")
         return Moved("disconnected" if "disconnected" in outcomes else "moved")
 
-    def _order(self, nas: FieldNas, service_id: str, generation: int, effect: str) -> str:
+    def _order(self, nas: FieldNas, service_id: str, effect: str) -> str:
         outcome = "moved"
         for one in [one for one in nas.live if one.service_id == service_id]:
             if effect in (Effect.BLOCK, Effect.ENDED):
                 nas.hang_up(one)
                 outcome = "disconnected"
             else:
-                one.effect, one.generation = effect, generation
+                one.effect = effect
         return outcome
 
 
@@ -337,10 +344,12 @@ class Hillside:
 
     async def ingest(self) -> None:
         """Take in what the NASes report."""
-        events = [event for nas in self.nases.values() for event in nas.take_reports()]
-        await self.record(events)
+        await self.record([one.event for nas in self.nases.values() for one in nas.take_reports()])
 
     async def record(self, events: Sequence[AccountingEvent]) -> None:
+        """One batch of the collector."""
+        if not events:
+            return
         async with self.workplace.work("system:ingest") as work:
             await record_accounting(work, events, self.sealer.derive_key("class-token"))
 
@@ -348,12 +357,12 @@ class Hillside:
         async with self.workplace.work("system:reaping") as work:
             return await reap_sessions(work)
 
-    async def settle(self, rounds: int = 12) -> None:
-        """Deliver facts and enforce until nothing is due."""
+    async def settle(self, rounds: int = 12, ingest: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Deliver facts and enforce until nothing is due; who is hung up on reports at once."""
         for _ in range(rounds):
             facts = await dispatch_due(self.workplace, REACTIONS)
             tasks = await self.enforcer.run_due(200)
-            await self.ingest()
+            await (ingest or self.ingest)()
             if not facts and not tasks:
                 return
 
