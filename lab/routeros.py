@@ -257,8 +257,9 @@ class RouterOsConsole:
             await terminal.run()
         finally:
             self._terminals.discard(terminal)
-            with contextlib.suppress(OSError, asyncssh.Error):
-                process.exit(0)
+            if not process.is_closing():
+                with contextlib.suppress(OSError, asyncssh.Error):
+                    process.exit(0)
 
     def say_critical(self, text: str) -> None:
         """Log something critical: the router writes it into every session that waits at its prompt."""

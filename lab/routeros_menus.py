@@ -116,6 +116,11 @@ class Menu:
             if other is not itself and key == tuple(other.values.get(name, "") for name in self.spec.unique):
                 raise ConsoleError(self.spec.twice)
 
+    def place_before(self, item: Item, other: Item) -> None:
+        """Move an item of an ordered menu in front of another."""
+        self.items.remove(item)
+        self.items.insert(self.items.index(other), item)
+
     def remove(self, item: Item) -> None:
         """Take the item out and tell whoever listens."""
         self.items.remove(item)

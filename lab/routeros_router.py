@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -340,7 +341,9 @@ class _Run:
         if operation.operator == "~":
             return self._matches(self._text(left), self._text(right))
         if operation.operator in ("=", "!="):
-            equal = self._equal(left, right) and not _is_operators(operation.right)
+            equal = _same_address(left, operation.right) or (
+                self._equal(left, right) and not _is_operators(operation.right)
+            )
             return equal == (operation.operator == "=")
         return self._calculate(operation.operator, left, right)
 
@@ -495,7 +498,9 @@ class _Run:
 
     def _write(self, command: Command, menu: Menu) -> Value:
         if command.verb == "add":
-            return self._add(menu, self._values(command, menu))
+            places = [one.value for one in command.arguments if one.name == "place-before"]
+            before = self._items(menu, self.evaluate(places[0])) if places else []
+            return self._add(menu, self._values(command, menu), before[0] if before else None)
         if menu.spec.singleton:
             menu.change(menu.items[0], self._values(command, menu))
             return None
@@ -527,7 +532,7 @@ class _Run:
         self._check_profile(menu, values)
         menu.change(item, values)
 
-    def _add(self, menu: Menu, values: dict[str, str]) -> str:
+    def _add(self, menu: Menu, values: dict[str, str], before: Item | None) -> str:
         missing = [one.name for one in menu.spec.properties if one.required and not values.get(one.name)]
         if missing:
             raise ConsoleError(f"missing value(s) of argument(s) {' '.join(missing)}")
@@ -539,6 +544,8 @@ class _Run:
         item = menu.add(values, dynamic=bool(timeout), disabled=disabled)
         if timeout:
             item.expires_at = self._router.clock.now() + parse_duration(timeout)
+        if before is not None:
+            menu.place_before(item, before)
         self._resolve(menu, item)
         return item.id
 
@@ -557,6 +564,18 @@ class _Run:
         names = {one.values["name"] for one in self._router.menus[("ppp", "profile")]}
         if profile not in names:
             raise ConsoleError("input does not match any value of profile")
+
+
+def _same_address(left: Value, expression: Expression | None) -> bool:
+    """An unquoted IPv6 address is a value of its own kind: the prefix of all its bits (unproven on gear)."""
+    if not isinstance(expression, Word) or expression.quoted or not isinstance(left, str):
+        return False
+    if "/" in expression.text or ":" not in expression.text:
+        return False
+    try:
+        return ipaddress.IPv6Network(left) == ipaddress.IPv6Network(expression.text)
+    except ValueError:
+        return False
 
 
 def _is_operators(expression: Expression | None) -> bool:

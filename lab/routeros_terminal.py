@@ -8,6 +8,7 @@ understand erasing; long lines are broken at the terminal's width.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ HELP_6 = (
     "..              Move up one level",
     "/command        Use command at the base level",
 )
+ROWS_AT_ONCE = 50
 PAGER = "-- [Q quit|D dump|down]"
 PROBE = "\x1bZ  \r\x1b[6n\x1b[H\x1b[9999C\x1b[6n\r"
 PROBE_ANSWER_S = 0.4
@@ -111,17 +113,38 @@ class Terminal:
         self._cursor = 0
         self._history: list[str] = []
         self._after_return = False
+        self._unsent: list[str] = []
         self.idle = False
 
     # -- wires
 
     def _write(self, text: str) -> None:
+        self._unsent.append(text)
+
+    def _flush(self) -> None:
+        """Send what was written: in one piece, so that a far end that is gone is noticed before the next."""
+        text = "".join(self._unsent)
+        self._unsent.clear()
+        if not text:
+            return
+        if self._process.is_closing():
+            raise ChannelClosedError
         try:
             self._process.stdout.write(text)
         except (OSError, asyncssh.Error):
             raise ChannelClosedError from None
 
+    async def _deliver(self) -> None:
+        """Send, wait while the far end is slow to take it, and look whether it is still there."""
+        self._flush()
+        await asyncio.sleep(0)
+        try:
+            await self._process.stdout.drain()
+        except (OSError, asyncssh.Error):
+            raise ChannelClosedError from None
+
     async def _read(self) -> None:
+        await self._deliver()
         while True:
             try:
                 text = await self._process.stdin.read(4096)
@@ -160,6 +183,7 @@ class Terminal:
             await self._greet()
             while await self._one_command():
                 pass
+            await self._deliver()
         except ChannelClosedError:
             return
 
@@ -264,6 +288,8 @@ class Terminal:
             return
         self._write(f"\r{text}{chr(27) + '[K' if self._erases else ''}\r\n")
         self._paint_prompt()
+        with contextlib.suppress(ChannelClosedError):  # the session itself will notice
+            self._flush()
 
     async def _read_line(self) -> str | None:
         """The line typed, None at logout. Keys are echoed as they come."""
@@ -357,6 +383,7 @@ class Terminal:
             return False
         if not line.strip():
             return True
+        await self._deliver()
         outcome = await self._console.execute(line, self._menu, self._process)
         if outcome is None:
             return False
@@ -392,6 +419,8 @@ class Terminal:
                     return
                 dumping = choice == "dump"
                 on_page = self.height - 2 if choice == "line" else 0
+            if index % ROWS_AT_ONCE == 0 or self._console.delay_per_line_s > 0:
+                await self._deliver()
             await self._console.pace()
             self._write(row + "\r\n")
             on_page += 1
@@ -427,6 +456,7 @@ async def run_one_shot(
     for line in outcome.lines:
         await console.pace()
         process.stdout.write(line + "\r\n")
+        await process.stdout.drain()
     if outcome.reboots:
         process.stdout.write("system will reboot shortly\r\n")
         console.reboot_soon()

@@ -105,6 +105,27 @@ async def test_netmiko_drives_it_and_the_state_outlives_the_session(console: Rou
     assert console.logins == ["hilltop+ct511w4098h"] * 2
 
 
+async def test_nothing_is_written_into_a_connection_that_is_gone(
+    console: RouterOsConsole, caplog: pytest.LogCaptureFixture
+) -> None:
+    """netmiko says quit and hangs up at once; the router's last words must not pile up as warnings."""
+
+    def session(lines: int) -> None:
+        with netmiko.ConnectHandler(
+            device_type="mikrotik_routeros", host=console.host, port=console.port, username="hilltop",
+            password=PASSWORD,
+        ) as device:  # fmt: skip
+            device.write_channel(f"{LIST} print terse without-paging\r" * lines)
+
+    for number in range(300):
+        console.router.run(f"{LIST} add list=a address=100.64.{number // 250}.{number % 250}")
+    for lines in (0, 5):
+        await asyncio.to_thread(session, lines)
+    while console._terminals:
+        await asyncio.sleep(0.01)
+    assert [record.message for record in caplog.records if "socket.send" in record.message] == []
+
+
 async def test_netmiko_gets_past_licence_and_new_password_screens(clock: FakeClock) -> None:
     console = RouterOsConsole(
         "N", "7.16", "hilltop", PASSWORD, clock=clock, shows_license=True, asks_new_password=True

@@ -210,6 +210,39 @@ def test_ipv6_lists_keep_the_prefix_length(new: Router) -> None:
     assert said(new, f'{menu} print count-only where address="2001:db8::7"') == ["0"]
 
 
+def test_a_bare_ipv6_address_finds_its_entry(new: Router) -> None:
+    menu = "/ipv6 firewall address-list"
+    said(new, f"{menu} add list=a address=2001:db8::7", f"{menu} add list=a address=2001:db8::7:1")
+    assert said(new, f"{menu} remove [find address=2001:db8:0::7]") == []
+    assert said(new, f"{menu} print count-only") == ["1"]
+    assert said(new, f"{menu} print count-only where address=2001:db8::7:1") == ["1"]
+
+
+def test_rules_are_placed_before_others(new: Router) -> None:
+    menu = "/ip firewall filter"
+    said(new, f"{menu} add chain=forward action=drop", f"{menu} add chain=input action=accept place-before=0")
+    said(new, f"{menu} add chain=output action=accept place-before=[find chain=forward]")
+    rows = said(new, f"{menu} print terse")
+    assert [row.split("chain=")[1].split()[0] for row in rows] == ["input", "output", "forward"]
+    assert said(new, f"{menu} add chain=x action=drop place-before=9") == ["no such item"]
+    assert said(new, f"{menu} print count-only") == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("line", "writes"),
+    [
+        (f"{LIST} print terse where list=add", False),
+        (f"{LIST} print count-only", False),
+        (f"{LIST} add list=a address=100.64.1.7", True),
+        (f"{LIST} remove [find list=a]", True),
+        (f":do {{ {LIST} add list=a address=100.64.1.7 }} on-error={{}}", True),
+        (":put add", False),
+    ],
+)
+def test_what_would_write_is_known_by_its_verb(new: Router, line: str, writes: bool) -> None:
+    assert new.would_write(line) == writes
+
+
 def test_without_the_ipv6_package_there_is_no_such_menu(clock: FakeClock) -> None:
     router = Router("r", "6.49.10", clock, ipv6=False)
     assert said(router, "/ipv6 firewall address-list print") == ["bad command name ipv6 (line 1 column 2)"]
