@@ -78,7 +78,8 @@ async def close_usage(
     """
     if not from_at < until_at <= work.now:
         raise ValueError(f"usage from {from_at} until {until_at} cannot be closed at {work.now}")
-    if not await usage_rows.lock_service(work.connection, service_id):
+    await usage_rows.take_metering_lane(work.connection)
+    if not await usage_rows.service_exists(work.connection, service_id):
         raise LookupError(f"there is no service {service_id}")
     standing = await usage_rows.close_row(work.connection, service_id, claim)
     if standing is None:

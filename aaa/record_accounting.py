@@ -27,7 +27,7 @@ from aaa.domain.session import (
     take_event,
 )
 from aaa.session_book import SessionBook
-from aaa.store import session_rows
+from aaa.store import session_rows, usage_rows
 from aaa.watch_addresses import AddressWatch
 from core.health import HealthIssue, open_issue
 from core.work import Work
@@ -120,6 +120,7 @@ class _Batch:
 
     async def load(self, reports: Sequence[_Report]) -> None:
         """Read everything the reports may touch."""
+        await usage_rows.take_metering_lane(self._work.connection)
         rebooted = [one.event.nas_id for one in reports if one.event.kind in _REBOOTS]
         sessions = [one for one in reports if one.event.kind not in _REBOOTS]
         await self._book.load_keys(one.key for one in sessions)

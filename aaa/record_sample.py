@@ -91,6 +91,7 @@ class _Desk:
         """Meters, line rates and borders of everything in the poll."""
         connection = self._work.connection
         services = [one.service_id for one in samples]
+        await usage_rows.take_metering_lane(connection)
         self._meters = await usage_rows.meters_by_key(connection, (one.meter_key for one in samples))
         self._lines = await session_rows.lines_of(connection, services)
         self._borders = await usage_rows.border_of_each(connection, services)

@@ -127,13 +127,9 @@ async def services_by_username(connection: AsyncConnection, usernames: Iterable[
 
 
 async def lines_of(connection: AsyncConnection, service_ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """Interim interval and rates of each service that exists.
-
-    On PostgreSQL the services stay locked against ``close_usage`` until this transaction ends, taken in the
-    order of their ids.
-    """
+    """Interim interval and rates of each service that exists."""
     found: dict[str, Row[Any]] = {}
-    for some in chunks(sorted(service_ids)):
+    for some in chunks(service_ids):
         statement = (
             select(
                 service.c.id, service_profile.c.interim_interval_s,
@@ -142,8 +138,6 @@ async def lines_of(connection: AsyncConnection, service_ids: Iterable[str]) -> d
             )
             .join(service_profile, service_profile.c.id == service.c.profile_id)
             .where(service.c.id.in_(some))
-            .order_by(service.c.id)
-            .with_for_update(read=True, key_share=True, of=service)
         )  # fmt: skip
         found |= {row.id: row for row in await connection.execute(statement)}
     return found

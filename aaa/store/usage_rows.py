@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.repositories import chunks
 from aaa.store.tables import meter, meter_reading, service, usage_close, usage_record
+from core.database import take_lane
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -236,9 +237,18 @@ async def records_crossing(
     return (await connection.execute(statement)).all()
 
 
-async def lock_service(connection: AsyncConnection, service_id: str) -> bool:
-    """Keep accounting off the service until this transaction ends; False for an unknown service."""
-    statement = select(service.c.id).where(service.c.id == service_id).with_for_update()
+async def take_metering_lane(connection: AsyncConnection) -> None:
+    """One writer of sessions, meters and usage at a time, on PostgreSQL as on SQLite.
+
+    Taken before anything is read that will be written. A report, a close and the reaper then never write over
+    each other, and none can wait for another that waits for it, in whatever order they touch services.
+    """
+    await take_lane(connection, "metering")
+
+
+async def service_exists(connection: AsyncConnection, service_id: str) -> bool:
+    """False for an unknown service."""
+    statement = select(service.c.id).where(service.c.id == service_id)
     return (await connection.execute(statement)).one_or_none() is not None
 
 

@@ -17,6 +17,7 @@ from aaa_world import (
     subscribe,
     total,
 )
+from sqlalchemy import text
 
 from aaa.close_usage import close_usage, evidence_of, usage_between, verify_close
 from aaa.cross_check import check_directions, cross_check
@@ -125,3 +126,58 @@ async def test_accounting_beside_a_close_leaves_no_octet_behind(workplace: Workp
     await account(90)
     open_part = sum(out for start, _, _, out in await records(workplace) if start >= 60)
     assert closed + open_part == 900
+
+
+async def _comes_to_wait(workplace: Workplace, task: asyncio.Task[int]) -> bool:
+    """Whether the task comes to wait for a lock that is held; False when it ends without."""
+    statement = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while not task.done():
+        async with workplace.reading() as connection:
+            if (await connection.execute(statement)).scalar_one():
+                return True
+    return False
+
+
+async def test_the_reaper_never_writes_over_a_report_that_comes_while_it_looks(
+    workplace: Workplace, clock: FakeClock, ann: str
+) -> None:
+    """Read as silent before the report is committed and written after it, the session would lose its octets."""
+    await report(workplace, ANN.start(), ANN.interim(10, (0, 100)))
+
+    async def reap() -> int:
+        async with workplace.work("system:reaper") as work:
+            return await reap_sessions(work)
+
+    async with workplace.work("system:ingest") as work:
+        await record_accounting(work, [ANN.interim(590, (0, 900))], CLASS_KEY)
+        reaping = asyncio.create_task(reap())
+        assert await _comes_to_wait(workplace, reaping), "the reaper did not wait its turn"
+    assert await reaping == 0
+    (session,) = await sessions(workplace)
+    assert (session.stopped_at, session.octets_out) == (None, 900)
+
+
+async def test_closes_in_any_order_of_services_beside_accounting_never_deadlock(
+    workplace: Workplace, sealer: Sealer, ann: str
+) -> None:
+    bob = await subscribe(workplace, sealer, "bob")
+    people = {ann: ANN, bob: Dialled(username="bob", acct_session_id="b", ip="10.0.0.8")}
+    await report(workplace, *(one.start() for one in people.values()))
+
+    async def account(at: int) -> None:
+        async with workplace.work("system:ingest") as work:
+            events = [one.interim(at, (0, at)) for one in people.values()]
+            await record_accounting(work, events, CLASS_KEY)
+
+    async def close(at: int, services: list[str]) -> None:
+        async with workplace.work("system:billing") as work:
+            for service_id in services:
+                await close_usage(
+                    work, service_id=service_id, from_at=minute(at), until_at=minute(at + 10), claim=f"c{at}"
+                )
+                await asyncio.sleep(0)
+
+    steps = [account(at) for at in range(100, 105)]
+    steps += [close(at, sorted(people, reverse=bool(at % 20))) for at in range(0, 50, 10)]
+    await asyncio.gather(*steps)
+    assert await total(workplace) == (0, 208)
