@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,13 +26,14 @@ from typing import Any, Literal
 
 import asyncssh
 
-from lab.namespaces import CommandFailed, Lot, Namespaces, inside, missing, program, run, sweep_orphans
+from lab.namespaces import TOOLS, CommandFailed, Lot, Namespaces, inside, missing, program, run, sweep_orphans
 from lab.net_host import answer_http
 
 Destination = Literal["internet", "internet6", "portal"]
 READY_TIMEOUT_S = 20
 INTERNET = "198.51.100.10"
 INTERNET_6 = "2001:db8:51::10"
+_UID = 60213
 INTERNET_WORD = "the internet"
 PORTAL_WORD = "the portal"
 
@@ -116,10 +118,10 @@ class LinuxTower:
 
     ``subscriber_addresses`` are the IPv4 addresses of the subscribers (their services' framed addresses);
     ``portal`` is the (host, port) of a real portal to forward to, else a page that says so is served.
+    ``username`` other than root: a login without rights of its own, which sudo lets run nft and conntrack.
     """
 
     uplink_interface = "up0"
-    username = "root"
 
     def __init__(
         self,
@@ -128,8 +130,10 @@ class LinuxTower:
         subscriber_addresses: Sequence[str] = ("100.64.213.10",),
         portal: tuple[str, int] | None = None,
         snmp_community: str = "hilltop-lab",
+        username: str = "root",
     ) -> None:
         self.name = name
+        self.username = username
         self.snmp_community = snmp_community
         self.portal = portal
         self._lot = Lot()
@@ -149,6 +153,7 @@ class LinuxTower:
         ]
         self._tower = self._lot.name("tower")
         self._internet = self._lot.name("net")
+        self._etc = Path("/etc/netns", self._tower)
         self._namespaces = Namespaces()
         self._processes: list[asyncio.subprocess.Process] = []
         self._portal_server: asyncio.Server | None = None
@@ -157,13 +162,13 @@ class LinuxTower:
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
 
     @staticmethod
-    def can_build() -> str | None:
-        """None where a tower can be built, else why not."""
-        return missing()
+    def can_build(*more_tools: str) -> str | None:
+        """None where a tower can be built (with those tools of the machine on it), else why not."""
+        return missing((*TOOLS, *more_tools))
 
     @property
     def private_key(self) -> str:
-        """The operator's private key for ``root`` on the tower (OpenSSH PEM)."""
+        """The operator's private key for ``username`` on the tower (OpenSSH PEM)."""
         return self._client_key.export_private_key().decode()
 
     @property
@@ -297,6 +302,7 @@ class LinuxTower:
 
     async def _start_sshd(self) -> None:
         config = self._write_sshd_files()
+        self._write_accounts()
         await self._spawn(self._tower, "sshd", "-D", "-e", "-f", str(config))
         await self._await_port(22, "sshd")
 
@@ -314,6 +320,23 @@ class LinuxTower:
             _SSHD.format(address=self.tower_address, directory=directory, pam="yes" if locked else "no")
         )
         return config
+
+    def _write_accounts(self) -> None:
+        """The login's account, on this tower alone: ``ip netns exec`` lays these files over those of /etc."""
+        if self.username == "root":
+            return
+        Path(self._directory.name).chmod(0o711)  # sshd reads the authorized keys as the user
+        self._etc.mkdir(parents=True)
+        for name, line in (
+            ("passwd", f"{self.username}:x:{_UID}:{_UID}:Hilltop lab:/:/bin/sh"),
+            ("shadow", f"{self.username}:*:19000:0:99999:7:::"),
+            ("group", f"{self.username}:x:{_UID}:"),
+        ):
+            (self._etc / name).write_text(f"{Path('/etc', name).read_text()}{line}\n")
+        (self._etc / "shadow").chmod(0o640)
+        allowed = ", ".join(program(name) for name in ("nft", "conntrack"))
+        (self._etc / "sudoers").write_text(f"{self.username} ALL=(root) NOPASSWD: {allowed}\n")
+        (self._etc / "sudoers").chmod(0o440)
 
     async def _await_port(self, port: int, what: str) -> None:
         async with asyncio.timeout(READY_TIMEOUT_S):
@@ -425,6 +448,7 @@ class LinuxTower:
         with contextlib.suppress(CommandFailed):
             await run("ip", "link", "del", self._lot.link("edge"))
         self._directory.cleanup()
+        shutil.rmtree(self._etc, ignore_errors=True)
         self._lot.release()
 
     async def _end_sessions(self) -> None:

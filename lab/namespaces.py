@@ -20,6 +20,8 @@ _TOOLS = {
     "sshd": "openssh-server",
     "snmpd": "snmpd",
     "setpriv": "util-linux",
+    "sudo": "sudo",
+    "conntrack": "conntrack",
 }
 _PLACES = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
@@ -57,7 +59,10 @@ def inside(namespace: str, *command: str) -> list[str]:
     return [program("ip"), "netns", "exec", namespace, *die_with_us, program(command[0]), *command[1:]]
 
 
-def missing(tools: Sequence[str] = ("ip", "nft", "sshd", "snmpd", "setpriv")) -> str | None:
+TOOLS = ("ip", "nft", "sshd", "snmpd", "setpriv")
+
+
+def missing(tools: Sequence[str] = TOOLS) -> str | None:
     """Why namespaces cannot be built here, None if they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
@@ -86,6 +91,7 @@ def sweep_orphans() -> None:
         ours = _OURS.match(file.name)
         if ours is not None and not Path(f"/proc/{ours[1]}").exists():
             subprocess.run([program("ip"), "netns", "del", file.name], capture_output=True, check=False)
+            shutil.rmtree(Path("/etc/netns", file.name), ignore_errors=True)
 
 
 class Lot:

@@ -184,8 +184,10 @@ def bootstrap_ruleset(
     ``portal_addresses`` are where the customer portal listens, ``uplink`` the interface to the internet,
     ``dns_addresses`` the resolvers (any resolver when empty; the router's own is reached through input, which
     this table leaves alone). A cut-off subscriber may reach portal and DNS, over IPv4 and IPv6; all else of
-    his is dropped. The chain stands before those that accept established flows (priority -10), so running
-    flows stop at once. Loading it again keeps the elements that are there.
+    his is dropped. Running flows stop at once, whatever accepts established ones in other tables: an accept
+    ends its own chain only. The one exception is a flowtable: what it has offloaded passes no chain, so
+    install conntrack(8) there, with which the driver makes the router forget the flows, or leave the
+    subscribers' interfaces out of it. Loading the ruleset again keeps the elements that are there.
     Raises ``ValueError`` for addresses, ports or names that nft would misread.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.:@-]{1,15}", uplink) or not _NAME.match(table):

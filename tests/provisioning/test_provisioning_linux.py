@@ -33,6 +33,19 @@ async def tower() -> AsyncIterator[LinuxTower]:
     await one.stop()
 
 
+WITHOUT_SUDO = WHY_NOT or LinuxTower.can_build("sudo", "conntrack")
+with_sudo = pytest.mark.skipif(WITHOUT_SUDO is not None, reason=f"no such tower here: {WITHOUT_SUDO}")
+
+
+@pytest.fixture
+async def sudo_tower() -> AsyncIterator[LinuxTower]:
+    """Logged in to as a user without rights of his own."""
+    one = LinuxTower(subscriber_addresses=(ANN, BOB), username="hilltop")
+    await one.start()
+    yield one
+    await one.stop()
+
+
 async def at(world: World, tower: LinuxTower, **fields: object) -> str:
     return await world.add_device(
         "bng", driver="linux_nftables", address=tower.tower_address, username=tower.username, password=None,
@@ -133,6 +146,73 @@ async def test_another_host_key_is_refused(world: World, tower: LinuxTower) -> N
     await enforcer.run_due()
     enforcer.close()
     assert "host key differs" in (await world.open_issues())[f"provisioning.device:{device_id}"].title
+
+
+ACCEPTS_ESTABLISHED_FIRST = """
+table inet operator {
+    chain forward {
+        type filter hook forward priority -100; policy accept;
+        ct state established,related accept
+    }
+}
+"""
+
+
+async def _tracked(tower: LinuxTower, address: str) -> list[str]:
+    """The tower's own list of connections from that address."""
+    family = ("-f", "ipv6") if ":" in address else ()
+    return (await tower.on_tower("conntrack", "-L", *family, "-s", address)).splitlines()
+
+
+@with_sudo
+@pytest.mark.namespaces
+async def test_a_login_with_sudo_cuts_established_flows_though_others_accept_them_first(
+    world: World, sudo_tower: LinuxTower
+) -> None:
+    """An accept ends only its own chain, so ours still sees the packet; and conntrack has forgotten the flow."""
+    await sudo_tower.load_ruleset(bootstrap_ruleset([sudo_tower.portal_address], sudo_tower.uplink_interface))
+    await sudo_tower.load_ruleset(ACCEPTS_ESTABLISHED_FIRST)
+    device_id = await at(world, sudo_tower, host_key=sudo_tower.host_key)
+    service_id = await world.enforced_service("ann", ANN, device_id)
+    address6 = sudo_tower.subscribers[0].address6
+    await world.online(service_id, address6)
+    for subscriber in (0, 1):
+        await sudo_tower.hold_flow(subscriber=subscriber)
+        assert await sudo_tower.flow_moves(subscriber=subscriber)
+    assert await sudo_tower.subscriber_reaches("internet6")
+    assert await _tracked(sudo_tower, ANN)
+    assert await _tracked(sudo_tower, address6)
+    enforcer = enforcer_of(world)
+    await world.suspend(service_id)
+    await enforcer.run_due()
+    await verified(world, service_id)
+    assert not await sudo_tower.flow_moves()
+    assert await sudo_tower.flow_moves(subscriber=1)
+    assert [line for line in await _tracked(sudo_tower, ANN) if "ASSURED" in line] == []
+    assert await _tracked(sudo_tower, address6) == []
+    assert not await sudo_tower.subscriber_reaches("internet", timeout_s=1)
+    assert not await sudo_tower.subscriber_reaches("internet6", timeout_s=1)
+    assert await sudo_tower.subscriber_reaches("portal")
+    await world.restore(service_id)
+    await enforcer.run_due()
+    await verified(world, service_id)
+    enforcer.close()
+    assert await sudo_tower.subscriber_reaches("internet")
+    assert await sudo_tower.subscriber_reaches("internet6")
+
+
+@with_sudo
+@pytest.mark.namespaces
+async def test_a_login_that_may_not_use_sudo_is_told_so(world: World, sudo_tower: LinuxTower) -> None:
+    await sudo_tower.load_ruleset(bootstrap_ruleset([sudo_tower.portal_address], sudo_tower.uplink_interface))
+    device_id = await at(world, sudo_tower, options={"sudo": False})
+    await world.suspend(await world.enforced_service("ann", ANN, device_id))
+    enforcer = enforcer_of(world)
+    await enforcer.run_due()
+    enforcer.close()
+    issue = (await world.open_issues())[f"provisioning.device:{device_id}"]
+    assert "Operation not permitted" in issue.title
+    assert "right to write" in issue.remedy
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=f"nft cannot check rules here: {WHY_NOT}")
