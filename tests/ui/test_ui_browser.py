@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
 from ui_client import open_panel
+from ui_poison import hostile, poison
 from ui_world import PASSWORD, Provider
 
 from core.clock import FakeClock
@@ -127,7 +129,7 @@ async def test_every_page_is_quiet_and_fits(
         answer = await page.goto(address + path)
         assert answer is not None
         assert answer.status == 200, path
-        if "/subscribers/acc" in path:
+        if re.fullmatch(r"/subscribers/acc_\w+", path):
             await page.wait_for_selector(".chart canvas")
         wider = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wider <= 0, f"{path} is {wider} px wider than the {way} screen"
@@ -237,18 +239,121 @@ async def test_hostile_text_runs_nothing(
     assert witness.complaints == []
 
 
+@pytest.mark.slow
+async def test_poisoned_records_run_nothing_and_break_no_page(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    """Payloads in every field of every record, and names without a place to break, on a phone."""
+    context = await chromium.new_context(viewport={"width": 390, "height": 844})
+    witness = Witness(context)
+    page = await signed_in(context, address)
+    found = await linked(page, address, valley.accounts["Ada Whitlock"])
+    visited = [*paths(valley)[:4], *paths(valley)[7:9], "/devices", "/nases", "/snmp", "/rejects", "/issues",
+               "/payments", "/dunning?on=2026-03-20", "/audit", "/plans", f"/services/{valley.services['Ada Whitlock']}/change",
+               f"/devices/{valley.devices[0]}/edit", *found]  # fmt: skip
+    for text in (hostile(0), hostile(2), lambda _row, _place: "W" * 120):
+        await poison(valley.workplace, text)
+        for path in visited:
+            await page.goto(address + path)
+            assert await page.evaluate("window.hacked") is None, path
+            assert page.url == address + path  # and nothing led away
+            wider = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert wider <= 0 or path.endswith("/document"), path  # laid out for paper
+    assert witness.complaints == []
+    await context.close()
+
+
+async def test_the_chart_tells_its_days_and_the_table_the_same(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    context = await chromium.new_context(color_scheme="dark")
+    page = await signed_in(context, address)
+    await page.goto(f"{address}/subscribers/{valley.accounts['Otis Marsh']}")
+    chart = page.locator("[data-usage] .chart")
+    await chart.locator("canvas").wait_for()
+    told = await chart.get_attribute("aria-label") or ""
+    assert re.search(r"Usage of the last 31 days: [\d.]+ GB down, [\d.]+ GB up; most on \w+, \w+ \d+", told)
+    whole = await page.inner_text("[data-down]")
+    assert await page.inner_text("[data-span]") == "Last 31 days"
+    await chart.hover(position={"x": 300, "y": 100})
+    assert await page.inner_text("[data-span]") != "Last 31 days"
+    assert await page.inner_text("[data-down]") != whole
+    await page.click("a:has-text('As a table')")
+    assert await page.locator("tbody tr").count() == 31
+    assert (await page.inner_text("tfoot td:nth-child(2)")).split(".")[0] == whole.split(".")[0]
+    await context.close()
+
+
+async def test_a_service_without_usage_has_words_instead_of_a_chart(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    action = f"/subscribers/{valley.accounts['Otis Marsh']}/services/new"
+    await page.goto(address + action)
+    await page.fill("#f-label", "Barn")
+    await page.fill("#f-username", "barn@valley.example")
+    await page.fill("#f-password", "cpe words")
+    await page.click("button:has-text('Create service')")
+    await page.wait_for_url("**notice=created")
+    empty = page.locator("section[aria-label='Usage of Barn']")
+    await expect(empty.locator(".chart")).to_have_text("Nothing was used in the last 31 days.")
+    assert not await empty.locator("figcaption").is_visible()
+    await context.close()
+
+
+async def test_a_dashboard_that_cannot_refresh_says_so(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    assert not await page.is_visible("#stale")
+    await context.route("**/live", lambda route: route.fulfill(status=503, body="away"))
+    await page.evaluate("htmx.ajax('GET', '/live', {source: '#live', target: '#live'})")
+    await expect(page.locator("#stale")).to_be_visible()
+    await context.unroute("**/live")
+    await page.evaluate("htmx.ajax('GET', '/live', {source: '#live', target: '#live'})")
+    await expect(page.locator("#stale")).to_be_hidden()
+    await context.close()
+
+
+async def test_landmarks_headings_and_focus(valley: Provider, address: str, chromium: Chromium) -> None:
+    """One main landmark, a navigation, headings without gaps, focus in reading order and always visible."""
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    found = await linked(page, address, valley.accounts["Ada Whitlock"])
+    for path in [*paths(valley), *(one for one in found if not one.endswith("/document"))]:
+        await page.goto(address + path)
+        assert await page.locator("main").count() == 1, path
+        levels = await page.evaluate(
+            "[...document.querySelectorAll('main h1, main h2, main h3')].map((e) => Number(e.tagName[1]))"
+        )
+        assert levels[0] == 1, path
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), (path, levels)
+        assert (
+            await page.evaluate("document.querySelectorAll('[tabindex]:not([tabindex=\"-1\"])').length") == 0
+        )
+        unnamed = await page.evaluate(
+            "[...document.querySelectorAll('table')].filter((e) => !e.querySelector('th[scope=col]')).length"
+        )
+        assert unnamed == 0, path
+    await page.goto(f"{address}/subscribers")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "Skip to content"
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.activeElement.id") == "main"
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.closest('main') !== null")
+    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    await context.close()
+
+
 async def test_contrast_meets_aa(valley: Provider, address: str, chromium: Chromium) -> None:
-    """WCAG 1.4.3: 4.5 to 1 for text, checked on computed colours of every text on the busiest pages."""
+    """WCAG 1.4.3: 4.5 to 1 for text, checked on computed colours of every text on every page."""
     for scheme in ("light", "dark"):
         context = await chromium.new_context(color_scheme=scheme)
         page = await signed_in(context, address)
-        for path in (
-            "/",
-            f"/subscribers/{valley.accounts['Hester Quill']}",
-            "/towers",
-            "/operators",
-            "/nases/new",
-        ):
+        for path in paths(valley):
             await page.goto(address + path)
             poor = await page.evaluate(_CONTRAST)
             assert poor == [], (scheme, path)

@@ -11,6 +11,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import nas, service, service_profile, session
+from billing.store.tables import account
 from provisioning.store.tables import device, enforcement_point, observation, site, task, transcript
 from ui.read.rows import PAGE
 from ui.read.services import TranscriptLink
@@ -95,6 +96,7 @@ class TaskLine:
 
     service_id: str
     account_id: str
+    account_name: str
     label: str
     device: str
     effect: str
@@ -279,17 +281,18 @@ async def open_tasks(connection: AsyncConnection, site_id: str, limit: int = PAG
     """What a tower's devices have still to be brought to."""
     query = (
         select(
-            task.c.service_id, service.c.account_id, service.c.label, device.c.name, task.c.effect,
-            task.c.status, task.c.attempts, task.c.next_attempt_at, task.c.last_error,
+            task.c.service_id, service.c.account_id, account.c.name, service.c.label, device.c.name,
+            task.c.effect, task.c.status, task.c.attempts, task.c.next_attempt_at, task.c.last_error,
         )
         .join(enforcement_point, enforcement_point.c.id == task.c.point_id)
         .join(device, device.c.id == enforcement_point.c.device_id)
         .join(service, service.c.id == task.c.service_id)
+        .join(account, account.c.id == service.c.account_id)
         .where(device.c.site_id == site_id, task.c.status.in_(["waiting", "claimed", "parked"]))
         .order_by(task.c.id)
         .limit(limit)
     )  # fmt: skip
-    return [TaskLine(*row[:8], row.last_error or "") for row in await connection.execute(query)]
+    return [TaskLine(*row[:9], row.last_error or "") for row in await connection.execute(query)]
 
 
 async def list_nases(connection: AsyncConnection, site_id: str = "") -> list[NasRow]:

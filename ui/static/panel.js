@@ -57,55 +57,75 @@
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const charts = new Map();
+  const locale = root.dataset.locale || "en";
+  const dayWords = (options) => new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" });
+  const shortDay = dayWords({ month: "short", day: "numeric" });
+  const longDay = dayWords({ weekday: "short", month: "short", day: "numeric" });
+  const total = (values) => values.reduce((sum, one) => sum + one, 0);
+  const noon = (day) => Date.parse(`${day}T12:00:00Z`);
 
-  function drawChart(place) {
-    const usage = place.hilltopUsage;
+  // Under the chart: the sums, or the figures of the day that is pointed at.
+  function tell(figure, usage, index) {
+    const write = (name, text) => { figure.querySelector(`[data-${name}]`).textContent = text; };
+    const whole = index === null || index === undefined;
+    write("span", whole ? `Last ${usage.days.length} days` : longDay.format(noon(usage.days[index])));
+    write("down", octets(whole ? total(usage.down) : usage.down[index]));
+    write("up", octets(whole ? total(usage.up) : usage.up[index]));
+  }
+
+  function describe(usage, sum) {
+    const most = sum.indexOf(Math.max(...sum));
+    return `Usage of the last ${usage.days.length} days: ${octets(total(usage.down))} down, ${octets(total(usage.up))} up; `
+      + `most on ${longDay.format(noon(usage.days[most]))}, ${octets(sum[most])}. The same as a table is linked above.`;
+  }
+
+  function drawChart(figure) {
+    const usage = figure.hilltopUsage;
     if (!usage) return;
-    charts.get(place)?.destroy();
-    const seconds = usage.days.map((day) => Date.parse(`${day}T12:00:00Z`) / 1000);
+    charts.get(figure)?.destroy();
+    const place = figure.querySelector(".chart");
     const sum = usage.down.map((down, index) => down + usage.up[index]);
+    figure.querySelector("figcaption").hidden = total(sum) === 0;
+    if (total(sum) === 0) {
+      place.textContent = `Nothing was used in the last ${usage.days.length} days.`;
+      return;
+    }
+    place.textContent = "";
+    place.setAttribute("aria-label", describe(usage, sum));
+    tell(figure, usage, null);
     const axis = { stroke: colour("--ink-2"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const bars = uPlot.paths.bars({ size: [0.68, 26], radius: 0.18 });
-    const day = { weekday: "short", month: "short", day: "numeric", timeZone: "UTC" };
-    const long = new Intl.DateTimeFormat("en", day);
-    const short = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", timeZone: "UTC" });
-    const series = (label, fill, values) => ({
-      label, fill, stroke: fill, width: 0, paths: bars, points: { show: false },
-      value: (_chart, _raw, _series, index) => (index === null ? "–" : octets(values[index])),
-    });
-    charts.set(place, new uPlot({
+    const series = (name) => ({ fill: colour(name), stroke: colour(name), width: 0, paths: bars, points: { show: false } });
+    charts.set(figure, new uPlot({
       width: place.clientWidth, height: 230, padding: [12, 8, 0, 0],
-      cursor: { drag: { x: false, y: false }, points: { show: false } },
+      legend: { show: false },
+      cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
+      hooks: { setCursor: [(chart) => tell(figure, usage, chart.cursor.idx)] },
       scales: { x: { time: true, range: (_c, low, high) => [low - 43200, high + 43200] }, y: { range: (_c, _l, high) => [0, Math.max(high, 1000) * 1.08] } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
       axes: [
-        { ...axis, grid: { show: false }, space: 70, values: (_c, at) => at.map((one) => short.format(one * 1000)) },
+        { ...axis, grid: { show: false }, space: 70, size: 32, values: (_c, at) => at.map((one) => shortDay.format(one * 1000)) },
         { ...axis, size: 66, values: (_c, at) => at.map((one) => (one === 0 ? "0" : octets(one).replace(/\.0+ /, " "))) },
       ],
-      series: [
-        { label: "Day", value: (_c, at) => (at === null ? "–" : long.format(at * 1000)) },
-        series("Upload", colour("--chart-up"), usage.up),
-        series("Download", colour("--chart-down"), usage.down),
-      ],
-    }, [seconds, sum, usage.down], place));
+      series: [{}, series("--chart-up"), series("--chart-down")],
+    }, [usage.days.map((day) => noon(day) / 1000), sum, usage.down], place));
   }
 
   function drawCharts() {
-    for (const place of document.querySelectorAll("[data-usage]")) drawChart(place);
+    for (const figure of document.querySelectorAll("[data-usage]")) drawChart(figure);
   }
 
-  async function loadUsage(place) {
-    const answer = await fetch(place.dataset.usage, { headers: { Accept: "application/json" } });
+  async function loadUsage(figure) {
+    const answer = await fetch(figure.dataset.usage, { headers: { Accept: "application/json" } });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    place.hilltopUsage = await answer.json();
-    place.textContent = "";
-    drawChart(place);
+    figure.hilltopUsage = await answer.json();
+    drawChart(figure);
   }
 
   function loadCharts() {
-    for (const place of document.querySelectorAll("[data-usage]")) {
-      loadUsage(place).catch(() => {
-        place.textContent = "The usage could not be loaded. Reload the page to try again.";
+    for (const figure of document.querySelectorAll("[data-usage]")) {
+      loadUsage(figure).catch(() => {
+        figure.querySelector(".chart").textContent = "The usage could not be loaded. Reload the page to try again.";
       });
     }
   }

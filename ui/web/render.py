@@ -76,10 +76,10 @@ _TONES = {
 }  # fmt: skip
 
 
-_RAW = re.compile(
-    r"(?:\bunexpected )?\(?\b[\w.]*[a-z](?:Error|Exception|Timeout|Failure|Group|Interrupt)\b(?::.*|\)?)",
-    re.DOTALL,
-)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+_EXCEPTION = r"\b[A-Za-z_][\w.]*(?:Error|Exception|Timeout|Failure|Group|Interrupt)\b"
+_ASIDE = re.compile(rf" \({_EXCEPTION}\)")
+_RAW = re.compile(rf"(?:\bunexpected )?{_EXCEPTION}(?::.*)?", re.DOTALL)
 
 
 class Assets:
@@ -112,6 +112,19 @@ class Written:
         """``$49.00``."""
         amount = Decimal(amount_minor).scaleb(-minor_digits(currency))
         return str(format_currency(amount, currency, locale=self._locale))
+
+    def unit_price(self, amount_minor: str | float, currency: str) -> str:
+        """``$0.125``: a price of a unit keeps its fractions of a cent."""
+        amount = Decimal(str(amount_minor)).scaleb(-minor_digits(currency))
+        if amount == round(amount, minor_digits(currency)):
+            return str(format_currency(amount, currency, locale=self._locale))
+        return str(format_currency(amount, currency, locale=self._locale, decimal_quantization=False))
+
+    def figure(self, text: str) -> Markup | str:
+        """A figure of an explanation: instants in the panel's zone, long counts in groups."""
+        if _INSTANT.fullmatch(text):
+            return self.when(datetime.fromisoformat(text))
+        return self.count(int(text)) if text.isascii() and text.isdigit() and 5 <= len(text) <= 20 else text
 
     def count(self, number: float) -> str:
         """``12,345``."""
@@ -157,9 +170,16 @@ def _distance(span: timedelta) -> str:
     return "just now" if span < timedelta(seconds=10) else f"{duration(span)} ago"
 
 
+def decimal(amount_minor: int, currency: str) -> str:
+    """``49.00``, as it is typed into a field."""
+    return str(Decimal(amount_minor).scaleb(-minor_digits(currency)))
+
+
 def duration(span: timedelta | float) -> str:
     """``4.2 s``, ``12 min``, ``3 h 5 min``, ``2 d 4 h``."""
     seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    if 0 <= seconds < 0.1:
+        return "under 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
@@ -184,11 +204,9 @@ def spoken(word: str) -> str:
 
 
 def actor(name: str) -> str:
-    """Who did it, without the kind of actor that operators are: ``mara``, ``dunning (by itself)``."""
+    """Who did it, in a word: an operator's name, or Hilltop itself."""
     kind, _, who = str(name).partition(":")
-    if kind == "operator" and who:
-        return who
-    return f"{who} (by itself)" if kind == "system" and who else str(name)
+    return "Hilltop" if kind == "system" else who or str(name)
 
 
 def mailto(address: str) -> str:
@@ -198,7 +216,7 @@ def mailto(address: str) -> str:
 
 def in_words(text: str) -> str:
     """A stored reason without the name of an exception and what follows it: those are for the log."""
-    return _RAW.sub("a fault of this software; the log says more", str(text))
+    return _RAW.sub("a fault of this software; the log says more", _ASIDE.sub("", str(text)))
 
 
 def pretty(value: Any) -> str:
@@ -217,11 +235,17 @@ class Templates:
         )  # fmt: skip
         written = Written(settings, clock)
         self._environment.globals.update(
-            asset=self.assets.address, settings=settings, notices=NOTICES, money=written.money, query=_query
+            asset=self.assets.address,
+            settings=settings,
+            notices=NOTICES,
+            money=written.money,
+            unit_price=written.unit_price,
+            query=_query,
         )
         self._environment.filters.update(
             day=written.day, last_day=written.last_day, when=written.when, ago=written.ago,
-            count=written.count, many=written.many, octets=format_octets, rate=format_rate,
+            count=written.count, many=written.many, figure=written.figure, decimal=decimal,
+            octets=format_octets, rate=format_rate,
             actor=actor, mailto=mailto, in_words=in_words,
             duration=duration, tone=tone, spoken=spoken, pretty=pretty,
         )  # fmt: skip
