@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,3 +140,31 @@ async def test_a_journal_that_cannot_be_trimmed_says_so_and_no_longer_than_that(
                 assert await field.hang_up(one)
             await until("the issue closed", lambda: _issue_stands(box, False), 10)
             await field.settled(journals=disk)
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_radius_that_starts_on_a_full_disk_answers_sign_ins(
+    tmp_path: Path, nursery: Nursery, end: signal.Signals
+) -> None:
+    """It was killed, or updated, at the worst moment: subscribers must be able to sign in all the same."""
+    async with open_box(tmp_path, nursery) as box, open_field(box, 9, 2, seed=9, timeout_s=0.25) as field:
+        with _tiny_disk(box.journal.parent) as (enter, disk):
+            radius = await box.start("radius", prefix=enter)
+            await _dial_some(field, 3)
+            stranger = _fill(disk)
+            await _report_until_refused(field)
+            await radius.send(end)
+            _fill(disk)
+            radius = await box.start("radius", prefix=enter)
+            for one in await _dial_some(field, 3):
+                assert not await field.report(one), "acknowledged, and where is it?"
+            await until("a health issue", lambda: _issue_stands(box, True), 10)
+            stranger.unlink()
+            await field.resend_all(15)
+            await until("the issue closed", lambda: _issue_stands(box, False), 10)
+            await box.start("collector", prefix=enter)
+            for one in list(field.sessions):
+                assert await field.hang_up(one)
+            await field.settled(journals=disk)
+            assert not radius.ended.is_set()
