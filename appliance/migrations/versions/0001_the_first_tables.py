@@ -770,12 +770,6 @@ def upgrade() -> None:
             name=op.f("fk_provisioning_enforcement_point_device_id"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_provisioning_enforcement_point")),
-        sa.UniqueConstraint(
-            "service_id",
-            "mechanism",
-            "device_id",
-            name=op.f("uq_provisioning_enforcement_point_service_id_mechanism_device_id"),
-        ),
     )
     with op.batch_alter_table("provisioning_enforcement_point", schema=None) as batch_op:
         batch_op.create_index(
@@ -783,6 +777,20 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             batch_op.f("ix_provisioning_enforcement_point_service_id"), ["service_id"], unique=False
+        )
+        batch_op.create_index(
+            "uq_provisioning_enforcement_point_device",
+            ["service_id", "device_id"],
+            unique=True,
+            sqlite_where=sa.text("device_id IS NOT NULL"),
+            postgresql_where=sa.text("device_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "uq_provisioning_enforcement_point_session",
+            ["service_id"],
+            unique=True,
+            sqlite_where=sa.text("device_id IS NULL"),
+            postgresql_where=sa.text("device_id IS NULL"),
         )
 
     op.create_table(
@@ -921,6 +929,16 @@ def downgrade() -> None:
 
     op.drop_table("provisioning_task")
     with op.batch_alter_table("provisioning_enforcement_point", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_provisioning_enforcement_point_session",
+            sqlite_where=sa.text("device_id IS NULL"),
+            postgresql_where=sa.text("device_id IS NULL"),
+        )
+        batch_op.drop_index(
+            "uq_provisioning_enforcement_point_device",
+            sqlite_where=sa.text("device_id IS NOT NULL"),
+            postgresql_where=sa.text("device_id IS NOT NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_provisioning_enforcement_point_service_id"))
         batch_op.drop_index(batch_op.f("ix_provisioning_enforcement_point_device_id"))
 
