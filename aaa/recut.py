@@ -1,23 +1,39 @@
-"""Work late reports into meters: resolve all reports again in the order of time, and cut the open usage anew.
+"""Work late reports into meters: resolve reports again in the order of time, and cut the open usage anew.
 
 Readings in any order, with repeats, so give the same usage. What begins before the border (the end of the
 last closed period) stays as it is; octets found too late for it become usage of the open period.
+
+A session may have a reading every minute for months, so the fold begins again at a *base*: a reading a few
+intervals before the late report whose state can be told from its row alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.decision import Decision
 from aaa.domain.session import REPEAT_SLACK_S, FreshReading, Session
-from aaa.domain.session_meter import Line, Report, SessionMeter, raw_value, report_order, resolve_report
+from aaa.domain.session_meter import (
+    Line,
+    Report,
+    SessionMeter,
+    Way,
+    raw_value,
+    report_order,
+    resolve_report,
+)
 from aaa.domain.usage import Interval, Point, cut_usage
 from aaa.store import usage_rows
+
+_BIRTH = SessionMeter()
+_LOOK_BACK_INTERVALS = 4
+_REPEAT_SLACK = timedelta(seconds=REPEAT_SLACK_S)
 
 
 @dataclass(slots=True)
@@ -34,6 +50,21 @@ class _Reresolved:
     points: list[Point]
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Where a meter stood before the reports to be worked in; without a base that is at its birth."""
+
+    stored: list[_Stored]
+    base: Point | None = None
+    meter: SessionMeter = _BIRTH
+
+    def floor(self, border: datetime | None) -> datetime | None:
+        """Where usage is cut anew from: the base, or the border when that is later."""
+        if self.base is None:
+            return border
+        return self.base.at if border is None else max(self.base.at, border)
+
+
 async def recut_sessions(
     connection: AsyncConnection,
     sessions: Sequence[Session],
@@ -44,24 +75,71 @@ async def recut_sessions(
 
     The amendment of the usage records is to be applied when new meters are in the database.
     """
-    meter_ids = [session.meter_id for session in sessions]
-    readings = await usage_rows.readings_of(connection, meter_ids)
-    records = await usage_rows.records_of_meters(connection, meter_ids)
+    pasts = await _pasts(connection, sessions)
+    border_of = {one.meter_id: borders.get(one.service_id or "") for one in sessions}
+    floors = {meter_id: past.floor(border_of[meter_id]) for meter_id, past in pasts.items()}
+    records = await usage_rows.records_since(connection, floors)
+    at_border = {
+        meter_id: floor
+        for meter_id, floor in floors.items()
+        if floor is not None and floor == border_of[meter_id]
+    }
+    before = await usage_rows.octets_before(connection, at_border)
     changed: list[dict[str, Any]] = []
     amendment = Amendment()
     for session in sessions:
-        line = lines.get(session.service_id or "", Line())
-        outcome = _reresolve(session, [_stored(row) for row in readings.get(session.meter_id, [])], line)
+        past, floor = pasts[session.meter_id], floors[session.meter_id]
+        outcome = _reresolve(session, past, lines.get(session.service_id or "", Line()))
         changed += outcome.changed
         if session.service_id is not None:
-            border = borders.get(session.service_id)
-            standing = records.get(session.meter_id, [])
-            before_in, before_out = _before(standing, border)
-            cut = cut_usage(outcome.points, border, before_in, before_out)
-            amendment.plan(session.service_id, session.meter_id, _open(standing, border), cut)
+            known = before.get(session.meter_id, (0, 0))
+            if past.base is not None and session.meter_id not in at_border:
+                known = (past.base.octets_in, past.base.octets_out)
+            cut = cut_usage(outcome.points, floor, *known)
+            amendment.plan(session.service_id, session.meter_id, records.get(session.meter_id, []), cut)
         session.intervals = []
     await usage_rows.reresolve_readings(connection, changed)
     return amendment
+
+
+async def _pasts(connection: AsyncConnection, sessions: Sequence[Session]) -> dict[str, _Past]:
+    """Each meter's base and the readings behind it; every reading where no base is found."""
+    standing = [session for session in sessions if not session.is_new]
+    near = await usage_rows.readings_since(connection, {one.meter_id: _look_from(one) for one in standing})
+    pasts = {one.meter_id: _past(one, near.get(one.meter_id, [])) for one in standing}
+    baseless = {meter_id: None for meter_id, past in pasts.items() if past.base is None}
+    for meter_id, rows in (await usage_rows.readings_since(connection, baseless)).items():
+        pasts[meter_id] = _Past([_stored(row) for row in rows])
+    return {one.meter_id: pasts.get(one.meter_id, _Past([])) for one in sessions}
+
+
+def _earliest(session: Session) -> datetime:
+    return min(reading.report.at for reading in session.fresh) - _REPEAT_SLACK
+
+
+def _look_from(session: Session) -> datetime:
+    return _earliest(session) - timedelta(seconds=_LOOK_BACK_INTERVALS * session.interim_interval_s)
+
+
+def _past(session: Session, rows: Sequence[Row[Any]]) -> _Past:
+    """The newest reading before every fresh one that shows the whole state of its meter, and what follows."""
+    earliest = _earliest(session)
+    for index in range(len(rows) - 1, -1, -1):
+        row = rows[index]
+        is_last_of_its_instant = index + 1 == len(rows) or rows[index + 1].at > row.at
+        if row.at < earliest and is_last_of_its_instant and _tells_all(row, session.meter.wide):
+            way_in = Way(row.octets_in, row.raw_in, row.octets_in - row.raw_in)
+            way_out = Way(row.octets_out, row.raw_out, row.octets_out - row.raw_out)
+            meter = SessionMeter(row.at, way_in, way_out, bool(row.evidence.get("wide")))
+            base = Point(row.at, row.octets_in, row.octets_out)
+            return _Past([_stored(later) for later in rows[index + 1 :]], base, meter)
+    return _Past([])
+
+
+def _tells_all(row: Row[Any], wide: bool) -> bool:
+    """Both counters rose, so what lies between counter and total is the turns; and its width is known."""
+    counted = row.decision == Decision.ADVANCE and row.raw_in >= 0 and row.raw_out >= 0
+    return counted and (not wide or bool(row.evidence.get("wide")))
 
 
 def _stored(row: Row[Any]) -> _Stored:
@@ -71,12 +149,12 @@ def _stored(row: Row[Any]) -> _Stored:
     return _Stored(row, report)
 
 
-def _reresolve(session: Session, stored: Sequence[_Stored], line: Line) -> _Reresolved:
+def _reresolve(session: Session, past: _Past, line: Line) -> _Reresolved:
     """Fold stored and fresh reports in the order of time; the session's meter becomes the last state."""
-    fresh = _without_repeats(session.fresh, stored)
-    everything: list[_Stored | FreshReading] = [*stored, *fresh]
+    fresh = _without_repeats(session.fresh, past.stored)
+    everything: list[_Stored | FreshReading] = [*past.stored, *fresh]
     everything.sort(key=lambda one: report_order(one.report))
-    meter, outcome = SessionMeter(), _Reresolved([], [])
+    meter, outcome = past.meter, _Reresolved([], [] if past.base is None else [past.base])
     for one in everything:
         meter, decision = resolve_report(meter, one.report, line)
         total_in, total_out = meter.way_in.total, meter.way_out.total
@@ -114,15 +192,6 @@ def _without_repeats(fresh: Iterable[FreshReading], stored: Sequence[_Stored]) -
 
 def _content(report: Report) -> tuple[int, int, int | None]:
     return raw_value(report.octets_in), raw_value(report.octets_out), report.age_s
-
-
-def _before(records: Iterable[Row[Any]], border: datetime | None) -> tuple[int, int]:
-    before = [row for row in records if border is not None and row.start_at < border]
-    return sum(row.octets_in for row in before), sum(row.octets_out for row in before)
-
-
-def _open(records: Iterable[Row[Any]], border: datetime | None) -> list[Row[Any]]:
-    return [row for row in records if border is None or row.start_at >= border]
 
 
 class Amendment:

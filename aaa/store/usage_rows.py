@@ -90,20 +90,29 @@ async def reresolve_readings(connection: AsyncConnection, rows: Rows) -> None:
         await connection.execute(_RERESOLVE, parameters)
 
 
-async def readings_of(connection: AsyncConnection, meter_ids: Iterable[str]) -> dict[str, list[Row[Any]]]:
-    """Every reading of those meters in the order of time."""
+async def readings_since(
+    connection: AsyncConnection, since: Mapping[str, datetime | None]
+) -> dict[str, list[Row[Any]]]:
+    """The readings of each meter from an instant on (None: all of them) in the order of time."""
     found: dict[str, list[Row[Any]]] = {}
-    for some in chunks(meter_ids):
-        statement = (
-            select(meter_reading)
-            .where(meter_reading.c.meter_id.in_(some))
-            .order_by(
-                meter_reading.c.meter_id, meter_reading.c.at, meter_reading.c.raw_in, meter_reading.c.raw_out
-            )
+    at = meter_reading.c.at
+    for some, first in _by_start(since):
+        statement = select(meter_reading).where(meter_reading.c.meter_id.in_(some))
+        if first is not None:
+            statement = statement.where(at >= first)
+        statement = statement.order_by(
+            meter_reading.c.meter_id, at, meter_reading.c.raw_in, meter_reading.c.raw_out
         )
         for row in await connection.execute(statement):
             found.setdefault(row.meter_id, []).append(row)
     return found
+
+
+def _by_start(since: Mapping[str, datetime | None]) -> Iterable[tuple[list[str], datetime | None]]:
+    """Keys in chunks, those with like instants together, each chunk with the earliest instant in it."""
+    ordered = sorted(since, key=lambda key: (since[key] is not None, since[key] or 0, key))
+    for some in chunks(ordered):
+        yield some, since[some[0]]
 
 
 async def readings_around(
@@ -166,19 +175,37 @@ async def delete_records(connection: AsyncConnection, record_ids: Sequence[int])
         )
 
 
-async def records_of_meters(
-    connection: AsyncConnection, meter_ids: Iterable[str]
+async def records_since(
+    connection: AsyncConnection, since: Mapping[str, datetime | None]
 ) -> dict[str, list[Row[Any]]]:
-    """Every usage record of those meters in the order of time."""
+    """The usage records of each meter that begin at an instant or later (None: all), in the order of time."""
     found: dict[str, list[Row[Any]]] = {}
-    for some in chunks(meter_ids):
-        statement = (
-            select(usage_record)
-            .where(usage_record.c.meter_id.in_(some))
-            .order_by(usage_record.c.meter_id, usage_record.c.start_at, usage_record.c.end_at)
+    for some, first in _by_start(since):
+        statement = select(usage_record).where(usage_record.c.meter_id.in_(some))
+        if first is not None:
+            statement = statement.where(usage_record.c.start_at >= first)
+        statement = statement.order_by(
+            usage_record.c.meter_id, usage_record.c.start_at, usage_record.c.end_at
         )
         for row in await connection.execute(statement):
-            found.setdefault(row.meter_id, []).append(row)
+            start = since[row.meter_id]
+            if start is None or row.start_at >= start:
+                found.setdefault(row.meter_id, []).append(row)
+    return found
+
+
+async def octets_before(
+    connection: AsyncConnection, borders: Mapping[str, datetime]
+) -> dict[str, tuple[int, int]]:
+    """(in, out) of each meter's usage records that begin before its border; left out where there are none."""
+    found: dict[str, tuple[int, int]] = {}
+    record = usage_record.c
+    for border in sorted(set(borders.values())):
+        for some in chunks(meter_id for meter_id, one in borders.items() if one == border):
+            statement = select(record.meter_id, func.sum(record.octets_in), func.sum(record.octets_out))
+            statement = statement.where(record.meter_id.in_(some), record.start_at < border)
+            for row in await connection.execute(statement.group_by(record.meter_id)):
+                found[row[0]] = (int(row[1]), int(row[2]))
     return found
 
 
