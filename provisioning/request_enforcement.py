@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row
-
 from aaa.domain.effect import Effect
 from aaa.entitlements import entitlement_of
 from core.work import Work
 from provisioning.desired import present_addresses, spared_addresses
 from provisioning.store import repositories
+from provisioning.store.repositories import AnyRow
 
 
 async def request_enforcement(
@@ -56,14 +55,14 @@ async def ensure_live_session_point(work: Work, service_id: str) -> None:
 
 
 async def request_at_point(
-    work: Work, point: Row[Any], *, generation: int, effect: str, cause: str
+    work: Work, point: AnyRow, *, generation: int, effect: str, cause: str
 ) -> str | None:
     """Ask this one point, whatever is proven there; None when something newer is asked for already."""
     return await _request_at_point(work, point, generation=generation, effect=effect, cause=cause, place=None)
 
 
 async def _request_at_point(
-    work: Work, point: Row[Any], *, generation: int, effect: str, cause: str, place: Mapping[str, Any] | None
+    work: Work, point: AnyRow, *, generation: int, effect: str, cause: str, place: Mapping[str, Any] | None
 ) -> str | None:
     standing = await repositories.open_task_of_point(work.connection, point.id)
     proven = await repositories.last_verified_task_of_point(work.connection, point.id)
@@ -92,7 +91,7 @@ async def _request_at_point(
     return task_id
 
 
-def _says_nothing_new(proven: Row[Any], generation: int, place: Mapping[str, Any] | None) -> bool:
+def _says_nothing_new(proven: AnyRow, generation: int, place: Mapping[str, Any] | None) -> bool:
     """True when the proof on record covers the request: a later generation, or this one at this place."""
     if proven.generation > generation:
         return True

@@ -10,7 +10,6 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
-from sqlalchemy import Row
 
 from aaa.entitlements import entitlement_of
 from core.health import close_issue
@@ -25,6 +24,7 @@ from provisioning.request_enforcement import (
     request_enforcement,
 )
 from provisioning.store import repositories
+from provisioning.store.repositories import AnyRow
 
 _HOST_NAME = re.compile(
     r"(?=.{1,64}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z"
@@ -186,7 +186,7 @@ async def remove_enforcement_point(
     return await _ask_to_leave(work, point)
 
 
-async def _ask_to_leave(work: Work, point: Row[Any]) -> str | None:
+async def _ask_to_leave(work: Work, point: AnyRow) -> str | None:
     """The task that takes our entries away; a task to enforce that stood there is superseded."""
     if point.mechanism == "device":
         await _supersede_open_task(work, point.id, "the device no longer enforces the service")
