@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 
 for room in ("billing", "provisioning"):
@@ -18,6 +20,16 @@ from hillside import Hillside  # noqa: E402
 from core.clock import FakeClock  # noqa: E402
 from core.secrets import Sealer  # noqa: E402
 from core.work import Workplace  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite answers on the spot instead of through a thread: three times as fast, and never two at once."""
+
+    async def at_once(_connection: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    monkeypatch.setattr(aiosqlite.core.Connection, "_execute", at_once)
 
 
 @pytest.fixture
