@@ -8,12 +8,13 @@ nothing else. An account that cannot be billed is parked with the reason and doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from billing.bill_block import bill_block
-from billing.clock_doubt import check_clock
+from billing.clock_doubt import ClockDoubted, check_clock, stand_by_clock
 from billing.config import BillingSettings
 from billing.ports import UsageSource
 from billing.store import invoices, repositories
@@ -21,7 +22,7 @@ from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.periods import local_date
 from core.refusal import Refusal, Refused
-from core.work import Workplace
+from core.work import Work, Workplace
 
 PARKED_ISSUE = "billing.accounts_parked"
 _LOG = logger("billing")
@@ -70,7 +71,10 @@ async def bill_run(
     doubt = None if trust_clock else await check_clock(workplace, settings, actor)
     if doubt is not None:
         return doubt
-    return await _Run(workplace, usage, settings, actor, through).bill()
+    try:
+        return await _Run(workplace, usage, settings, actor, through, trust_clock=trust_clock).bill()
+    except ClockDoubted as doubted:
+        return doubted.refusal
 
 
 class _Run:
@@ -83,12 +87,15 @@ class _Run:
         settings: BillingSettings,
         actor: str,
         through: date | None,
+        *,
+        trust_clock: bool,
     ) -> None:
         self._workplace = workplace
         self._usage = usage
         self._settings = settings
         self._actor = actor
         self._limit = through
+        self._trust_clock = trust_clock
         self._run_id = ""
         self._numbers: list[str] = []
         self._totals: dict[str, int] = {}
@@ -103,7 +110,7 @@ class _Run:
         account_ids = [
             account_id for account_id, zone_name, turn in due if turn <= self._last_turn(now, zone_name)
         ]
-        if not account_ids:
+        if not account_ids and not self._trust_clock:  # a run that vouches for the clock is put on record
             return BillRunOutcome(None, through)
         resumed = await self._begin(through)
         for block in _blocks(account_ids, self._settings.block_size):
@@ -119,8 +126,16 @@ class _Run:
         today = local_date(settled, zone_name)
         return today if self._limit is None else min(today, self._limit)
 
-    async def _begin(self, through: date) -> bool:
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[Work]:
+        """A transaction at an instant that is trusted, or vouched for."""
         async with self._workplace.work(self._actor) as work:
+            if not self._trust_clock:
+                await stand_by_clock(work, self._settings)
+            yield work
+
+    async def _begin(self, through: date) -> bool:
+        async with self._work() as work:
             unfinished = await invoices.unfinished_run(work.connection)
             if unfinished is None:
                 self._run_id = work.ids.new("run")
@@ -149,7 +164,7 @@ class _Run:
     async def _bill_block(self, account_ids: Sequence[str]) -> None:
         """One transaction; if it fails, its accounts are tried one by one and the culprit is parked."""
         try:
-            async with self._workplace.work(self._actor) as work:
+            async with self._work() as work:
                 issued = await bill_block(
                     work,
                     self._usage,
@@ -158,7 +173,7 @@ class _Run:
                     account_ids=account_ids,
                     last_turn=self._last_turn,
                 )
-        except invoices.DATABASE_TROUBLE:
+        except (*invoices.DATABASE_TROUBLE, ClockDoubted):
             raise
         except Exception as trouble:  # noqa: BLE001 - one job: whatever an account does wrong, it is parked
             if len(account_ids) > 1:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.clock_doubt import check_clock
+from billing.clock_doubt import check_clock, find_clock_doubt
 from billing.config import BillingSettings
 from billing.domain.dunning import (
     Debtor,
@@ -77,6 +77,9 @@ async def evaluate_dunning(
     changes: list[StageChange] = []
     for start in range(0, len(account_ids), settings.block_size):
         async with workplace.work(actor) as work:
+            doubt = None if trust_clock else await find_clock_doubt(work.connection, work.now, settings)
+            if doubt is not None:  # it stepped since
+                return doubt
             changes += await _evaluate_block(work, account_ids[start : start + settings.block_size])
     return changes
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from reliability_box import Box, until
 from reliability_field import NAS_SECRET, PASSWORD
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 
 from aaa.set_up import NewCredential, define_profile, register_nas
 from aaa.store.tables import credential, entitlement, entitlement_change, usage_record
@@ -137,13 +137,24 @@ class Valley:
     async def _nothing_left(self) -> bool:
         return not any((await self._left()).values())
 
+    async def billed(self) -> None:
+        """Until every cycle that has begun is invoiced."""
+
+        async def nothing_due() -> bool:
+            return not await self.box.rows(self._to_be_billed())
+
+        await until("the invoices of the day", nothing_due)
+
+    def _to_be_billed(self) -> Select[Any]:
+        return select(account.c.number).where(account.c.next_cycle_on <= self.today())
+
     async def _left(self) -> dict[str, Any]:
         """What a worker has still to do."""
         late = select(invoice.c.account_id).where(invoice.c.open_minor > 0, invoice.c.due_on < self.today())
         queries = {
             "facts": select(fact.c.kind, fact.c.last_error).where(fact.c.dispatched_at.is_(None)),
             "tasks": select(task).where(task.c.status.in_(OPEN_TASKS)),
-            "to be billed": select(account.c.number).where(account.c.next_cycle_on <= self.today()),
+            "to be billed": self._to_be_billed(),
             "to be dunned": select(dunning_state.c.account_id).where(
                 dunning_state.c.evaluated_on < self.today(),
                 or_(dunning_state.c.stage != "clear", dunning_state.c.account_id.in_(late)),

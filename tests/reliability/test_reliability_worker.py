@@ -35,13 +35,14 @@ class _Killing:
 
 
 async def _two_months(valley: Valley, killing: _Killing, kills: int) -> None:
-    """Day after day, whether the worker came to do its work or not."""
+    """Day after day. Invoices come in time, because due dates follow them; all else may be left to later days."""
     day = 0
     while day < LAST_DAY or killing.kills < kills:
         day = min(day + 1, LAST_DAY)
         valley.move_to_day(day)
         await valley.report_all()
         await asyncio.sleep(valley.chance.uniform(0.15, 0.45))
+        await valley.billed()
         await valley.pay_what_is_due()
 
 
