@@ -202,7 +202,9 @@ class _Draft:
     def forget(self, service_ids: Iterable[str]) -> None:
         for service_id in service_ids:
             for username in self._usernames_of.pop(service_id, ()):
-                self._logins.pop(username, None)
+                login = self._logins.get(username)
+                if login is not None and login.service.id == service_id:  # the name may be another's by now
+                    del self._logins[username]
 
     def take_services(self, services: Sequence[Any], credentials: Sequence[Any]) -> None:
         access = {row.id: self._service(row) for row in services}

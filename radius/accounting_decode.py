@@ -19,6 +19,7 @@ from radius.codec import Attr, MalformedPacket, locate, trim, value_at, values_o
 
 _NO_ADDRESS = bytes(4)
 _TRUSTED_CLOCK = timedelta(minutes=5)
+_LONGEST_AGE_S = 10 * 366 * 86_400
 _LONGEST_DELAY_S = 7 * 86_400  # a NAS that says it waited longer counts something else
 
 _KINDS = {
@@ -85,7 +86,7 @@ def decode_accounting(datagram: bytes, origin: AccountingOrigin) -> AccountingEv
         octets_in=octets_in,
         octets_out=octets_out,
         gigawords_present="input_gigawords" in evidence or "output_gigawords" in evidence,
-        session_time_s=evidence.get("session_time_s"),
+        session_time_s=_age_s(evidence),
         framed_ip=_address(packet, first, Attr.FRAMED_IP_ADDRESS),
         calling_station=_text(packet, first, Attr.CALLING_STATION_ID),
         nas_port_id=_text(packet, first, Attr.NAS_PORT_ID),
@@ -119,6 +120,12 @@ def _occurred_at(evidence: Mapping[str, int], received_at: datetime) -> datetime
         return arrival
     stamped = datetime.fromtimestamp(stamp, UTC)
     return stamped if abs(stamped - arrival) <= _TRUSTED_CLOCK else arrival
+
+
+def _age_s(evidence: Mapping[str, int]) -> int | None:
+    """Acct-Session-Time, unless no device can have been up for so long: -1, or a clock's reading."""
+    age_s = evidence.get("session_time_s")
+    return None if age_s is None or age_s > _LONGEST_AGE_S else age_s
 
 
 def _joined(evidence: Mapping[str, int], low: str, high: str) -> int | None:

@@ -26,6 +26,7 @@ class RadiusSettings(BaseModel):
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: int = Field(default=10_000, ge=1)
+    """Rejects waiting for their time. A tenth of them at most are one NAS's: a flood there costs no other."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
     duplicate_entries: int = Field(default=65_536, ge=1_024)
     directory_refresh_s: float = Field(default=0.25, gt=0)

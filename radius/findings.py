@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from core.health import HealthIssue
 from radius.nas_table import NasState
@@ -24,8 +24,13 @@ class NasWatch:
     def __init__(self) -> None:
         self._standing: dict[str, HealthIssue] = {}
 
-    def issues(self, states: Iterable[NasState]) -> list[HealthIssue]:
-        """The issues that stand now, after what was seen since the last time."""
+    def issues(self, states: Iterable[NasState], registered: Collection[str]) -> list[HealthIssue]:
+        """The issues that stand now, after what was seen since the last time.
+
+        Those of a NAS that is not among the ``registered`` ids any more are over.
+        """
+        kept = {key for nas_id in registered for key in nas_issue_keys(nas_id)}
+        self._standing = {key: issue for key, issue in self._standing.items() if key in kept}
         for state in states:
             if state.right:
                 for key in nas_issue_keys(state.nas.id):

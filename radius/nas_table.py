@@ -18,7 +18,7 @@ _STRANGERS_KEPT = 100
 class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
-    __slots__ = ("_encoded", "nas", "right", "secret", "signs", "unsigned", "wrong")
+    __slots__ = ("_encoded", "delayed", "nas", "right", "secret", "signs", "unsigned", "wrong")
 
     def __init__(self, nas: KnownNas) -> None:
         self.nas = nas
@@ -30,6 +30,8 @@ class NasState:
         """Signatures and authenticators checked, by whether they were made with our secret."""
         self.unsigned = 0
         """Requests refused because they carried no signature."""
+        self.delayed = 0
+        """Rejects that wait for their time."""
         self._encoded: dict[SessionTerms, bytes] = {}
 
     def refuses_unsigned(self, *, has_proxy_state: bool) -> bool:
@@ -65,6 +67,7 @@ class NasTable:
 
     def __init__(self, nases: Iterable[KnownNas] = ()) -> None:
         self._nases: tuple[KnownNas, ...] = ()
+        self._by_prefix: list[tuple[int, int, dict[int, KnownNas]]] = []
         self._by_address: dict[str, NasState | None] = {}
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
         self._strangers: dict[str, int] = {}
@@ -74,6 +77,7 @@ class NasTable:
         """Take over a new list of NASes, longest prefix first. What was learned of an address stays."""
         self._remember_signing()
         self._nases = tuple(nases)
+        self._by_prefix = _by_prefix(self._nases)
         self._by_address = {}
 
     def at(self, address: str) -> NasState | None:
@@ -84,8 +88,7 @@ class NasTable:
             return self._look_up(address)
 
     def _look_up(self, address: str) -> NasState | None:
-        parsed = ip_address(address.partition("%")[0])
-        nas = next((nas for nas in self._nases if parsed in nas.network), None)
+        nas = self._nas_of(address)
         if len(self._by_address) >= _ADDRESSES_KEPT:  # a flood from forged sources must not fill memory
             self._remember_signing()
             self._by_address.clear()
@@ -95,15 +98,37 @@ class NasTable:
         self._by_address[address] = state
         return state
 
+    def _nas_of(self, address: str) -> KnownNas | None:
+        """One look a prefix length, however many NASes there are: forged sources make many such looks."""
+        parsed = ip_address(address.partition("%")[0])
+        number = int(parsed)
+        for version, host_bits, nases in self._by_prefix:
+            if version == parsed.version:
+                nas = nases.get(number >> host_bits)
+                if nas is not None:
+                    return nas
+        return None
+
     def note_stranger(self, address: str) -> None:
-        """Count a datagram from nobody we know, for the operator who forgot to register a NAS."""
-        if address in self._strangers or len(self._strangers) < _STRANGERS_KEPT:
-            self._strangers[address] = self._strangers.get(address, 0) + 1
+        """Count a datagram from nobody we know, for the operator who forgot to register a NAS.
+
+        When there are too many, the one that asked least goes: a device that keeps asking outlasts a flood
+        of addresses that were made up.
+        """
+        strangers = self._strangers
+        if address not in strangers and len(strangers) >= _STRANGERS_KEPT:
+            del strangers[min(strangers, key=strangers.__getitem__)]
+        strangers[address] = strangers.get(address, 0) + 1
 
     @property
     def strangers(self) -> dict[str, int]:
-        """Unknown source addresses and how often they have asked; the first hundred."""
+        """Unknown source addresses and how often they have asked; at most a hundred."""
         return {address: count for address, count in self._strangers.items() if self.at(address) is None}
+
+    @property
+    def ids(self) -> set[str]:
+        """The NASes that are registered and enabled."""
+        return {nas.id for nas in self._nases}
 
     @property
     def states(self) -> list[NasState]:
@@ -125,3 +150,13 @@ class NasTable:
 
     def __len__(self) -> int:
         return len(self._nases)
+
+
+def _by_prefix(nases: Iterable[KnownNas]) -> list[tuple[int, int, dict[int, KnownNas]]]:
+    """NASes by the leading bits of their network, longest prefix first: (version, bits left out, which)."""
+    grouped: dict[tuple[int, int], dict[int, KnownNas]] = {}
+    for nas in nases:
+        host_bits = nas.network.max_prefixlen - nas.network.prefixlen
+        numbers = grouped.setdefault((host_bits, nas.network.version), {})
+        numbers.setdefault(int(nas.network.network_address) >> host_bits, nas)
+    return [(version, host_bits, grouped[host_bits, version]) for host_bits, version in sorted(grouped)]

@@ -69,6 +69,7 @@ class Rejection:
 @dataclass(frozen=True, slots=True)
 class _Delayed:
     due_s: float
+    nas: NasState
     key: Key
     fingerprint: int
     reply: bytes
@@ -80,6 +81,7 @@ class PipelineLimits:
 
     reject_delay_s: float = 1.0
     delayed_rejects: int = 10_000
+    delayed_rejects_of_one: int = 1_000
     duplicate_memory_s: float = 6.0
     duplicate_entries: int = 65_536
 
@@ -254,11 +256,15 @@ class AuthenticationPipeline:
         if self._limits.reject_delay_s <= 0:
             self._replies.put(key, hash(packet), reply)
             return reply
-        if len(self._delayed) >= self._limits.delayed_rejects:
+        if (
+            nas.delayed >= self._limits.delayed_rejects_of_one
+            or len(self._delayed) >= self._limits.delayed_rejects
+        ):
             self.counters.rejects_not_queued += 1
             return None
         self._replies.put(key, hash(packet), None)
-        self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, key, hash(packet), reply))
+        nas.delayed += 1
+        self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, nas, key, hash(packet), reply))
         return None
 
     def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
@@ -266,6 +272,7 @@ class AuthenticationPipeline:
         self._replies.age(now_s)
         while self._delayed and self._delayed[0].due_s <= now_s:
             one = self._delayed.popleft()
+            one.nas.delayed -= 1
             self._replies.complete(one.key, one.fingerprint, one.reply)
             yield one.reply, one.key[0]
 

@@ -102,8 +102,8 @@ class RadiusServer:
     def _limits(self) -> PipelineLimits:
         settings = self._settings
         return PipelineLimits(
-            settings.reject_delay_s, settings.delayed_rejects, settings.duplicate_memory_s,
-            settings.duplicate_entries,
+            settings.reject_delay_s, settings.delayed_rejects, -(-settings.delayed_rejects // 10),
+            settings.duplicate_memory_s, settings.duplicate_entries,
         )  # fmt: skip
 
     def _open_authentication(self, listen: str) -> tuple[AuthenticationPipeline, Endpoint]:
@@ -243,7 +243,7 @@ class RadiusServer:
 
     async def _tell_health(self) -> None:
         """Open and close the health issues of this process, when they have changed."""
-        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states)}
+        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states, self._nases.ids)}
         if self._journal_trouble is not None:
             wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
         opening = wanted.keys() - self._issues

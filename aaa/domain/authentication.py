@@ -31,6 +31,9 @@ class Pap(NamedTuple):
 
     password: bytes
 
+    def __repr__(self) -> str:
+        return "Pap(…)"
+
     def matches(self, credential: Credential) -> bool:
         """True when the password is the credential's."""
         return compare_digest(self.password, credential.password)

@@ -48,6 +48,8 @@ def normalise_mac(text: str) -> str | None:
     digits = _GROUP_DIGITS.get(len(groups))
     if digits is None or any(len(group) > digits for group in groups):
         return None
+    if digits > 2 and any(len(group) < digits for group in groups):
+        return None  # only octets are ever written without their zeros; "dead.beef" is a name
     return "".join(group.rjust(digits, "0") for group in groups)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, insert, literal, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -125,16 +125,25 @@ async def remember_signing(connection: AsyncConnection, nas_id: str, at: datetim
         await connection.execute(insert(directory_change).values(entity="nas", entity_id=nas_id, at=at))
 
 
-async def count_reject(connection: AsyncConnection, values: dict[str, Any]) -> None:
-    """Count a reject under its (NAS, identity, rule): the newest explanation stays, the counts add up."""
+async def count_rejects(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Count rejects under their (NAS, identity, rule): the newest explanation stays, the counts add up."""
+    if not rows:
+        return
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(reject).values(values)
+    statement = make(reject)
     kept = ("explanation", "remedy", "calling_station", "service_id", "last_at")
     changes: dict[str, Any] = {name: statement.excluded[name] for name in kept}
     changes["count"] = reject.c.count + statement.excluded["count"]
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["nas_id", "identity", "rule"], set_=changes)
-    )
+    counted = statement.on_conflict_do_update(index_elements=["nas_id", "identity", "rule"], set_=changes)
+    await connection.execute(counted, rows)
+
+
+async def keep_newest_rejects(connection: AsyncConnection, nas_id: str, kept: int) -> None:
+    """Delete the rows of a NAS beyond its ``kept`` newest."""
+    mine = select(reject.c.identity, reject.c.rule).where(reject.c.nas_id == nas_id)
+    older = mine.order_by(reject.c.last_at.desc(), reject.c.identity, reject.c.rule).offset(kept)
+    gone = tuple_(reject.c.identity, reject.c.rule).in_(older)
+    await connection.execute(delete(reject).where(reject.c.nas_id == nas_id, gone))
 
 
 async def rejects_of(connection: AsyncConnection, identities: Sequence[str], limit: int) -> Rows:
