@@ -313,6 +313,20 @@ async def test_pages_and_searches_on_each_database(
         for method, path, _ in declared_routes(Panels(any_workplace, browser)):
             if method == "GET" and "{" not in path and path != "/sign-in":
                 assert (await browser.get(path)).status == 200, path
+        await browser.submit(account_path, f"{account_path}/payments", amount="5", method="cash")
+        target = await browser.submit(
+            "/snmp/new", "/snmp/new", name="quail-ap", address="192.0.2.20", community="valley words"
+        )
+        snmp_path = target.location.split("?")[0]
+        bound = await browser.submit(snmp_path, f"{snmp_path}/bind", if_name="ath0", service="100.64.0.9")
+        assert bound.location == f"{snmp_path}?notice=bound"
+        text = (await browser.get(account_path)).text
+        for found in re.findall(r'href="(/(?:services|payments|invoices|subscribers)/[a-z]+_[^"?]+)"', text):
+            assert (await browser.get(found)).status == 200, found
+        [paid] = re.findall(r'href="(/payments/[^"]+)"', text)
+        assert (
+            await browser.submit(paid, f"{paid}/reverse", reason="x")
+        ).location == f"{paid}?notice=reversed"
         for text in ("willa", "A-0", "02-00-5e-00-00-01", "100.64.0.9"):
             assert await search(browser, q=text) == ["Willa Thornbury"], text
         for status in FILTERS:

@@ -1,0 +1,194 @@
+"""What a network operator does every day: NASes, devices, SNMP targets; and who may do what."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+from test_ui_acts import actions, count, rows, twice
+from test_ui_pages import rows_of
+from ui_client import Browser, Panels
+from ui_world import Provider
+
+from aaa.store import tables as aaa
+from billing.store import tables as billing
+from core.secrets import Sealer
+from provisioning.store import tables as provisioning
+from snmp.store import tables as snmp
+
+
+async def test_a_nas_is_changed_and_gets_another_secret(
+    valley: Provider, valley_panel: Panels, sealer: Sealer
+) -> None:
+    browser = await valley_panel.as_("network")
+    nas = valley.nases[0]
+    edit = f"/nases/{nas}/edit"
+    untouched = (await browser.get(edit)).form(edit)
+    assert "secret" not in untouched
+    first, second = await twice(browser, edit, edit, name="quail-core", network="10.99.0.0/24", enabled="yes")
+    assert first.location == second.location == "/nases?notice=saved"
+    [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
+    assert (row.name, row.network, row.enabled, row.site_id) == (
+        "quail-core", "10.99.0.0/24", True, valley.sites[0],
+    )  # fmt: skip
+    assert sealer.open(row.secret_sealed, "nas.secret").reveal() == "a long radius secret"
+    taken = await browser.submit(edit, edit, network="10.21.0.1")
+    assert taken.status == 422
+    assert "already belongs to" in taken.text
+    elsewhere = await browser.submit(edit, edit, site_id="site_nowhere")
+    assert elsewhere.status == 422
+    short = await browser.submit(edit, f"/nases/{nas}/secret", secret="short")
+    assert short.status == 422
+    assert 'value="quail-core"' in short.text  # the other form of the page still shows what stands
+    assert 'value="short"' not in short.text
+    done = await browser.submit(edit, f"/nases/{nas}/secret", secret="another long radius secret")
+    assert done.location == "/nases?notice=nas_secret"
+    [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
+    assert sealer.open(row.secret_sealed, "nas.secret").reveal() == "another long radius secret"
+    assert "another long" not in str([one.detail for one in await actions(valley_panel, "nas.change")])
+
+
+async def test_a_device_is_changed_and_its_host_key_forgotten(
+    valley: Provider, valley_panel: Panels, sealer: Sealer
+) -> None:
+    browser = await valley_panel.as_("network")
+    device = valley.devices[0]
+    edit, table = f"/devices/{device}/edit", provisioning.device
+    page = await browser.get(edit)
+    assert "tower words" not in page.text
+    assert "ssh-" in page.text  # the pinned key
+    saved = await browser.submit(edit, edit, address="192.0.2.9", enabled="yes", options='{"list": "late"}')
+    assert saved.location == f"/towers/{valley.sites[0]}?notice=saved"
+    [row] = await rows(valley_panel, select(table).where(table.c.id == device))
+    assert (row.address, row.enabled, row.options) == ("192.0.2.9", True, {"list": "late"})
+    assert (
+        sealer.open(row.password_sealed, "device.password").reveal() == "tower words"
+    )  # left empty, it stays
+    assert row.host_key is not None
+    changed = await browser.submit(edit, edit, password="other words", enabled="yes")
+    assert changed.status == 303
+    [row] = await rows(valley_panel, select(table).where(table.c.id == device))
+    assert sealer.open(row.password_sealed, "device.password").reveal() == "other words"
+    first, second = await twice(browser, edit, f"/devices/{device}/forget-key")
+    assert first.location == second.location == f"/towers/{valley.sites[0]}?notice=key_forgotten"
+    [row] = await rows(valley_panel, select(table).where(table.c.id == device))
+    assert row.host_key is None
+    assert "None is pinned" in (await browser.get(edit)).text
+    for wrong in (
+        {"options": "[1]"},
+        {"options": "[" * 1900},
+        {"address": "not an address"},
+        {"site_id": "x"},
+    ):
+        assert (await browser.submit(edit, edit, **wrong)).status == 422, wrong
+
+
+async def snmp_target(browser: Browser) -> str:
+    made = await browser.submit(
+        "/snmp/new", "/snmp/new", name="quail-ap", address="192.0.2.20", community="valley words"
+    )
+    assert made.status == 303, made.text
+    return made.location.split("?")[0]
+
+
+async def test_an_snmp_target_from_first_to_last(
+    valley: Provider, valley_panel: Panels, sealer: Sealer
+) -> None:
+    browser = await valley_panel.as_("network")
+    page = await snmp_target(browser)
+    mine = select(snmp.target).where(snmp.target.c.name == "quail-ap")
+    again = await browser.submit(
+        "/snmp/new", "/snmp/new", name="quail-ap", address="192.0.2.20", community="valley words"
+    )
+    assert again.status == 422
+    assert "valley words" not in again.text
+    [row] = await rows(valley_panel, mine)
+    assert sealer.open(row.community_sealed, "snmp.community").reveal() == "valley words"
+    moved = await browser.submit(page, f"{page}/edit", address="192.0.2.21", poll_interval_s="60")
+    assert moved.location == f"{page}?notice=saved"
+    weak = await browser.submit(page, f"{page}/credentials", version="3", username="reader", auth="short")
+    assert weak.status == 422
+    assert "at least 8" in weak.text
+    done = await browser.submit(
+        page, f"{page}/credentials", version="3", username="reader", auth="long enough", community="filled in"
+    )
+    assert done.location == f"{page}?notice=saved"
+    [row] = await rows(valley_panel, mine)
+    assert (row.address, row.poll_interval_s, row.version, row.community_sealed) == (
+        "192.0.2.21",
+        60,
+        "3",
+        None,
+    )
+    assert (await browser.submit(page, f"{page}/enabled")).location == f"{page}?notice=saved"
+    assert "Switched off" in (await browser.get(page)).text
+    assert (await browser.submit(page, f"{page}/enabled")).location == f"{page}?notice=saved"
+    assert [one["name"] for one in rows_of(await browser.get("/snmp?format=csv"))] == [
+        "mill-bend-backhaul",
+        "quail-ap",
+    ]
+
+
+async def test_an_interface_is_bound_to_a_service_by_what_people_know(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    browser = await valley_panel.as_("network")
+    page = await snmp_target(browser)
+    for whose in ("nobody", "", "02:00:5e:00:00:77"):
+        nobody = await browser.submit(page, f"{page}/bind", if_name="ath0", service=whose)
+        assert nobody.status == 422, whose
+        assert "is nobody" in nobody.text or "is missing" in nobody.text
+    metered = await browser.submit(
+        page, f"{page}/bind", if_name="ath0", service="otis@valley.example", bills="yes"
+    )
+    assert metered.status == 422  # RADIUS bills him
+    assert "RADIUS accounting meters" in metered.text
+    first, second = await twice(browser, page, f"{page}/bind", if_name="ath0", service="otis@valley.example")
+    assert first.location == f"{page}?notice=bound"
+    assert second.status == 422
+    assert await count(valley_panel, snmp.binding) == 2
+    text = (await browser.get(page)).text
+    assert "Otis Marsh" in text
+    assert "Checking" in text
+    assert "ath0" in (await browser.get(f"/services/{valley.services['Otis Marsh']}/change")).text
+    gone, missing = await twice(browser, page, f"{page}/unbind")
+    assert gone.location == f"{page}?notice=unbound"
+    assert missing.status == 422
+    assert await count(valley_panel, snmp.binding) == 1
+
+
+# -- who may
+
+
+ACTS = {
+    "/services/{service}/plan": {"billing", "network"},
+    "/services/{service}/end": {"billing", "network"},
+    "/services/{service}/password": {"billing", "network"},
+    "/services/{service}/enforce": {"billing", "network"},
+    "/subscribers/{account}/promise": {"billing"},
+    "/subscribers/{account}/immunity": {"billing"},
+    "/payments/{payment}/reverse": {"billing"},
+    "/nases/{nas}/secret": {"network"},
+    "/devices/{device}/forget-key": {"network"},
+    "/snmp/unknown/unbind": {"network"},
+}
+
+
+@pytest.mark.parametrize("role", ["viewer", "billing", "network"])
+async def test_each_act_is_refused_to_the_wrong_role(
+    valley: Provider, valley_panel: Panels, role: str
+) -> None:
+    browser = await valley_panel.as_(role)
+    token = (await browser.get("/password")).form("/password")["csrf"]
+    [paid, *_] = await rows(valley_panel, select(billing.payment.c.id))
+    ids = {
+        "service": valley.services["Otis Marsh"], "account": valley.accounts["Otis Marsh"],
+        "payment": paid.id, "nas": valley.nases[0], "device": valley.devices[0],
+    }  # fmt: skip
+    for pattern, may in ACTS.items():
+        if role in may:
+            continue
+        page = await browser.post(pattern.format(**ids), {"csrf": token, "reason": "x", "sure": "yes"})
+        assert page.status == 403, pattern
+    text = (await browser.get(f"/subscribers/{ids['account']}")).text
+    assert ('/enforce"' in text) == (role != "viewer")
+    assert ("/promise" in text) == (role == "billing")
