@@ -13,7 +13,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from ipaddress import ip_network
 from pathlib import Path
 
 from sqlalchemy.exc import (
@@ -26,14 +25,14 @@ from sqlalchemy.exc import (
 )
 
 from aaa.config import DEFAULT_SETTINGS, AaaSettings
-from aaa.domain.accounting import AccountingEvent, AccountingKind
+from aaa.domain.accounting import AccountingEvent
 from aaa.record_accounting import record_accounting
 from aaa.store import directory_rows
 from core.health import HealthIssue, open_issue
 from core.log import logger
 from core.secrets import Sealer
 from core.store.columns import from_microseconds
-from core.work import Work, Workplace
+from core.work import Workplace
 from radius.accounting_decode import AccountingOrigin, decode_accounting
 from radius.codec import MalformedPacket
 from radius.journal import JournalReader, StoredRecord
@@ -121,7 +120,6 @@ class _Ingestion:
         self._workplace = workplace
         self._limits = limits
         self._class_key = sealer.derive_key("class-token")
-        self._prefixes: set[str] = set()
         self._reversed: set[str] = set()
 
     async def take_over(self) -> int:
@@ -131,7 +129,6 @@ class _Ingestion:
             if not records:
                 return 0
             nases = await directory_rows.all_nas_rows(connection)
-        self._prefixes = {row.id for row in nases if ip_network(row.network).num_addresses > 1}
         self._reversed = {row.id for row in nases if row.octets_reversed}
         decoded = [(record, self._decode(record)) for record in records]
         try:
@@ -168,7 +165,6 @@ class _Ingestion:
                 raise Overtaken("another process takes over this journal")
             if events:
                 await record_accounting(work, events, self._class_key, self._limits)
-                await self._note_addresses(work, events)
             if poison:
                 await asyncio.to_thread(self._set_aside, poison)
                 await open_issue(work, _issue(self._path, poison[0][1]))
@@ -187,15 +183,6 @@ class _Ingestion:
                     raise
                 await self._record(position, [(record, f"{type(trouble).__name__}: {trouble}")])
             position = record.seq
-
-    async def _note_addresses(self, work: Work, events: Sequence[AccountingEvent]) -> None:
-        """Where to send a CoA, for NASes registered by a whole prefix."""
-        sources = {
-            (event.nas_id, event.acct_session_id): event.evidence["source"]
-            for event in events
-            if event.nas_id in self._prefixes and event.kind is AccountingKind.START
-        }
-        await directory_rows.record_session_addresses(work.connection, sources)
 
     def _set_aside(self, poison: Sequence[tuple[StoredRecord, str]]) -> None:
         lines = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Select, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -175,26 +175,6 @@ async def record_session_generation(
     """These sessions now run under ``generation`` of their service's entitlement."""
     for some in _chunks(session_ids):
         await connection.execute(update(session).where(session.c.id.in_(some)).values(generation=generation))
-
-
-_SET_ADDRESS = (
-    update(session)
-    .where(
-        session.c.nas_id == bindparam("b_nas"), session.c.acct_session_id == bindparam("b_session"),
-        session.c.stopped_at.is_(None),
-    )
-    .values(nas_address=bindparam("b_address"))
-)  # fmt: skip
-
-
-async def record_session_addresses(
-    connection: AsyncConnection, addresses: Mapping[tuple[str, str], str]
-) -> None:
-    """The address each (NAS, Acct-Session-Id) reported from: where a CoA goes when the NAS is a prefix."""
-    if addresses:
-        found = addresses.items()
-        rows = [{"b_nas": nas, "b_session": one, "b_address": address} for (nas, one), address in found]
-        await connection.execute(_SET_ADDRESS, rows)
 
 
 async def crowded_services(connection: AsyncConnection, heard_since: datetime) -> Rows:

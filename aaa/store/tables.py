@@ -162,7 +162,7 @@ session = Table(
     Column("service_id", String(40), index=True),  # None: no such credential; kept for the operator
     Column("meter_id", String(40)),
     Column("calling_station", String(64)),
-    Column("nas_address", String(45)),  # where its accounting came from, when the NAS is a whole prefix
+    Column("nas_address", String(45)),  # where its Start came from: the NAS may be a whole prefix
     Column("nas_port_id", String(253)),
     Column("framed_ip", String(45), index=True),
     Column("started_at", Instant, nullable=False),
