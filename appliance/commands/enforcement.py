@@ -157,6 +157,36 @@ def enforcement_drift() -> None:
     in_house(body)
 
 
+@enforcement.command("leave")
+def enforcement_leave(
+    service: Annotated[str, typer.Argument(help="Service label, id or user name.")],
+    device: Annotated[str, typer.Argument(help="Device that enforces it no more.")],
+    device_is_gone: Annotated[
+        bool, typer.Option("--device-is-gone", help="It will never answer again: do not clean it up.")
+    ] = False,
+) -> None:
+    """Take a service off a device: our entries leave the device first."""
+    from provisioning.set_up import remove_enforcement_point
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            task = outcome_or_fail(
+                await remove_enforcement_point(
+                    work,
+                    service_id=await find(work.connection, "service", service),
+                    device_id=await find(work.connection, "device", device),
+                    device_is_gone=device_is_gone,
+                )
+            )
+        say(
+            f"{service} has left {device}"
+            if task is None
+            else f"{service} leaves {device} when {task} is done"
+        )
+
+    in_house(body)
+
+
 @enforcement.command("again")
 def enforcement_again(
     service: Annotated[str, typer.Argument(help="Service label, id or user name.")],

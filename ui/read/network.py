@@ -154,6 +154,7 @@ async def _services_by_site(connection: AsyncConnection) -> dict[str, int]:
     query = (
         select(device.c.site_id, func.count(enforcement_point.c.service_id.distinct()))
         .join(enforcement_point, enforcement_point.c.device_id == device.c.id)
+        .where(enforcement_point.c.mechanism == "device")
         .group_by(device.c.site_id)
     )
     return {row[0]: int(row[1]) for row in await connection.execute(query)}
@@ -223,7 +224,12 @@ async def list_devices(connection: AsyncConnection, now: datetime, site_id: str 
     if site_id:
         query = query.where(device.c.site_id == site_id)
     rows = (await connection.execute(query.order_by(site.c.name, device.c.name))).all()
-    counts = select(enforcement_point.c.device_id, func.count()).group_by(enforcement_point.c.device_id)
+    at_device = enforcement_point.c.mechanism == "device"
+    counts = (
+        select(enforcement_point.c.device_id, func.count())
+        .where(at_device)
+        .group_by(enforcement_point.c.device_id)
+    )
     services = {row[0]: int(row[1]) for row in await connection.execute(counts)}
     return [await _device_row(connection, row, now, services.get(row.id, 0)) for row in rows]
 

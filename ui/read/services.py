@@ -176,7 +176,7 @@ async def logins_of(connection: AsyncConnection, service_id: str) -> list[tuple[
 async def device_ids_of(connection: AsyncConnection, service_id: str) -> set[str]:
     """The devices that enforce the service."""
     query = select(enforcement_point.c.device_id).where(
-        enforcement_point.c.service_id == service_id, enforcement_point.c.device_id.is_not(None)
+        enforcement_point.c.service_id == service_id, enforcement_point.c.mechanism == "device"
     )
     return set((await connection.execute(query)).scalars())
 
@@ -195,7 +195,10 @@ async def _points(connection: AsyncConnection, service_id: str) -> list[str]:
     query = (
         select(enforcement_point.c.mechanism, device.c.name)
         .outerjoin(device, device.c.id == enforcement_point.c.device_id)
-        .where(enforcement_point.c.service_id == service_id)
+        .where(
+            enforcement_point.c.service_id == service_id,
+            enforcement_point.c.mechanism.in_(("device", "live_session")),  # not what it has left
+        )
         .order_by(enforcement_point.c.mechanism, device.c.name)
     )
     return [_point_name(row.mechanism, row.name) for row in await connection.execute(query)]
