@@ -92,11 +92,13 @@ async def recut_sessions(
         outcome = _reresolve(session, past, lines.get(session.service_id or "", Line()))
         changed += outcome.changed
         if session.service_id is not None:
-            known = before.get(session.meter_id, (0, 0))
+            known, standing = before.get(session.meter_id, (0, 0)), records.get(session.meter_id, [])
             if past.base is not None and session.meter_id not in at_border:
                 known = (past.base.octets_in, past.base.octets_out)
+                # what was used in the very instant of the base is in its total, and its record stays
+                standing = [row for row in standing if row.end_at > past.base.at]
             cut = cut_usage(outcome.points, floor, *known)
-            amendment.plan(session.service_id, session.meter_id, records.get(session.meter_id, []), cut)
+            amendment.plan(session.service_id, session.meter_id, standing, cut)
         session.intervals = []
     await usage_rows.reresolve_readings(connection, changed)
     return amendment
