@@ -13,6 +13,7 @@ from appliance.sealing_check import find_unreadable
 from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
 from appliance.wiring import House, open_house
+from core.database import again_when_it_gave_way
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
 from core.work import Work
@@ -119,7 +120,7 @@ async def _keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]], s
     """Turn after turn; pause only when there was nothing to do or the turn failed."""
     while not stop.is_set():
         try:
-            busy = await turn()
+            busy = await again_when_it_gave_way(turn)
         except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
             _log.error("turn_failed", loop=name, error=f"{type(trouble).__name__}: {trouble}")
             busy = 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from core.database import again_when_it_gave_way
 from core.log import logger
 
 _log = logger("appliance")
@@ -60,7 +61,7 @@ def _guarded(job: Job) -> Callable[[], Awaitable[None]]:
             return
         busy = True
         try:
-            await job.run()
+            await again_when_it_gave_way(job.run)
         except Exception as trouble:  # noqa: BLE001 - the boundary of one job
             _log.error("job_failed", job=job.name, error=f"{type(trouble).__name__}: {trouble}")
         finally:

@@ -6,19 +6,20 @@ write lock at BEGIN, so a transaction never fails half-way for having read first
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.uninterrupted import uninterrupted
 
 BUSY_TIMEOUT_S = 10
+T = TypeVar("T")
 
 
 def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
@@ -103,6 +104,29 @@ def normalise_url(url: str) -> str:
 def sqlite_url(path: Path) -> str:
     """The URL of an embedded database file."""
     return f"sqlite:///{path}"
+
+
+_ATTEMPTS = 4
+_GAVE_WAY = {"40P01", "40001"}  # deadlock_detected, serialization_failure: PostgreSQL manual, appendix A
+
+
+def gave_way(trouble: BaseException) -> bool:
+    """Whether PostgreSQL rolled this transaction back in favour of another: run it again, all is well."""
+    return isinstance(trouble, DBAPIError) and getattr(trouble.orig, "sqlstate", None) in _GAVE_WAY
+
+
+async def again_when_it_gave_way(run: Callable[[], Awaitable[T]]) -> T:
+    """What ``run`` returns, run again at once when its transaction gave way to another worker's.
+
+    ``run`` must be repeatable, as every job and turn is. The last of a few attempts raises what it met.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await run()
+        except Exception as trouble:
+            if not gave_way(trouble):
+                raise
+    return await run()
 
 
 _LANES = {"directory": 7_001, "number_series": 7_002, "bill_run": 7_003, "metering": 7_004}

@@ -24,13 +24,18 @@ def configure_logging(role: str, level: str = "info", json: bool | None = None) 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=_on_standard_error,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(role=role)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its own errors reach us as exceptions
     logging.getLogger("asyncssh").setLevel(logging.ERROR)
+
+
+def _on_standard_error(*_names: object) -> structlog.PrintLogger:
+    """Standard error as it is now: whoever replaced it for a while may have closed what it was."""
+    return structlog.PrintLogger(file=sys.stderr)
 
 
 def logger(room: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
+from core.database import gave_way
 from core.facts import RecordedFact
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
@@ -38,6 +39,8 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
                 delivered += await _deliver(work, reactions, recorded)
         except Exception as trouble:  # noqa: BLE001 - the boundary of one fact
             held_up.add(recorded.subject)
+            if gave_way(trouble):
+                continue
             await _postpone(workplace, recorded, trouble)
     return delivered
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core.database import Database, normalise_url, sqlite_url
+from core.database import Database, again_when_it_gave_way, normalise_url, sqlite_url
+from core.health import HealthIssue, close_issue, open_issue
+from core.work import Workplace
 
 
 async def test_a_cancelled_transaction_is_whole_or_absent_and_leaves_no_lock(tmp_path: Path) -> None:
@@ -54,3 +56,44 @@ async def test_sqlite_commits_are_synchronous_and_written_ahead(tmp_path: Path) 
 def test_another_database_is_refused_by_name(url: str) -> None:
     with pytest.raises(ValueError, match="database.url"):
         normalise_url(url)
+
+
+@pytest.mark.postgresql
+async def test_a_transaction_that_gave_way_is_run_again(postgresql_workplace: Workplace) -> None:
+    """Two transactions take two rows in opposite orders; PostgreSQL rolls one back, and both end done."""
+    async with postgresql_workplace.work("system:test") as work:
+        for key in ("a", "b"):
+            await open_issue(work, HealthIssue(key=key, severity="warning", title=key, remedy=key))
+    both_hold_one = asyncio.Barrier(2)
+    tries = 0
+
+    async def close_both(first: str, second: str) -> None:
+        nonlocal tries
+        tries += 1
+        async with postgresql_workplace.work("system:test") as work:
+            await close_issue(work, first)
+            if tries <= 2:
+                await both_hold_one.wait()
+            await close_issue(work, second)
+
+    async def one_way() -> None:
+        await close_both("a", "b")
+
+    async def other_way() -> None:
+        await close_both("b", "a")
+
+    await asyncio.gather(again_when_it_gave_way(one_way), again_when_it_gave_way(other_way))
+    assert tries == 3
+
+
+async def test_what_is_wrong_is_not_run_again() -> None:
+    tries = 0
+
+    async def wrong() -> None:
+        nonlocal tries
+        tries += 1
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        await again_when_it_gave_way(wrong)
+    assert tries == 1

@@ -8,18 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvloop
 from snmp_world import OPERATOR, QUICK, SnmpWorld
 
 from core.clock import FakeClock, SystemClock
 from core.ids import SeededIds
-from core.secrets import Sealer, Secret
+from core.secrets import Sealer
 from core.work import Workplace
 from lab.agent import SnmpAgent
 from snmp.config import SnmpSettings
-from snmp.domain.oids import SYS_NAME
 from snmp.role import run_collector
-from snmp.session import Credentials, Patience, SnmpDevice, SnmpDoor
 from snmp.set_up import change_target, disable_target, enable_target
 
 LONG_S = 30
@@ -234,21 +231,3 @@ async def test_it_stops_in_the_middle_of_a_silence(real: SnmpWorld, many: Make) 
     settings = QUICK.model_copy(update={"timeout_s": 600.0, "poll_deadline_s": 6_000.0})
     async with _role(real, settings):
         await _until(_polled(agent, 1))
-
-
-async def test_the_door_to_pysnmp_opens_under_uvloop_too() -> None:
-    async def inside() -> object:
-        agent = SnmpAgent("uv", "witness-community")
-        where = ("127.0.0.1", await agent.start())
-        door = SnmpDoor()
-        device = SnmpDevice(door, where, Credentials(community=Secret("witness-community")), Patience())
-        answer = await device.get([SYS_NAME])
-        door.close()
-        await agent.stop()
-        return answer[SYS_NAME]
-
-    def run() -> object:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(inside())
-
-    assert await asyncio.to_thread(run) == "uv"
