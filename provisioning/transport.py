@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,8 @@ _TAIL = 4096  # characters in which the end mark is looked for: more than any ma
 _LONGEST_REPLY = 16 * 1024 * 1024  # characters; a list of a hundred thousand entries fits
 _POLL_S = 0.01
 _SHARE_OF_LEASE = 0.8  # the rest is for writing down what came of it
+# How a session that broke off shows itself; AttributeError is netmiko's when the channel went under it.
+_GONE = (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, AttributeError)
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 _KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
@@ -90,6 +92,7 @@ class NetmikoConsole:
         in_thread: Callable[[Callable[[], str]], Any],
     ) -> None:
         self._connection = connection
+        self._client: paramiko.SSHClient = connection.remote_conn_pre
         self._driver = driver
         self._settings = settings
         self._stopwatch = SystemClock()  # devices are real: their time does not move with a lab clock
@@ -121,10 +124,10 @@ class NetmikoConsole:
 
     def hang_up(self) -> None:
         """Close the session; a broken one without the courtesy of a last command."""
-        if self._broken:
-            self._connection.paramiko_cleanup()
-        else:
-            self._connection.disconnect()
+        with suppress(*_GONE):  # the device may be gone in the middle of our good-bye
+            if not self._broken:
+                self._connection.disconnect()
+        self._client.close()
 
     def _exchange(self, command: str, nonce: str) -> str:
         if self._stopwatch.monotonic_s() > self._ends_at:
@@ -133,8 +136,7 @@ class NetmikoConsole:
             for line in self._driver.typed(command, nonce):
                 self._connection.write_channel(line + self._connection.RETURN)
             return self._read_to(re.compile(self._driver.end_mark(nonce)), command)
-        except (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, AttributeError) as trouble:
-            # netmiko raises AttributeError when the far end closed the channel under it
+        except _GONE as trouble:
             raise SessionTrouble("broken", f"the session broke off at: {_brief(command)}") from trouble
 
     def _read_to(self, end_mark: re.Pattern[str], command: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 
 import asyncssh
+import paramiko
 import pytest
 from provisioning_world import World
 
@@ -313,6 +315,28 @@ async def test_transcripts_hide_secrets_that_the_device_prints(new_console: Rout
     assert "hunter22" not in said
     assert PASSWORD not in said
     assert "name=" in said
+
+
+async def test_hanging_up_on_a_device_that_is_gone_is_no_trouble(
+    new_console: RouterOsConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What broke the session is told, not that the channel could not be closed either."""
+    transport = NetmikoTransport(FAST)
+    target = Target(
+        "dev_1", "rb", "routeros", "127.0.0.1", new_console.port, "hilltop", Secret(PASSWORD), None, None
+    )
+
+    def gone(*_: object) -> None:
+        raise EOFError
+
+    with pytest.raises(SessionTrouble) as trouble:
+        async with transport.open(target, driver_named("routeros")) as session:
+            for name in ("close", "send", "sendall"):
+                monkeypatch.setattr(paramiko.Channel, name, gone)
+            await session.send(Command("/system resource print"))
+    transport.close()
+    assert trouble.value.kind == "broken"
+    assert not [one for one in threading.enumerate() if isinstance(one, paramiko.Transport) and one.active]
 
 
 async def test_a_session_broken_by_a_reboot_is_told_so(new_console: RouterOsConsole) -> None:
