@@ -110,7 +110,7 @@ _ATTEMPTS = 4
 _GAVE_WAY = {"40P01", "40001"}  # deadlock_detected, serialization_failure: PostgreSQL manual, appendix A
 
 
-def gave_way(trouble: BaseException) -> bool:
+def _gave_way(trouble: BaseException) -> bool:
     """Whether PostgreSQL rolled this transaction back in favour of another: run it again, all is well."""
     return isinstance(trouble, DBAPIError) and getattr(trouble.orig, "sqlstate", None) in _GAVE_WAY
 
@@ -124,7 +124,7 @@ async def again_when_it_gave_way(run: Callable[[], Awaitable[T]]) -> T:
         try:
             return await run()
         except Exception as trouble:
-            if not gave_way(trouble):
+            if not _gave_way(trouble):
                 raise
     return await run()
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
-from core.database import gave_way
 from core.facts import RecordedFact
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
@@ -35,12 +35,11 @@ async def dispatch_due(workplace: Workplace, reactions: Mapping[str, Reaction], 
         if recorded.subject in held_up:
             continue
         try:
-            async with workplace.work("system:outbox") as work:
-                delivered += await _deliver(work, reactions, recorded)
+            delivered += await workplace.carry_out(
+                "system:outbox", partial(_deliver, reactions=reactions, recorded=recorded)
+            )
         except Exception as trouble:  # noqa: BLE001 - the boundary of one fact
             held_up.add(recorded.subject)
-            if gave_way(trouble):
-                continue
             await _postpone(workplace, recorded, trouble)
     return delivered
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import Clock
-from core.database import Database
+from core.database import Database, again_when_it_gave_way
 from core.facts import Fact
 from core.ids import IdSource
 from core.store.tables import audit, fact
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Workplace:
         """One transaction by ``actor`` (``operator:NAME``, ``system:ROLE``), committed at the block's end."""
         async with self.database.write() as connection:
             yield Work(connection, self.clock.now(), self.ids, actor)
+
+    async def carry_out(self, actor: str, act: Callable[[Work], Awaitable[T]]) -> T:
+        """``act`` in one transaction by ``actor``; in a new one when that gave way to another worker's."""
+
+        async def once() -> T:
+            async with self.work(actor) as work:
+                return await act(work)
+
+        return await again_when_it_gave_way(once)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

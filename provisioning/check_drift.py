@@ -61,9 +61,12 @@ async def check_device(
             return await _proven_state(connection, device_id, observed)
 
     target, report = await sessions.talk(row, decide)
-    async with workplace.work(actor) as work:
+
+    async def write_down(work: Work) -> int:
         await _ask_for_missing_tasks(work, device_id)
         return await _record(work, recorder, target, report)
+
+    return await workplace.carry_out(actor, write_down)
 
 
 async def _take(work: Work, recorder: Recorder, device_id: str) -> Any:

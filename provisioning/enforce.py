@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from core.secrets import Sealer
-from core.work import Workplace
+from core.work import Work, Workplace
 from provisioning.check_drift import check_device, devices_due, tell_of_disabled_devices
 from provisioning.claim import ClaimedTask, claim_tasks, leases, replace_if_behind
 from provisioning.config import ProvisioningSettings
@@ -135,10 +135,12 @@ class Enforcer:
         await asyncio.shield(self._record(target, tasks, report))
 
     async def _record(self, target: Target, tasks: Sequence[ClaimedTask], report: SessionReport) -> None:
-        async with self._workplace.work(_ACTOR) as work:
+        async def write_down(work: Work) -> None:
             await self._recorder().record_tasks(work, target, tasks, report)
             for task in tasks:
                 await replace_if_behind(work, task)
+
+        await self._workplace.carry_out(_ACTOR, write_down)
 
     async def _wanted_now(
         self, device_id: str, tasks: Sequence[ClaimedTask], observed: Observation

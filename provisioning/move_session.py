@@ -34,9 +34,12 @@ async def move_session(
     started = workplace.clock.monotonic_s()
     outcome = await _move(mover, task, report)
     report.duration_ms = round((workplace.clock.monotonic_s() - started) * 1000)
-    async with workplace.work(actor) as work:
+
+    async def write_down(work: Work) -> None:
         await _record(work, recorder, task, outcome, report)
         await replace_if_behind(work, task)
+
+    await workplace.carry_out(actor, write_down)
 
 
 async def _move(

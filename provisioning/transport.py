@@ -124,8 +124,8 @@ class NetmikoConsole:
 
     def hang_up(self) -> None:
         """Close the session; a broken one without the courtesy of a last command."""
-        with suppress(*_GONE):  # the device may be gone in the middle of our good-bye
-            if not self._broken:
+        if not self._broken:
+            with suppress(*_GONE):  # the device may be gone in the middle of our good-bye
                 self._connection.disconnect()
         self._client.close()
 

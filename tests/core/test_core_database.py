@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import text
 
 from core.database import Database, again_when_it_gave_way, normalise_url, sqlite_url
 from core.health import HealthIssue, close_issue, open_issue
-from core.work import Workplace
+from core.work import Work, Workplace
 
 
 async def test_a_cancelled_transaction_is_whole_or_absent_and_leaves_no_lock(tmp_path: Path) -> None:
@@ -67,22 +68,18 @@ async def test_a_transaction_that_gave_way_is_run_again(postgresql_workplace: Wo
     both_hold_one = asyncio.Barrier(2)
     tries = 0
 
-    async def close_both(first: str, second: str) -> None:
+    async def close_both(work: Work, first: str, second: str) -> None:
         nonlocal tries
         tries += 1
-        async with postgresql_workplace.work("system:test") as work:
-            await close_issue(work, first)
-            if tries <= 2:
-                await both_hold_one.wait()
-            await close_issue(work, second)
+        await close_issue(work, first)
+        if tries <= 2:
+            await both_hold_one.wait()
+        await close_issue(work, second)
 
-    async def one_way() -> None:
-        await close_both("a", "b")
-
-    async def other_way() -> None:
-        await close_both("b", "a")
-
-    await asyncio.gather(again_when_it_gave_way(one_way), again_when_it_gave_way(other_way))
+    await asyncio.gather(
+        postgresql_workplace.carry_out("system:a", partial(close_both, first="a", second="b")),
+        postgresql_workplace.carry_out("system:b", partial(close_both, first="b", second="a")),
+    )
     assert tries == 3
 
 
