@@ -23,6 +23,7 @@ class Door:
 
 DOORS = {
     "init": Door("setup", "init", "Make settings, database and first operator; print a one-time password."),
+    "first-boot": Door("setup", "first_boot", "Make what this machine lacks, before the roles start."),
     "run": Door("roles", "run", "Run everything on this machine: RADIUS, collector, worker, web."),
     "role": Door("roles", "role", "Run one role in this process, as a service unit does."),
     "settings": Door("setup", "show_settings", "Every setting in force, as TOML."),

@@ -7,13 +7,12 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 
 from aaa.store.tables import metadata as aaa_metadata
 from billing.store.tables import metadata as billing_metadata
 from core.database import Database
+from core.store.columns import say_where_in_every_dialect
 from core.store.tables import metadata as core_metadata
 from provisioning.store.tables import metadata as provisioning_metadata
 from snmp.store.tables import metadata as snmp_metadata
@@ -27,6 +26,8 @@ ALL_METADATA: list[MetaData] = [
     snmp_metadata,
     ui_metadata,
 ]
+for _metadata in ALL_METADATA:
+    say_where_in_every_dialect(_metadata)
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -36,20 +37,6 @@ def alembic_config(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
-
-
-def newest_revision() -> str:
-    """The revision that this release's code expects."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    if head is None:
-        raise RuntimeError("the release carries no migrations")
-    return head
-
-
-async def current_revision(database: Database) -> str | None:
-    """The revision the database is at; None for an empty one."""
-    async with database.write() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:

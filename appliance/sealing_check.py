@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, select
+from sqlalchemy import Column, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store import tables as aaa
@@ -32,3 +32,14 @@ async def find_unreadable(connection: AsyncConnection, sealer: Sealer) -> str | 
         except SealError as trouble:
             return str(trouble)
     return None
+
+
+async def holds_sealed(connection: AsyncConnection) -> bool:
+    """True when something is sealed in the database, which a new key would not open."""
+    present = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    for column, _ in _SEALED:
+        if column.table.name not in present:
+            continue
+        if await connection.scalar(select(column).where(column.is_not(None)).limit(1)) is not None:
+            return True
+    return False

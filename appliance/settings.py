@@ -27,11 +27,12 @@ class _Section(BaseModel):
 
 
 class StateSettings(_Section):
-    """Where Hilltop keeps what must survive: database, journals, keys."""
+    """Where Hilltop keeps what must survive; ``runtime`` begins anew at each boot."""
 
     directory: Path = Path("/var/lib/hilltop")
+    runtime: Path = Path("/run/hilltop")
 
-    @field_validator("directory")
+    @field_validator("directory", "runtime")
     @classmethod
     def _absolute(cls, given: Path) -> Path:
         if not given.is_absolute():
@@ -99,6 +100,16 @@ class Settings(_Section):
     def sealing_key(self) -> Path:
         """The key file that opens sealed credentials."""
         return self.state.directory / "keys" / "sealing.key"
+
+    @property
+    def admin_code(self) -> Path:
+        """The first owner's one-time password for the console, in memory only."""
+        return self.state.runtime / "admin-code"
+
+    @property
+    def ready_mark(self) -> Path:
+        """There when the first boot is done: roles may start."""
+        return self.state.runtime / "ready"
 
 
 def settings_path(given: Path | None) -> Path:

@@ -14,12 +14,17 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.close_usage import ClosedUsage, close_usage, evidence_of, usage_between
+from appliance.sealing_check import holds_sealed
+from appliance.sealing_key import find_sealer, make_sealer
 from appliance.settings import Settings, SettingsError
 from core.clock import Clock, open_clock
 from core.database import Database
+from core.files import give_to_owner_of, make_folder
 from core.ids import UlidSource
-from core.secrets import Sealer, load_or_create_sealer
+from core.secrets import Sealer
 from core.work import Work, Workplace
+
+_NO_KEY = "there is no sealing key; restore it from the backup"
 
 
 class MeteredUsage:
@@ -59,16 +64,19 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
 
     Only the first set-up makes a sealing key: a new one beside an old database would open nothing in it.
     """
-    state = settings.state.directory
     with _naming("state.directory"):
-        state.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state.directory)
     with _naming("clock.source"):
         clock = open_clock(settings.clock.source)
-    sealer = _sealer(settings.sealing_key, may_make_key=may_make_key)
+    sealer = find_sealer(settings.sealing_key)
+    if sealer is None and not may_make_key:
+        raise SettingsError(f"{settings.sealing_key}: {_NO_KEY}, or make the first: hilltop init")
     with _naming("database.url"):
         database = Database(settings.database_url)
         _check_file(make_url(settings.database_url))
     try:
+        if sealer is None:
+            sealer = await _first_sealer(database, settings.sealing_key)
         yield House(
             settings=settings,
             clock=clock,
@@ -80,24 +88,26 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
         await database.close()
 
 
-def _sealer(path: Path, *, may_make_key: bool) -> Sealer:
-    if not may_make_key and not path.exists():
-        raise SettingsError(
-            f"{path}: there is no sealing key; restore it from the backup, or make the first: hilltop init"
-        )
-    try:
-        return load_or_create_sealer(path)
-    except OSError as trouble:
-        why = trouble.strerror or str(trouble)
-    except ValueError as trouble:
-        why = str(trouble)
-    raise SettingsError(f"{path} is not a usable sealing key file ({why}); restore it from the backup")
+async def _first_sealer(database: Database, path: Path) -> Sealer:
+    async with database.read() as connection:
+        if await holds_sealed(connection):
+            raise SettingsError(f"{path}: {_NO_KEY}: the database holds what it sealed")
+    return make_sealer(path)
 
 
 def _check_file(url: URL) -> None:
-    """An embedded database that is there must be a file that can be written. Raises ``OSError``."""
-    if url.drivername.startswith("sqlite") and url.database and Path(url.database).exists():
-        os.close(os.open(url.database, os.O_RDWR))
+    """An embedded database must be a file that can be written; root makes it its folder's owner's.
+
+    Raises ``OSError``.
+    """
+    if not url.drivername.startswith("sqlite") or not url.database:
+        return
+    path = Path(url.database)
+    if path.exists():
+        os.close(os.open(path, os.O_RDWR))
+    elif os.geteuid() == 0 and path.parent.is_dir():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
+        give_to_owner_of(path.parent, path)
 
 
 @contextmanager

@@ -2,6 +2,11 @@
 
 A sealed value is text: ``key id : base64(nonce + ciphertext)``. The purpose is bound in as associated
 data, so a sealed SSH password cannot be moved into the place of a RADIUS secret.
+
+Keys are text, in a file or in a credential of the service manager: a line for each key with its id, a space
+and 64 hexadecimal digits. The greatest id seals. A first one is made in a shell by::
+
+    printf 'k1 %s\\n' "$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \\n')"
 """
 
 from __future__ import annotations
@@ -14,6 +19,10 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from core.files import write_first_durably
+
+_KEY_SIZES = {16, 24, 32}  # AES takes each; 32 is what we make
 
 
 class SealError(Exception):
@@ -80,26 +89,24 @@ class Sealer:
 
 
 def load_or_create_sealer(path: Path) -> Sealer:
-    """The sealer over the key file at ``path`` (lines of ``id hex``), made with mode 0600 if absent."""
+    """The sealer over the key file at ``path``, made with mode 0600 if absent."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"k1 {secrets.token_hex(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)  # two processes at first start: one key wins
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+        write_first_durably(path, f"k1 {secrets.token_hex(32)}\n".encode(), 0o600)
+    return Sealer(parse_keys(path.read_text()))
+
+
+def parse_keys(text: str) -> dict[str, bytes]:
+    """Keys by their ids, from lines of ``id hex``. Raises ``ValueError``, which never repeats the text."""
     keys = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         key_id, _, key = line.partition(" ")
-        keys[key_id] = bytes.fromhex(key.strip())
-    return Sealer(keys)
+        try:
+            keys[key_id] = bytes.fromhex(key)
+        except ValueError:
+            raise ValueError("a line is not a key id, a space and hexadecimal digits") from None
+        if not key_id or len(keys[key_id]) not in _KEY_SIZES:
+            raise ValueError("a key is not 32 octets")
+    return keys
 
 
 def random_password(groups: int = 4) -> str:

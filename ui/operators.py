@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from core.refusal import Refusal
 from core.secrets import Secret, random_password
+from core.store.tables import audit
 from core.work import Work
 from ui.passwords import Passwords, password_fault
 from ui.permissions import Role
 from ui.store import operator_rows
 from ui.store.operator_rows import Operator
 
+_CHANGED = "operator.password_changed"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
@@ -53,6 +58,14 @@ async def reset_password(work: Work, name: str) -> Secret | Refusal:
     return one_time
 
 
+async def has_chosen_password(connection: AsyncConnection, found: Operator) -> bool:
+    """False while an operator has only ever had one-time passwords."""
+    if not found.must_change_password:
+        return True
+    query = select(audit.c.seq).where(audit.c.subject == found.id, audit.c.action == _CHANGED).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
 async def set_operator_enabled(work: Work, operator_id: str, enabled: bool) -> Refusal | None:
     """Let an operator in or keep him out; the last owner stays in."""
     found = await operator_rows.operator_by_id(work.connection, operator_id)
@@ -86,5 +99,5 @@ async def choose_password(
     await operator_rows.set_password(
         work.connection, found.id, await passwords.hash(chosen), must_change=False
     )
-    await work.audit("operator.password_changed", found.id, name=found.name)
+    await work.audit(_CHANGED, found.id, name=found.name)
     return None

@@ -63,8 +63,6 @@ def in_house(body: Callable[[House], Awaitable[T]], *, first_time: bool = False)
     """
     import asyncio
 
-    from appliance.settings import SettingsError
-    from appliance.trouble import in_words
     from appliance.wiring import open_house
     from core.log import configure_logging
 
@@ -75,8 +73,16 @@ def in_house(body: Callable[[House], Awaitable[T]], *, first_time: bool = False)
         async with open_house(chosen, may_make_key=first_time) as house:
             return await body(house)
 
+    return in_words_or_fail(lambda: asyncio.run(visit()), chosen)
+
+
+def in_words_or_fail(act: Callable[[], T], chosen: Settings) -> T:
+    """What ``act`` returns; refusals and operating trouble end in one line and a non-zero exit."""
+    from appliance.settings import SettingsError
+    from appliance.trouble import in_words
+
     try:
-        return asyncio.run(visit())
+        return act()
     except Refused as refused:
         fail(f"refused: {refused.refusal}")
     except SettingsError as trouble:

@@ -16,6 +16,7 @@ from appliance.commands.running import (
     config_path,
     fail,
     in_house,
+    in_words_or_fail,
     outcome_or_fail,
     read_secret,
     say,
@@ -77,21 +78,31 @@ def _write_settings(path: Path, state: Path) -> None:
 
 
 async def _prepare(house: House, operator: str) -> None:
-    from appliance.migrate import upgrade
-    from appliance.sealing_check import find_unreadable
+    from appliance.first_boot import make_certificate, make_ready
     from ui.operators import create_operator
 
-    await upgrade(house.workplace.database)
+    make_certificate(house.settings, house.clock.now())
+    await make_ready(house)
     async with house.workplace.work(actor()) as work:
-        unreadable = await find_unreadable(work.connection, house.sealer)
-        if unreadable:
-            fail(f"{house.settings.sealing_key}: {unreadable}; put the key file of this database there")
         names = (await work.connection.execute(select(operators_table.c.name))).scalars().all()
         if operator in names:
             say(f"operator {operator} is there already; a new password: hilltop operator reset {operator}")
             return
         password = outcome_or_fail(await create_operator(work, operator, "owner"))
     say(f"operator {operator}, one-time password: {password.reveal()}")
+
+
+def first_boot() -> None:
+    """Make what this machine lacks and mark it ready: the service manager runs it before the roles."""
+    import asyncio
+
+    from appliance.first_boot import first_boot as make
+    from core.log import configure_logging
+
+    configure_logging("first-boot", "warning")
+    chosen = settings()
+    waits = in_words_or_fail(lambda: asyncio.run(make(chosen)), chosen)
+    say(f"ready; a one-time password waits in {chosen.admin_code}" if waits else "ready")
 
 
 def show_settings() -> None:
@@ -125,7 +136,8 @@ database = typer.Typer(help="The database schema.", no_args_is_help=True)
 @database.command("migrate")
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    from appliance.migrate import current_revision, upgrade
+    from appliance.migrate import upgrade
+    from appliance.schema import current_revision
 
     async def body(house: House) -> None:
         before = await current_revision(house.workplace.database)
@@ -142,7 +154,7 @@ operators = typer.Typer(help="Staff who sign in at the panel.", no_args_is_help=
 @database.command("status")
 def status() -> None:
     """Where the database is and whether it has this release's schema; exit 1 when not."""
-    from appliance.migrate import current_revision, newest_revision
+    from appliance.schema import current_revision, newest_revision
     from appliance.trouble import shown_url
 
     async def body(house: House) -> bool:

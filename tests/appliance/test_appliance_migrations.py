@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from appliance.migrate import ALL_METADATA, current_revision, downgrade, newest_revision, upgrade
+from appliance.migrate import ALL_METADATA, alembic_config, downgrade, upgrade
+from appliance.schema import current_revision, newest_revision
 from core.database import Database
 
 
@@ -28,6 +30,10 @@ def _differences(connection: Connection) -> list[object]:
         connection, opts={"target_metadata": ALL_METADATA, "include_name": known, "compare_type": False}
     )
     return list(compare_metadata(context, ALL_METADATA))  # type: ignore[arg-type]
+
+
+def test_the_newest_revision_is_told_by_the_names_of_the_files() -> None:
+    assert newest_revision() == ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 async def test_up_down_up_and_the_schema_equals_the_tables(empty_database: Database) -> None:
@@ -52,8 +58,6 @@ async def test_a_migration_cut_off_in_the_middle_leaves_the_old_schema(empty_dat
     with pytest.raises(CutOffError):
         async with empty_database.write() as connection:
             from alembic import command
-
-            from appliance.migrate import alembic_config
 
             await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "head"))
             raise CutOffError

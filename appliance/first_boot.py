@@ -1,0 +1,86 @@
+"""What is missing on this machine, made: key, certificate, database, first owner; by hand and at each boot.
+
+Everything here may be killed anywhere and run again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from appliance.migrate import upgrade
+from appliance.sealing_check import find_unreadable
+from appliance.settings import Settings, SettingsError
+from appliance.wiring import House, open_house
+from core.files import forget_unfinished, make_folder, write_durably
+from core.refusal import granted
+from core.secrets import Secret
+from core.work import Work
+from ui.certificates import make_self_signed
+from ui.operators import create_operator, has_chosen_password, reset_password
+from ui.store import operator_rows
+
+FIRST_OWNER = "owner"
+_ACTOR = "system:first-boot"
+
+
+async def make_ready(house: House) -> None:
+    """Bring the database to this release's schema; the key must be its own. Raises ``SettingsError``."""
+    await upgrade(house.workplace.database)
+    async with house.workplace.reading() as connection:
+        unreadable = await find_unreadable(connection, house.sealer)
+    if unreadable:
+        raise SettingsError(
+            f"{house.settings.sealing_key}: {unreadable}; put the key file of this database there"
+        )
+
+
+async def first_boot(settings: Settings) -> bool:
+    """Make what is missing and mark the machine ready; True when a one-time password waits at the console.
+
+    While the first owner has never chosen a password, each boot gives him a new one, which is written where
+    the next power cut wipes it out. Raises ``SettingsError``.
+    """
+    make_folder(settings.state.runtime, 0o755)
+    for stale in (settings.ready_mark, settings.admin_code):
+        stale.unlink(missing_ok=True)
+    forget_unfinished(settings.sealing_key)
+    async with open_house(settings, may_make_key=True) as house:
+        make_certificate(settings, house.clock.now())
+        await make_ready(house)
+        async with house.workplace.work(_ACTOR) as work:
+            code = await _first_code(work)
+    if code is not None:
+        write_durably(settings.admin_code, f"{code.reveal()}\n".encode(), 0o600)
+    write_durably(settings.ready_mark, b"", 0o644)
+    return code is not None
+
+
+def make_certificate(settings: Settings, now: datetime) -> None:
+    """The panel's certificate, if one is asked for below the state directory and none is there.
+
+    The key is written first: where there is a certificate, its key is there.
+    """
+    certificate, key = settings.ui.tls_cert, settings.ui.tls_key
+    if certificate is None or key is None:
+        return
+    forget_unfinished(certificate)
+    if certificate.exists():
+        return
+    if not (
+        certificate.is_relative_to(settings.state.directory) and key.is_relative_to(settings.state.directory)
+    ):
+        return
+    made, made_key = make_self_signed(now)
+    write_durably(key, made_key, 0o600)
+    write_durably(certificate, made, 0o644)
+
+
+async def _first_code(work: Work) -> Secret | None:
+    owner = await operator_rows.operator_by_name(work.connection, FIRST_OWNER)
+    if owner is None:
+        if await operator_rows.enabled_owners(work.connection):
+            return None  # set up by hand under another name
+        return granted(await create_operator(work, FIRST_OWNER, "owner"))
+    if not owner.enabled or await has_chosen_password(work.connection, owner):
+        return None
+    return granted(await reset_password(work, FIRST_OWNER))
