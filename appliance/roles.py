@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from appliance.readiness import notify, watchdog_period_s
+from appliance.schema import current_revision, newest_revision
 from appliance.sealing_check import find_unreadable
 from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
 from appliance.wiring import House, open_house
 from core.database import again_when_it_gave_way
-from core.health import HealthIssue, close_issue, open_issue
+from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
 from core.work import Work
 
@@ -162,6 +164,7 @@ async def run_role(name: str, settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         async with open_house(settings) as house:
+            await _refuse_other_schema(house)
             return await _run_in(house, name, stop, ready)
     except SettingsError as trouble:
         _log.error("role_cannot_start", reason=str(trouble))
@@ -171,7 +174,26 @@ async def run_role(name: str, settings: Settings) -> int:
         notify("STOPPING=1")
 
 
+async def _refuse_other_schema(house: House) -> None:
+    """Raise ``SettingsError`` over tables of another release; one that is away is the role's to bear."""
+    try:
+        async with asyncio.timeout(_TELLING_S):
+            present = await current_revision(house.workplace.database)
+    except Exception as trouble:  # noqa: BLE001 - RADIUS goes on without a database
+        _log.warning("schema_not_known", error=f"{type(trouble).__name__}: {trouble}")
+        return
+    wanted = newest_revision()
+    if present == wanted:
+        return
+    if present is not None and present > wanted:
+        remedy = "it was used by a newer release; go back to that one, or restore the backup made before it"
+    else:
+        remedy = "bring it up with: hilltop database migrate"
+    raise SettingsError(f"the database is at {present or 'no schema'}, this release wants {wanted}; {remedy}")
+
+
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
+    asyncio.get_running_loop().call_soon(_collect_garbage)
     beside = [
         asyncio.create_task(_announce(ready)),
         asyncio.create_task(_feed_watchdog()),
@@ -197,7 +219,7 @@ async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.E
 def role_issue(name: str, reason: str) -> HealthIssue:
     """What ``hilltop health`` says of a role that cannot run."""
     return HealthIssue(
-        f"appliance.role:{name}",
+        f"{ROLE_ISSUE}{name}",
         "critical",
         f"The {name} role cannot run: {reason}",
         "Remove the cause; the role is started again by itself and this issue closes.",
@@ -234,6 +256,12 @@ async def _tell(house: House, name: str, tell: Callable[[Work, _T], Awaitable[No
             await tell(work, subject)
     except Exception as trouble:  # noqa: BLE001 - the log has said it
         _log.warning("health_not_recorded", error=f"{type(trouble).__name__}: {trouble}")
+
+
+def _collect_garbage() -> None:
+    """From now on, and never among what was loaded. The loop comes to this when the role has begun."""
+    gc.freeze()
+    gc.enable()
 
 
 async def _announce(ready: asyncio.Event) -> None:

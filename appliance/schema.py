@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from core.database import Database
+from core.schema import revision_of
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -24,11 +22,3 @@ async def current_revision(database: Database) -> str | None:
     """The revision the database is at; None for an empty one."""
     async with database.read() as connection:
         return await revision_of(connection)
-
-
-async def revision_of(connection: AsyncConnection) -> str | None:
-    """The revision as this transaction sees it."""
-    if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
-        return None
-    found: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found

@@ -20,6 +20,10 @@ class HealthIssue:
     remedy: str
 
 
+ROLE_ISSUE = "appliance.role:"
+"""Begins the key of what says that a role cannot run."""
+
+
 async def open_issue(work: Work, issue: HealthIssue) -> None:
     """Open the issue, or count one more sighting of it."""
     row = (

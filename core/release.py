@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 IMAGE_FILE = Path("/usr/lib/hilltop/image.json")
 
 
+@cache
 def version() -> str:
     """The version of the installed package."""
     from importlib import metadata

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from appliance_machine import NOBODY, Machine, give_away, make_machine
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from appliance.schema import newest_revision
 from appliance.sealing_key import CREDENTIAL
 from appliance.settings import load_settings
 from appliance.wiring import open_house
@@ -214,3 +215,13 @@ def test_the_key_file_is_read_strictly(machine: Machine) -> None:
     for content in ("", "k1", "k1 abcd\n", f"{'ab' * 32}\n", "k1 " + "zz" * 32):
         key.write_text(content)
         assert "not a usable sealing key" in machine.hilltop("operator", "list", code=2).stderr
+
+
+async def test_a_role_refuses_the_tables_of_another_release(machine: Machine) -> None:
+    machine.hilltop("first-boot")
+    for present, remedy in (("0000", "hilltop database migrate"), ("9999", "newer release")):
+        async with open_house(load_settings(machine.config)) as house, house.workplace.work("test") as work:
+            await work.connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": present})
+        for role in ("worker", "web"):
+            said = machine.hilltop("role", role, code=2).stderr
+            assert f"is at {present}, this release wants {newest_revision()}" in said and remedy in said

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from core.release import image, version
 from ui.permissions import Permission
 from ui.portal import portal_page
-from ui.read.database import database_answers
+from ui.read.database import wellbeing
 from ui.web.static_files import serve_static
 from ui.web.visit import Routes, Visit
 
@@ -27,10 +28,17 @@ async def icon(visit: Visit) -> web.StreamResponse:
 
 @routes.get("/healthz", Permission.PUBLIC, keeps_awake=False)
 async def health(visit: Visit) -> web.StreamResponse:
-    """Whether the panel can reach its database: 200 or 503."""
-    if not await database_answers(visit.panel.workplace):
-        return web.json_response({"status": "failing", "database": "unreachable"}, status=503)
-    return web.json_response({"status": "ok", "database": "reachable"})
+    """Whether the machine does its work, for a watcher without a sign-in: 200 or 503."""
+    told: dict[str, object] = {"status": "ok", "version": version()}
+    if (found := image()) is not None:
+        told["image"] = found
+    state = await wellbeing(visit.panel.workplace)
+    if state is None:
+        return web.json_response(told | {"status": "failing", "database": "unreachable"}, status=503)
+    told |= {"database": "reachable", "schema": state.schema}
+    if state.failing:
+        return web.json_response(told | {"status": "failing", "roles": list(state.failing)}, status=503)
+    return web.json_response(told)
 
 
 @routes.get("/portal", Permission.PUBLIC, keeps_awake=False)
