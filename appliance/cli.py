@@ -1,41 +1,37 @@
-"""The command ``hilltop``."""
+"""The command ``hilltop``.
+
+A role goes its own way in: it runs for months and never again needs what the command line is made of.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from appliance.commands.running import choose_config
-from appliance.doors import Doors
-
-app = typer.Typer(
-    name="hilltop",
-    cls=Doors,
-    help="A wireless internet provider's back office in one box.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-@app.callback()
-def begin(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="Settings file (else $HILLTOP_CONFIG, else /etc/hilltop/hilltop.toml)."
-        ),
-    ] = None,
-) -> None:
-    """A wireless internet provider's back office in one box."""
-    choose_config(config)
 
 
 def main() -> None:
     """Entry point of the console command."""
-    app()
+    role = _asked_role(sys.argv[1:])
+    if role is None:
+        from appliance.command_line import app
+
+        app()
+        return
+    from appliance.role_process import role_process
+
+    config, name = role
+    sys.exit(role_process(name, config))
+
+
+def _asked_role(words: Sequence[str]) -> tuple[Path | None, str] | None:
+    """Settings file and name in ``[--config FILE] role NAME``; None for all else, ``--help`` too."""
+    match words:
+        case ["role", name] if not name.startswith("-"):
+            return None, name
+        case ["--config" | "-c", file, "role", name] if not name.startswith("-"):
+            return Path(file), name
+    return None
 
 
 if __name__ == "__main__":

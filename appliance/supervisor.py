@@ -12,8 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from core.log import logger
+from appliance.readiness import notify
+from core.log import configure_logging, logger
 
 _log = logger("appliance")
 _FIRST_PAUSE_S = 0.5
@@ -63,8 +65,6 @@ class Supervisor:
             await _first(child.ready.wait(), self._stop.wait())
         if not self._stop.is_set():
             _log.info("all_roles_ready", roles=[child.role for child in self._children])
-            from appliance.readiness import notify
-
             notify("READY=1")
 
     async def _keep(self, child: _Child, folder: Path) -> None:
@@ -149,3 +149,15 @@ async def _first(*waiting: object) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def become_supervisor(config: Path, level: str, roles: Sequence[str]) -> NoReturn:
+    """This process starts over as the supervisor, rid of what reading settings and migrating took."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", __name__, str(config), level, *roles])  # noqa: S606
+
+
+if __name__ == "__main__":
+    configure_logging("run", sys.argv[2])
+    asyncio.run(Supervisor(Path(sys.argv[1]), sys.argv[3:]).run())

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.close_usage import ClosedUsage, close_usage, evidence_of, usage_between
 from appliance.sealing_check import holds_sealed
 from appliance.sealing_key import find_sealer, make_sealer
 from appliance.settings import Settings, SettingsError
@@ -24,26 +23,35 @@ from core.ids import UlidSource
 from core.secrets import Sealer
 from core.work import Work, Workplace
 
+if TYPE_CHECKING:
+    from aaa.close_usage import ClosedUsage
+
 _NO_KEY = "there is no sealing key; restore it from the backup"
 
 
 class MeteredUsage:
-    """Billing's ``UsageSource`` over the meters of the AAA room."""
+    """Billing's ``UsageSource`` over the meters of the AAA room, which are loaded when billing asks."""
 
     async def close(
         self, work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
     ) -> ClosedUsage:
         """Freeze and sum what the service used in the span; the same claim gives the same answer."""
+        from aaa.close_usage import close_usage
+
         return await close_usage(work, service_id=service_id, from_at=from_at, until_at=until_at, claim=claim)
 
     async def between(
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
     ) -> tuple[int, int]:
         """Octets from and to the service in the span so far, for previews."""
+        from aaa.close_usage import usage_between
+
         return await usage_between(connection, service_id, from_at, until_at)
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> list[Any]:
         """The records behind a close, each with its readings and raw counters."""
+        from aaa.close_usage import evidence_of
+
         return list(await evidence_of(connection, close_id))
 
 

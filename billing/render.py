@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typst
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from billing.invoice_view import InvoiceView, invoice_view
 from billing.printed import print_invoice
+
+if TYPE_CHECKING:
+    import typst
 
 __all__ = ["INVOICE_CSS", "InvoiceView", "invoice_html", "invoice_pdf", "invoice_view"]
 
@@ -31,6 +34,8 @@ def invoice_html(view: InvoiceView, *, stylesheet_href: str | None = None) -> st
 
 def invoice_pdf(view: InvoiceView) -> bytes:
     """The invoice as PDF, octet for octet the same each time; ``typst.TypstError`` if its template is bad."""
+    import typst  # 84 MB of machine code, of which 6 come into memory: only for who prints
+
     pdf = typst.compile(
         str(TEMPLATES / "invoice.typ"),
         format="pdf",
@@ -54,4 +59,6 @@ def _environment() -> Environment:
 @cache
 def _fonts() -> typst.Fonts:
     """Looked up once: typst's own fonts, and those of the machine for scripts that they lack."""
+    import typst
+
     return typst.Fonts(include_system_fonts=True, include_embedded_fonts=True)

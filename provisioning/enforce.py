@@ -17,13 +17,13 @@ from provisioning.config import ProvisioningSettings
 from provisioning.desired import Desired, read_desired
 from provisioning.device_session import DeviceSessions
 from provisioning.domain.plan import Observation
+from provisioning.first_contact import FirstContact
 from provisioning.guard import guard_blast_radius
 from provisioning.move_session import move_session
 from provisioning.ports import LiveSessionMover, Target, Transport
 from provisioning.reconcile import SessionReport
 from provisioning.record_session import Recorder
 from provisioning.store import repositories
-from provisioning.transport import NetmikoTransport
 
 _ACTOR = "system:enforcer"
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ class Enforcer:
         self._live_sessions = live_sessions
         self._settings = settings
         self._worker = f"{worker}:{secrets.token_hex(4)}"  # a second process of that name is another worker
-        self._transport = transport or NetmikoTransport(settings)
+        self._transport = transport or FirstContact(settings)
         self._sessions = DeviceSessions(self._transport, workplace.clock, sealer)
         self._chance = chance
         self._slots = asyncio.Semaphore(settings.device_sessions)

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, cycle
+from itertools import count
 from typing import Any
 
 from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
@@ -53,8 +53,7 @@ _MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MI
 _SUCCESS_HEADER = vendor_attribute(MICROSOFT, 26, bytes(43))[:8]  # MS-CHAP2-Success
 _SEND_KEY_HEADER = vendor_attribute(MICROSOFT, 16, bytes(34))[:8]  # MS-MPPE-Send-Key
 _RECV_KEY_HEADER = vendor_attribute(MICROSOFT, 17, bytes(34))[:8]  # MS-MPPE-Recv-Key
-_SALTS = cycle([salt.to_bytes(2, "big") for salt in range(0x8000, 0x10000)])
-"""No two salts of one packet may be the same, and the first bit is set (RFC 2548 section 2.4.2)."""
+_salts = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +310,11 @@ def _reject_attributes(packet: bytes) -> bytes:
     return attributes + proxy_states(packet, first, repeats)
 
 
+def _salt() -> bytes:
+    """No two salts of one packet may be the same, and the first bit is set (RFC 2548 section 2.4.2)."""
+    return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")
+
+
 def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, login: Login) -> bytes:
     """The proof for the peer and the keys for the NAS (RFC 2548 sections 2.3.3 and 2.4)."""
     credential, request_authenticator = login.credential, packet[4:20]
@@ -321,7 +325,7 @@ def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, log
     hide_key = nas.secret.hide_key
     return (
         _SUCCESS_HEADER + bytes((proof.identifier,)) + proof.success(credential)
-        + _SEND_KEY_HEADER + hide_key(send, request_authenticator, next(_SALTS))
-        + _RECV_KEY_HEADER + hide_key(receive, request_authenticator, next(_SALTS))
+        + _SEND_KEY_HEADER + hide_key(send, request_authenticator, _salt())
+        + _RECV_KEY_HEADER + hide_key(receive, request_authenticator, _salt())
         + _MPPE_ALLOWED
     )  # fmt: skip

@@ -22,14 +22,12 @@ from snmp.config import SnmpSettings
 from snmp.domain import oids
 from snmp.domain.oids import Answer
 from snmp.domain.rows import InterfaceRow, counts_other_than_octets
-from snmp.domain.samples import meter_key, sample_of
+from snmp.domain.samples import RADIUS_MEMORY, meter_key, sample_of
 from snmp.interfaces import Interfaces
 from snmp.session import Credentials, Patience, SnmpDevice, SnmpDoor, SnmpTrouble
 from snmp.store import target_rows
 
 ACTOR = "system:collector"
-RADIUS_MEMORY = timedelta(days=35)
-"""A service that RADIUS accounted for within a billing cycle is billed by RADIUS."""
 
 _IDENTITY = ("address", "port", "version", "username", "community_sealed", "auth_sealed", "privacy_sealed")
 

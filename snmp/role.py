@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Row
 
@@ -15,8 +15,10 @@ from core.uninterrupted import uninterrupted
 from core.work import Workplace
 from snmp.config import SnmpSettings
 from snmp.domain.pacing import Pace, interval_s, wait_s
-from snmp.poll import Collector, PollOutcome
 from snmp.store import target_rows
+
+if TYPE_CHECKING:
+    from snmp.poll import Collector, PollOutcome
 
 _log = logger("snmp")
 
@@ -56,7 +58,8 @@ class _Rounds:
     def __init__(self, settings: SnmpSettings, workplace: Workplace, sealer: Sealer) -> None:
         self._settings = settings
         self._workplace = workplace
-        self._collector = Collector(workplace, sealer, settings)
+        self._sealer = sealer
+        self._collector: Collector | None = None
         self._courses: dict[str, _Course] = {}
         self._places = asyncio.Semaphore(settings.concurrent_targets)
         self._failing_places = asyncio.Semaphore(settings.concurrent_failing_targets)
@@ -70,9 +73,17 @@ class _Rounds:
             return False
         for target_id in self._courses.keys() - targets.keys():
             await self._leave(target_id)
+        if targets and self._collector is None:
+            self._collector = await asyncio.to_thread(self._load_collector)
         for target in targets.values():
             self._follow(target)
         return True
+
+    def _load_collector(self) -> Collector:
+        """The SNMP library is 4 MB and slow to load: it comes with the first target."""
+        from snmp.poll import Collector
+
+        return Collector(self._workplace, self._sealer, self._settings)
 
     async def _enabled_targets(self) -> dict[str, Row[Any]]:
         async with self._workplace.reading() as connection:
@@ -93,7 +104,8 @@ class _Rounds:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._collector.forget(target_id)
+        if self._collector is not None:
+            self._collector.forget(target_id)
 
     async def _run(self, course: _Course) -> None:
         """Poll one target for as long as it is to be polled."""
@@ -116,6 +128,8 @@ class _Rounds:
     async def _poll(self, course: _Course) -> Pace:
         """One device's trouble stays with that device."""
         pace = course.pace
+        if self._collector is None:
+            return pace
         try:
             outcome = await self._collector.poll(course.target, self._interval_s(course))
         except Exception:  # noqa: BLE001 - the boundary of one device
@@ -129,7 +143,8 @@ class _Rounds:
     async def end(self) -> None:
         """End all polls; one that is being recorded is recorded first."""
         await asyncio.gather(*(self._leave(target_id) for target_id in list(self._courses)))
-        self._collector.close()
+        if self._collector is not None:
+            self._collector.close()
 
 
 def _told(target: Row[Any]) -> tuple[Any, ...]:

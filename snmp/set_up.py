@@ -12,7 +12,7 @@ from core.refusal import Refusal
 from core.secrets import Sealer, Secret
 from core.work import Work
 from snmp import issues
-from snmp.poll import RADIUS_MEMORY
+from snmp.domain.samples import RADIUS_MEMORY
 from snmp.store import target_rows
 
 MIN_V3_PASSWORD = 8  # RFC 3414 section 11.2

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, delete, func, insert, literal, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import (
@@ -21,7 +20,7 @@ from aaa.store.tables import (
     service_profile,
     session,
 )
-from core.database import take_lane
+from core.database import insert_for, take_lane
 
 Rows = Sequence[Any]
 """Rows as the database gives them; the columns are named at each function."""
@@ -129,8 +128,7 @@ async def count_rejects(connection: AsyncConnection, rows: Sequence[Mapping[str,
     """Count rejects under their (NAS, identity, rule): the newest explanation stays, the counts add up."""
     if not rows:
         return
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(reject)
+    statement = insert_for(connection, reject)
     kept = ("explanation", "remedy", "calling_station", "service_id", "last_at")
     changes: dict[str, Any] = {name: statement.excluded[name] for name in kept}
     changes["count"] = reject.c.count + statement.excluded["count"]
@@ -203,8 +201,7 @@ async def move_journal_position(
 ) -> bool:
     """Move the cursor from ``before`` to ``seq``; False when another reader has moved it meanwhile."""
     if before == 0:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        first = make(journal_cursor).values(journal_id=journal_id, seq=seq, at=at)
+        first = insert_for(connection, journal_cursor).values(journal_id=journal_id, seq=seq, at=at)
         made = await connection.execute(first.on_conflict_do_nothing(index_elements=["journal_id"]))
         return made.rowcount == 1
     moved = await connection.execute(

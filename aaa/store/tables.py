@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from core.store.columns import BigId, Instant, new_metadata
+from core.store.columns import BigId, Instant, new_metadata, partial_index
 
 metadata = new_metadata()
 
@@ -94,13 +94,12 @@ hold = Table(
     Column("lifted_at", Instant),
     Column("lifted_by", String(80)),
 )
-Index(
+partial_index(
     "uq_aaa_hold_standing",
     hold.c.service_id,
     hold.c.holder,
     unique=True,
-    sqlite_where=hold.c.lifted_at.is_(None),
-    postgresql_where=hold.c.lifted_at.is_(None),
+    where=hold.c.lifted_at.is_(None),
 )
 
 entitlement = Table(
@@ -182,17 +181,15 @@ session = Table(
     Column("interim_interval_s", Integer, nullable=False, default=300),
     Column("generation", BigInteger),  # entitlement generation the session was last known to run under
 )
-Index(
+partial_index(
     "ix_aaa_session_open",
     session.c.service_id,
-    sqlite_where=session.c.stopped_at.is_(None),
-    postgresql_where=session.c.stopped_at.is_(None),
+    where=session.c.stopped_at.is_(None),
 )
-Index(
+partial_index(
     "ix_aaa_session_nas_open",
     session.c.nas_id,
-    sqlite_where=session.c.stopped_at.is_(None),
-    postgresql_where=session.c.stopped_at.is_(None),
+    where=session.c.stopped_at.is_(None),
 )
 
 journal_cursor = Table(  # how far each local accounting journal has come into the database, exactly once

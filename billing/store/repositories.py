@@ -7,7 +7,6 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import bindparam, exists, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +22,7 @@ from billing.store.tables import (
     subscription,
     tax_rate,
 )
-from core.database import take_lane
+from core.database import insert_for, take_lane
 
 INVOICE_SERIES = "invoice"
 ACCOUNT_SERIES = "account"
@@ -50,8 +49,7 @@ _RATE = [
 
 async def insert_if_absent(connection: AsyncConnection, table: Any, values: dict[str, Any]) -> bool:
     """Insert the row; False when a unique key of it exists (the database decides: two at once are safe)."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(values).on_conflict_do_nothing()
+    statement = insert_for(connection, table).values(values).on_conflict_do_nothing()
     return (await connection.execute(statement)).rowcount == 1
 
 

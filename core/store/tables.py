@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, Column, Integer, String, Table, Text
 
-from core.store.columns import BigId, Instant, new_metadata
+from core.store.columns import BigId, Instant, new_metadata, partial_index
 
 metadata = new_metadata()
 
@@ -21,11 +21,10 @@ fact = Table(
     Column("next_attempt_at", Instant),
     Column("last_error", Text),
 )
-Index(
+partial_index(
     "ix_core_fact_undispatched",
     fact.c.seq,
-    sqlite_where=fact.c.dispatched_at.is_(None),
-    postgresql_where=fact.c.dispatched_at.is_(None),
+    where=fact.c.dispatched_at.is_(None),
 )
 
 audit = Table(

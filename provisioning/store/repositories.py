@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, Table, and_, case, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from aaa.domain.effect import Effect
+from core.database import insert_for
 from core.store.tables import health_issue
 from provisioning.domain.verify import PLACE_TAKEN, STILL_BLOCKED
 from provisioning.store.tables import device, enforcement_point, observation, site, task, transcript
@@ -31,8 +31,7 @@ def _arrived(
 
 async def _insert_if_absent(connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert the row; False when a unique key of it exists (the database decides: two at once are safe)."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(values).on_conflict_do_nothing()
+    statement = insert_for(connection, table).values(values).on_conflict_do_nothing()
     return (await connection.execute(statement)).rowcount == 1
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-from core.store.columns import BigId, Instant, new_metadata
+from core.store.columns import BigId, Instant, new_metadata, partial_index
 
 metadata = new_metadata()
 
@@ -65,20 +65,18 @@ enforcement_point = Table(  # where one service's entitlement is made true
     Column("mechanism", String(20), nullable=False),
     Column("device_id", String(40), ForeignKey("provisioning_device.id"), index=True),
 )
-Index(
+partial_index(
     "uq_provisioning_enforcement_point_device",
     enforcement_point.c.service_id,
     enforcement_point.c.device_id,
     unique=True,
-    sqlite_where=enforcement_point.c.device_id.is_not(None),
-    postgresql_where=enforcement_point.c.device_id.is_not(None),
+    where=enforcement_point.c.device_id.is_not(None),
 )
-Index(  # NULLs are never equal: without this a service could have two
+partial_index(  # NULLs are never equal: without this a service could have two
     "uq_provisioning_enforcement_point_session",
     enforcement_point.c.service_id,
     unique=True,
-    sqlite_where=enforcement_point.c.device_id.is_(None),
-    postgresql_where=enforcement_point.c.device_id.is_(None),
+    where=enforcement_point.c.device_id.is_(None),
 )
 
 task = Table(  # the intent to reach one generation at one point; the newest generation wins
@@ -103,12 +101,11 @@ task = Table(  # the intent to reach one generation at one point; the newest gen
     Column("last_error", Text),
 )
 Index("ix_provisioning_task_due", task.c.status, task.c.next_attempt_at)
-Index(
+partial_index(
     "uq_provisioning_task_open",
     task.c.point_id,
     unique=True,
-    sqlite_where=task.c.status.in_(["waiting", "claimed", "parked"]),
-    postgresql_where=task.c.status.in_(["waiting", "claimed", "parked"]),
+    where=task.c.status.in_(["waiting", "claimed", "parked"]),
 )
 
 transcript = Table(

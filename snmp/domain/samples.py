@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from aaa.domain.metering import CounterSample
 from snmp.domain.rows import InterfaceRow
+
+RADIUS_MEMORY = timedelta(days=35)
+"""A service that RADIUS accounted for within a billing cycle is billed by RADIUS."""
 
 
 def meter_key(target_id: str, if_name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from appliance.cli import app
+from appliance.command_line import app
 from appliance.doors import DOORS, _open
 
 HILLTOP = [sys.executable, "-m", "appliance.cli"]
@@ -86,7 +86,7 @@ def _explained(parameter: Any) -> bool:
 
 
 def test_help_is_quick_because_no_room_is_entered() -> None:
-    asked = "import sys; from appliance.cli import app; app(['--help'], standalone_mode=False); "
+    asked = "import sys; from appliance.command_line import app; app(['--help'], standalone_mode=False); "
     asked += "print(sorted({m.partition('.')[0] for m in sys.modules} & {'sqlalchemy', 'pydantic', 'aaa', 'asyncio'}))"
     run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"

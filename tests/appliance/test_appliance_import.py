@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from aaa.set_up import define_profile
 from aaa.store import tables as aaa
-from appliance.cli import app
+from appliance.command_line import app
 from appliance.import_subscribers import import_subscribers
 from appliance.migrate import upgrade
 from appliance.panel_acts import panel_acts

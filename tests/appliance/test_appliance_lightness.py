@@ -1,0 +1,98 @@
+"""What a role has loaded when it has started and nobody has asked it for anything: memory and seconds of power-on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from appliance_running import free_port
+
+_ROLE = """
+import json, sys
+sys.argv = ["hilltop", *json.loads(sys.argv[1])]
+from appliance.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)))
+"""
+NEVER = {
+    "alembic", "asyncssh", "click", "lab", "mako", "rich", "scapy", "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.orm", "structlog", "typer", "typst._typst",
+}  # fmt: skip
+WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with the first device it is for
+SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}
+MONEY = {"apscheduler", "billing.bill_run", "billing.store.repositories", "provisioning.enforce"}
+IDLE = {
+    "radius": NEVER | WIRES | SCREENS | MONEY | {"aaa.close_usage", "radius.ingest", "snmp.poll"},
+    "collector": NEVER | WIRES | SCREENS | MONEY | {"pyrad", "radius.role"},
+    "worker": NEVER | WIRES | SCREENS | {"radius.role"},
+    "web": NEVER | WIRES | {"apscheduler", "provisioning.enforce", "radius.role"},
+}
+AT_ONCE = {
+    "radius": {"aaa.domain.mschap", "radius.accounting_pipeline", "radius.journal", "radius.pipeline"},
+    "collector": {"radius.ingest"},
+    "worker": {"appliance.reactions", "billing.bill_run", "billing.dunning"},
+    "web": {"babel.dates", "jinja2", "ui.app"},
+}
+"""Nobody waits for a library in the middle of an answer: it is there when the role says that it is ready."""
+
+
+def _settings(folder: Path) -> Path:
+    config = folder / "hilltop.toml"
+    command = [sys.executable, "-m", "appliance.cli", "--config", str(config)]
+    subprocess.run([*command, "init", "--state", str(folder / "state")], check=True, capture_output=True)
+    udp, tcp = socket.SOCK_DGRAM, socket.SOCK_STREAM
+    ports = {":1812": free_port(udp), ":1813": free_port(udp), ":8080": free_port(tcp)}
+    text = config.read_text()
+    for usual, free in ports.items():
+        text = text.replace(usual, f":{free}")
+    config.write_text(text)
+    return config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _settings(tmp_path_factory.mktemp("light"))
+
+
+def _loaded_by(role: str, config: Path, folder: Path) -> set[str]:
+    """Everything that is loaded when the role is told to stop, right after it said that it is ready."""
+    channel_path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(channel_path))
+        channel.settimeout(60)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _ROLE, json.dumps(["--config", str(config), "role", role])],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, "NOTIFY_SOCKET": str(channel_path)},
+        )  # fmt: skip
+        try:
+            while b"READY=1" not in channel.recv(4096):
+                continue
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return set(json.loads(said.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("role", IDLE)
+def test_a_role_loads_what_it_needs_at_once_and_nothing_heavy_beyond(
+    role: str, config: Path, tmp_path: Path
+) -> None:
+    loaded = _loaded_by(role, config, tmp_path)
+    assert IDLE[role] & loaded == set()
+    assert AT_ONCE[role] - loaded == set()
+
+
+def test_the_supervisor_is_its_own_small_program() -> None:
+    asked = "import sys, appliance.supervisor; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    heavy = NEVER | WIRES | SCREENS | {"sqlalchemy", "pydantic", "cryptography", "appliance.settings"}
+    assert heavy & set(run.stdout.split()) == set()
