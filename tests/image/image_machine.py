@@ -1,0 +1,365 @@
+"""The image as a machine: QEMU with a disk, a network, a serial console, and a plug that can be pulled.
+
+KVM is used only where it really runs the guest; else the processor is emulated. The guest's network reaches what this
+process reaches on loopback (as 10.0.2.2) and is reached through forwarded ports on 127.0.0.1; with ``isolated`` it
+reaches nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+QEMU = "qemu-system-x86_64"
+FIRMWARE = Path("/usr/share/OVMF")
+HOST = "10.0.2.2"  # what the guest calls the machine it runs on
+MIB = 1 << 20
+_ESCAPES = re.compile(
+    r"\x1b(\[[0-9;?!]*[A-Za-z]|[()][A-Z0-9]|[=>78]|\][^\x07\x1b]*(\x07|\x1b\\))|[\x00\x07\r]"
+)
+
+
+class MachineFailed(Exception):  # noqa: N818 - what happened
+    """The machine did not do what was waited for; the text ends with its console."""
+
+
+def missing(*, uefi: bool = False) -> str | None:
+    """Why no machine can be run here, None if one can."""
+    if shutil.which(QEMU) is None:
+        return f"{QEMU} is not installed (Debian package qemu-system-x86)"
+    if uefi and not (FIRMWARE / "OVMF_CODE_4M.fd").exists():
+        return "there is no UEFI firmware (Debian package ovmf)"
+    return None
+
+
+@functools.cache
+def accelerator(kernel: Path) -> tuple[str, ...]:
+    """QEMU's words for the fastest processor that really runs the kernel here.
+
+    /dev/kvm may open and still not run a stock kernel (nested or para-virtual KVM), so the kernel is asked to print
+    its first line within ten seconds.
+    """
+    emulated = ("-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max")
+    real = ("-accel", "kvm", "-cpu", "host")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return emulated
+    trial = subprocess.Popen(
+        [
+            QEMU, *real, "-m", "256", "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio",
+            "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
+        ],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = bytearray()
+    try:
+        assert trial.stdout is not None
+        os.set_blocking(trial.stdout.fileno(), False)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and b"Linux version" not in said and trial.poll() is None:
+            said += trial.stdout.read() or b""
+            time.sleep(0.1)
+    finally:
+        trial.kill()
+        trial.wait()
+    return real if b"Linux version" in said else emulated
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port that nobody has on loopback."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where on 127.0.0.1 the guest's ports are."""
+
+    auth: int
+    accounting: int
+    panel: int
+    portal: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ones that nobody has."""
+        datagram, stream = socket.SOCK_DGRAM, socket.SOCK_STREAM
+        return cls(free_port(datagram), free_port(datagram), free_port(stream), free_port(stream))
+
+    @property
+    def forwards(self) -> str:
+        """QEMU's words for them. The panel is forwarded to 443, which the box redirects."""
+        rules = [
+            f"udp:127.0.0.1:{self.auth}-:1812",
+            f"udp:127.0.0.1:{self.accounting}-:1813",
+            f"tcp:127.0.0.1:{self.panel}-:443",
+            f"tcp:127.0.0.1:{self.portal}-:80",
+        ]
+        return ",".join(f"hostfwd={rule}" for rule in rules)
+
+
+class Machine:
+    """A virtual machine that boots a copy of the image.
+
+    ``lossy``: writes are logged, so that ``cut`` can leave out what the guest had not flushed, as a disk with a
+    volatile cache does when the power goes.
+    """
+
+    def __init__(
+        self,
+        image: Path,
+        folder: Path,
+        kernel: Path,
+        *,
+        disk_mib: int = 4096,
+        memory_mib: int = 1024,
+        uefi: bool = False,
+        isolated: bool = True,
+        lossy: bool = False,
+        rtc: str = "utc",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.ports = folder, Ports.free()
+        self.disk = folder / "disk.img"
+        self._kernel, self._memory_mib, self._uefi = kernel, memory_mib, uefi
+        self._isolated, self._lossy, self._rtc = isolated, lossy, rtc
+        _copy(image, self.disk)
+        os.truncate(self.disk, max(disk_mib * MIB, self.disk.stat().st_size))
+        if uefi:
+            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", folder / "vars.fd")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._serial: socket.socket | None = None
+        self._said = bytearray()
+        self._heard = 0
+        self.began_s = 0.0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    # -- power
+
+    def start(self) -> None:
+        """Power on."""
+        if self._lossy:
+            _copy(self.disk, self.folder / "before.img")
+            (self.folder / "writes.log").unlink(missing_ok=True)
+            (self.folder / "writes.log").touch()
+        for name in ("serial", "qmp"):
+            (self.folder / name).unlink(missing_ok=True)
+        errors = (self.folder / "qemu.log").open("wb")
+        self.began_s = time.monotonic()
+        self._process = subprocess.Popen(
+            self._words(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+        )
+        errors.close()
+        self._heard = len(self._said)
+        self._serial = self._socket("serial")
+        threading.Thread(target=self._listen, args=(self._serial,), daemon=True).start()
+
+    def _words(self) -> list[str]:
+        disk = f"driver=file,filename={self.disk},node-name=file0,cache.direct=on"
+        words = [
+            QEMU, *accelerator(self._kernel), "-smp", "2", "-m", str(self._memory_mib), "-nodefaults", "-display", "none",
+            "-no-reboot" if self._lossy else "-no-user-config", "-rtc", f"base={self._rtc}",
+            "-vga", "std", "-serial", f"unix:{self.folder / 'serial'},server=on,wait=off",
+            "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off",
+            "-netdev", f"user,id=net0,restrict={'on' if self._isolated else 'off'},{self.ports.forwards}",
+            "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
+            "-device", "virtio-balloon-pci,id=balloon", "-blockdev", disk,
+        ]  # fmt: skip
+        top = "file0"
+        if self._lossy:
+            log = f"driver=raw,node-name=log0,file.driver=file,file.filename={self.folder / 'writes.log'}"
+            words += ["-blockdev", log]
+            logged = "driver=blklogwrites,node-name=logged,file=file0,log=log0,log-super-update-interval=1"
+            words += ["-blockdev", logged]
+            top = "logged"
+        words += ["-device", f"virtio-blk-pci,drive={top},bootindex=1"]
+        if self._uefi:
+            code = f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}"
+            words += ["-drive", code, "-drive", f"if=pflash,format=raw,file={self.folder / 'vars.fd'}"]
+        return words
+
+    def _socket(self, name: str) -> socket.socket:
+        channel = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                channel.connect(str(self.folder / name))
+                return channel
+            except OSError:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > end:
+                    channel.close()
+                    raise MachineFailed((self.folder / "qemu.log").read_text()) from None
+                time.sleep(0.05)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is on."""
+        return self._process is not None and self._process.poll() is None
+
+    def cut(self) -> int:
+        """Pull the plug. With ``lossy`` what the guest had not flushed is lost; how many writes that were."""
+        self._end()
+        if not self._lossy:
+            return 0
+        lost = _replay_to_last_flush(self.folder / "before.img", self.folder / "writes.log")
+        os.replace(self.folder / "before.img", self.disk)
+        return lost
+
+    def press_power_button(self, timeout_s: float = 60) -> float:
+        """Shut down in order, as ACPI asks; the seconds that it took."""
+        began = time.monotonic()
+        self.qmp("system_powerdown")
+        self.wait("the machine to switch itself off", lambda: not self.alive, timeout_s)
+        self._end()
+        return time.monotonic() - began
+
+    def _end(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._serial is not None:
+            self._serial.close()
+            self._serial = None
+
+    # -- monitor
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """One command to QEMU's monitor; its answer."""
+        with self._socket("qmp") as channel, channel.makefile("rw", encoding="utf-8") as lines:
+            channel.settimeout(10)
+            lines.readline()  # the greeting
+            for words in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(words) + "\n")
+                lines.flush()
+                answer: dict[str, Any] = {}
+                while "return" not in answer and "error" not in answer:
+                    answer = json.loads(lines.readline())
+                if "error" in answer:
+                    raise MachineFailed(f"{command}: {answer['error']['desc']}")
+            return answer["return"]
+
+    def memory_in_use_mib(self) -> int:
+        """What the guest's kernel says is in use: all memory less what is available (MemAvailable)."""
+        path = "/machine/peripheral/balloon"
+        self.qmp("qom-set", path=path, property="guest-stats-polling-interval", value=1)
+        found: dict[str, int] = {}
+
+        def told() -> bool:
+            nonlocal found
+            found = self.qmp("qom-get", path=path, property="guest-stats")["stats"]
+            return found.get("stat-available-memory", -1) > 0
+
+        self.wait("the guest's memory figures", told, 30)
+        return (found["stat-total-memory"] - found["stat-available-memory"]) // MIB
+
+    # -- the serial console
+
+    def _listen(self, channel: socket.socket) -> None:
+        with (self.folder / "serial.log").open("ab", buffering=0) as log, contextlib.suppress(OSError):
+            while octets := channel.recv(4096):
+                log.write(octets)
+                self._said += octets
+
+    def said(self) -> str:
+        """All that came over the serial line since the machine was made, without terminal codes."""
+        return _ESCAPES.sub("", self._said.decode(errors="replace"))
+
+    def type(self, text: str) -> None:
+        """Type at the serial console; what was said until now counts as heard."""
+        assert self._serial is not None
+        self._heard = len(self._said)
+        self._serial.sendall(text.encode())
+
+    def hear(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
+        """Wait for a pattern in what was said since the last key; the match."""
+        found: re.Match[str] | None = None
+
+        def heard() -> bool:
+            nonlocal found
+            since = _ESCAPES.sub("", self._said[self._heard :].decode(errors="replace"))
+            found = re.search(pattern, since, re.MULTILINE)
+            return found is not None
+
+        self.wait(f"the console to say {pattern!r}", heard, timeout_s)
+        assert found is not None
+        return found
+
+    def wait(
+        self, what: str, condition: Callable[[], object], timeout_s: float = 120, pause_s: float = 0.2
+    ) -> None:
+        """Until ``condition`` holds. Raises ``MachineFailed`` when it did not in time."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                raise MachineFailed(
+                    f"waited {timeout_s:g} s for {what}\n--- console\n{self.said()[-2500:]}\n"
+                    f"--- qemu\n{(self.folder / 'qemu.log').read_text()[-500:]}"
+                )
+            time.sleep(pause_s)
+
+
+def _copy(source: Path, to: Path) -> None:
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(source), str(to)], check=True)
+
+
+# The log is that of the kernel's dm-log-writes target: a first sector with magic, version, number of entries and sector
+# size; then for each entry a sector (where, how many sectors, flags, octets of data) and the data.
+_MAGIC = 0x6A736677736872
+_FLUSH, _FUA, _DISCARD = 1, 2, 4
+
+
+def _replay_to_last_flush(disk: Path, log: Path) -> int:
+    """Write into ``disk`` what the log holds up to its last flush; how many later writes were left out."""
+    with log.open("rb") as source, disk.open("r+b") as target:
+        magic, _, entries, sector = struct.unpack("<QQQI", source.read(28))
+        if magic != _MAGIC:
+            raise MachineFailed("QEMU wrote no log of the disk's writes")
+        pending: list[tuple[int, int, int, int]] = []
+        at = sector
+        for _ in range(entries):
+            source.seek(at)
+            head = source.read(32)
+            if len(head) < 32:
+                break
+            where, count, flags, _ = struct.unpack("<QQQQ", head)
+            at += sector
+            pending.append((where, count, flags, at))
+            if not flags & _DISCARD:
+                at += count * sector
+            if flags & (_FLUSH | _FUA):
+                _apply(pending, source, target, sector)
+                pending.clear()
+        return len(pending)
+
+
+def _apply(pending: list[tuple[int, int, int, int]], source: Any, target: Any, sector: int) -> None:
+    for where, count, flags, at in pending:
+        target.seek(where * sector)
+        if flags & _DISCARD:
+            continue
+        source.seek(at)
+        target.write(source.read(count * sector))
