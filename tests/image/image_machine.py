@@ -206,12 +206,13 @@ class Machine:
         while True:
             try:
                 channel.connect(str(self.folder / name))
-                return channel
             except OSError:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > end:
                     channel.close()
                     raise MachineFailed((self.folder / "qemu.log").read_text()) from None
                 time.sleep(0.05)
+            else:
+                return channel
 
     @property
     def alive(self) -> bool:
@@ -224,7 +225,7 @@ class Machine:
         if not self._lossy:
             return 0
         lost = _replay_to_last_flush(self.folder / "before.img", self.folder / "writes.log")
-        os.replace(self.folder / "before.img", self.disk)
+        (self.folder / "before.img").replace(self.disk)
         return lost
 
     def press_power_button(self, timeout_s: float = 60) -> float:
