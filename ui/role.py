@@ -18,6 +18,7 @@ from ui.app import build_app
 from ui.config import UiSettings, split_endpoint
 from ui.portal import build_portal
 from ui.ports import CrossRoomActs, Usage
+from ui.tls import PanelTls, keep_certificate
 from ui.web.visit import PANEL
 
 log = logger("ui")
@@ -26,14 +27,11 @@ _SHUTDOWN_S = 5.0
 _BACKLOG = 256
 
 
-def tls_context(settings: UiSettings) -> ssl.SSLContext | None:
-    """TLS 1.2 and later with the given certificate; None when the panel speaks plain HTTP."""
+def panel_tls(settings: UiSettings) -> PanelTls | None:
+    """The panel's TLS over the given files; None when it speaks plain HTTP."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
+    return PanelTls(settings.tls_cert, settings.tls_key)
 
 
 async def _listen(
@@ -72,7 +70,12 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         effect_of_stage=effect_of_stage,
     )
     async with AsyncExitStack() as stack:
-        host, port = await _listen(stack, app, settings.listen, tls_context(settings))
+        tls = panel_tls(settings)
+        if tls is not None:
+            tls.look()
+            keeping = asyncio.create_task(keep_certificate(tls, workplace, stop))
+            stack.callback(keeping.cancel)
+        host, port = await _listen(stack, app, settings.listen, tls.context if tls else None)
         log.info("panel_listening", host=host, port=port, tls=settings.tls)
         if settings.portal_listen:
             portal = build_portal(workplace, app[PANEL].templates, settings)
