@@ -28,6 +28,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Seconds on a clock that never steps."""
 
+    def synchronised(self) -> bool:
+        """Whether a time source outside of this machine keeps the wall clock right."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds`` of real time (fake clocks: of their own time)."""
 
@@ -41,16 +44,41 @@ class SystemClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def synchronised(self) -> bool:
+        return _TIMESYNC_MARK.exists() or _kernel_says_synchronised()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+_TIMESYNC_MARK = Path("/run/systemd/timesync/synchronized")
+"""Made by systemd-timesyncd when it has set the clock in this boot."""
+_TIME_ERROR, _STA_UNSYNC = 5, 0x40
+
+
+def _kernel_says_synchronised() -> bool:
+    """adjtimex(2), asked and not told: chrony, ntpd and timesyncd set its state. A sandbox may forbid it."""
+    import ctypes
+
+    class Timex(ctypes.Structure):
+        _fields_ = (
+            ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long),
+            ("maxerror", ctypes.c_long), ("esterror", ctypes.c_long), ("status", ctypes.c_int),
+            ("rest", ctypes.c_char * 256),
+        )  # fmt: skip
+
+    told = Timex()
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(told))
+    return state >= 0 and state != _TIME_ERROR and not told.status & _STA_UNSYNC
 
 
 class FakeClock:
     """A clock for tests: it stands still until it is moved; ``sleep`` moves it."""
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self, start: datetime, *, synchronised: bool = True) -> None:
         self._now = start.astimezone(UTC)
         self._monotonic = 1_000.0
+        self._synchronised = synchronised
 
     def now(self) -> datetime:
         return self._now
@@ -61,6 +89,9 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
+
+    def synchronised(self) -> bool:
+        return self._synchronised
 
     def advance(self, by: timedelta) -> None:
         """Let time pass on both clocks."""
@@ -106,6 +137,9 @@ class LabClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def synchronised(self) -> bool:
+        return True
 
     def move_to(self, instant: datetime, rate: float | None = None) -> None:
         """Set the lab's wall time to ``instant``; keep the rate unless one is given."""

@@ -263,3 +263,12 @@ dunning_event = Table(
     Column("because", JSON, nullable=False),
     Column("at", Instant, nullable=False),
 )
+
+clock_trust = Table(
+    "billing_clock_trust",
+    metadata,
+    Column("id", String(10), primary_key=True),  # "clock": there is one
+    Column("at", Instant, nullable=False),
+    Column("by", String(80), nullable=False),  # the actor
+    Column("how", String(20), nullable=False),  # synchronised, vouched
+)

@@ -6,10 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
+from billing.clock_doubt import clock_standing, vouch_for_clock
 from core.periods import local_date
+from core.refusal import Refusal
 from ui.permissions import Permission
 from ui.read import dashboard, network, services
 from ui.web.csv_files import csv_file
+from ui.web.forms import Form
 from ui.web.visit import Routes, Visit
 
 routes = Routes()
@@ -55,6 +58,20 @@ async def issues(visit: Visit) -> web.StreamResponse:
     """Open health issues."""
     async with visit.reading() as connection:
         rows = await dashboard.open_issues(connection, limit=500)
+        standing = await clock_standing(connection, visit.panel.workplace.clock, visit.panel.billing)
     if visit.wants_csv:
         return csv_file("health-issues", dashboard.IssueRow, rows)
-    return visit.page("issues.html", issues=rows)
+    return visit.page("issues.html", issues=rows, standing=standing, form=Form())
+
+
+@routes.post("/clock/trust", Permission.MONEY)
+async def trust_clock(visit: Visit) -> web.StreamResponse:
+    """Somebody has looked at the clock and says that it is right: billing may begin."""
+    form = await visit.form()
+    outcome = await visit.attempt(form, lambda work: vouch_for_clock(work, visit.panel.billing))
+    if isinstance(outcome, Refusal):
+        async with visit.reading() as connection:
+            rows = await dashboard.open_issues(connection, limit=500)
+            standing = await clock_standing(connection, visit.panel.workplace.clock, visit.panel.billing)
+        return visit.page("issues.html", issues=rows, standing=standing, form=form, status=422)
+    return visit.see("/issues", "clock")

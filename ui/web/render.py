@@ -30,6 +30,7 @@ NOTICES = {
     "payment_again": "This payment was already recorded; nothing was booked twice.",
     "hold": "The hold stands. Towers follow within moments; watch the enforcement history.",
     "lifted": "The hold is lifted. Towers follow within moments; watch the enforcement history.",
+    "clock": "The clock is trusted from now on. Billing begins within minutes.",
     "plan": "The plan is changed from today on. Live sessions move to its rates within moments.",
     "profile": "The profile is changed. Live sessions move to its rates within moments.",
     "address": "The address is saved; it is given at the next sign-in.",
