@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import choose_config
+from appliance.commands.running import choose_config, say
 from appliance.doors import Doors
 
 app = typer.Typer(
@@ -20,6 +20,16 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if not asked:
+        return
+    from core.release import image, version
+
+    found = image()
+    say(f"hilltop {version()}" + (f" (image {found['name']} {found['version']})" if found else ""))
+    raise typer.Exit
+
+
 @app.callback()
 def begin(
     config: Annotated[
@@ -28,6 +38,10 @@ def begin(
             "--config", "-c", help="Settings file (else $HILLTOP_CONFIG, else /etc/hilltop/hilltop.toml)."
         ),
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="The version, and no more."),
+    ] = False,
 ) -> None:
     """A wireless internet provider's back office in one box."""
     choose_config(config)

@@ -5,7 +5,10 @@ Everything here may be killed anywhere and run again.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.migrate import upgrade
 from appliance.sealing_check import find_unreadable
@@ -17,6 +20,7 @@ from core.secrets import Secret
 from core.work import Work
 from ui.certificates import make_self_signed
 from ui.operators import create_operator, has_chosen_password, reset_password
+from ui.passwords import Passwords
 from ui.store import operator_rows
 
 FIRST_OWNER = "owner"
@@ -53,6 +57,29 @@ async def first_boot(settings: Settings) -> bool:
         write_durably(settings.admin_code, f"{code.reveal()}\n".encode(), 0o600)
     write_durably(settings.ready_mark, b"", 0o644)
     return code is not None
+
+
+def forget_code(settings: Settings, name: str) -> None:
+    """The code at the console is worthless once its operator has another password."""
+    if name.strip().lower() == FIRST_OWNER:
+        with suppress(OSError):
+            settings.admin_code.unlink(missing_ok=True)
+
+
+async def code_state(settings: Settings, connection: AsyncConnection) -> str:
+    """``valid`` while the code opens the panel; ``used``, and its file goes; ``not readable``."""
+    try:
+        code = settings.admin_code.read_text().strip()
+    except FileNotFoundError:
+        return "used"
+    except OSError:
+        return "not readable"
+    owner = await operator_rows.operator_by_name(connection, FIRST_OWNER)
+    waits = owner is not None and owner.must_change_password and owner.enabled
+    if waits and await Passwords().matches(code, owner.password_hash if owner else None):
+        return "valid"
+    forget_code(settings, FIRST_OWNER)
+    return "used"
 
 
 def make_certificate(settings: Settings, now: datetime) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from appliance.readiness import notify, watchdog_period_s
+from appliance.role_marks import mark_ready
 from appliance.schema import current_revision, newest_revision
 from appliance.sealing_check import find_unreadable
 from appliance.settings import Settings, SettingsError
@@ -195,7 +196,7 @@ async def _refuse_other_schema(house: House) -> None:
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
     asyncio.get_running_loop().call_soon(_collect_garbage)
     beside = [
-        asyncio.create_task(_announce(ready)),
+        asyncio.create_task(_announce(house, name, ready)),
         asyncio.create_task(_feed_watchdog()),
         asyncio.create_task(_tell_health(house, name, ready)),
         asyncio.create_task(_follow_supervisor(stop)),
@@ -264,9 +265,13 @@ def _collect_garbage() -> None:
     gc.enable()
 
 
-async def _announce(ready: asyncio.Event) -> None:
+async def _announce(house: House, name: str, ready: asyncio.Event) -> None:
     await ready.wait()
     notify("READY=1")
+    try:
+        mark_ready(house.settings.state.directory, name)
+    except OSError as trouble:  # it is for the console's screen
+        _log.warning("readiness_not_marked", error=str(trouble))
 
 
 async def _feed_watchdog() -> None:

@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.refusal import Refusal
 from core.secrets import Secret, random_password
 from core.store.tables import audit
-from core.work import Work
+from core.work import Work, Workplace
 from ui.passwords import Passwords, password_fault
 from ui.permissions import Role
+from ui.sign_in import NotRight, SignIns, TooManyFailures
 from ui.store import operator_rows
 from ui.store.operator_rows import Operator
 
+CONSOLE = "console"
 _CHANGED = "operator.password_changed"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
@@ -80,6 +82,24 @@ async def set_operator_enabled(work: Work, operator_id: str, enabled: bool) -> R
     if not enabled:
         await operator_rows.end_sign_ins_of(work.connection, found.id, work.now)
     await work.audit("operator.enabled" if enabled else "operator.disabled", found.id, name=found.name)
+    return None
+
+
+async def prove_owner(sign_ins: SignIns, workplace: Workplace, name: str, password: str) -> Refusal | None:
+    """Whether an owner with a password of his own stands at the console; the panel's limits hold there."""
+    proved = await sign_ins.prove(name, password, CONSOLE)
+    if isinstance(proved, TooManyFailures):
+        return Refusal("too_many", "too many failed attempts; wait 15 minutes", "name")
+    if isinstance(proved, NotRight):
+        return Refusal("not_right", "name or password is not right", "name")
+    if proved.role is not Role.OWNER:
+        return Refusal("not_an_owner", "only an owner may do this", "name")
+    if proved.must_change_password:
+        return Refusal(
+            "one_time_password", "is for once; choose your own at the panel first, then come back", "password"
+        )
+    async with workplace.work(f"operator:{proved.name}") as work:
+        await sign_ins.forgive(work, proved, CONSOLE)
     return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import Clock
-from core.work import Workplace
+from core.work import Work, Workplace
 from ui.config import UiSettings
 from ui.passwords import LONGEST, Passwords
 from ui.store import operator_rows
@@ -60,6 +60,11 @@ class SignIns:
         self._longest = timedelta(hours=settings.longest_hours)
 
     async def open(self, name: str, password: str, address: str) -> NewSignIn | TooManyFailures | NotRight:
+        """As ``prove``, with a fresh cookie."""
+        proved = await self.prove(name, password, address)
+        return await self.renew(proved, address=address) if isinstance(proved, Operator) else proved
+
+    async def prove(self, name: str, password: str, address: str) -> Operator | TooManyFailures | NotRight:
         """Check a name and password typed at ``address``; an unknown name takes as long as a wrong one."""
         name = name.strip().lower()[:80]
         attempt = {f"operator:{name}": FAILURES_PER_OPERATOR, f"address:{address}": FAILURES_PER_ADDRESS}
@@ -73,7 +78,13 @@ class SignIns:
         if not right or found is None or not found.enabled:
             await self._record_failure(found)
             return NotRight()
-        return await self.renew(found, address=address)
+        return found
+
+    async def forgive(self, work: Work, found: Operator, address: str) -> None:
+        """An operator has proved himself at ``address``: his failures are forgiven, the rest is on record."""
+        await operator_rows.forget_failures(work.connection, f"operator:{found.name}")
+        await operator_rows.forgive_failure(work.connection, f"address:{address}")
+        await work.audit("operator.signed_in", found.id, name=found.name)
 
     async def renew(self, found: Operator, address: str | None = None) -> NewSignIn:
         """A fresh cookie for an operator who has just proved himself.
@@ -86,9 +97,7 @@ class SignIns:
             if address is None:
                 await operator_rows.end_sign_ins_of(work.connection, found.id, now)
             else:
-                await operator_rows.forget_failures(work.connection, f"operator:{found.name}")
-                await operator_rows.forgive_failure(work.connection, f"address:{address}")
-                await work.audit("operator.signed_in", found.id, name=found.name)
+                await self.forgive(work, found, address)
             await operator_rows.forget_sign_ins_before(work.connection, now - 2 * self._longest)
             await operator_rows.add_sign_in(work.connection, digest(token), found.id, csrf_token, now)
         return NewSignIn(token, found)

@@ -71,9 +71,17 @@ def in_house(body: Callable[[House], Awaitable[T]], *, first_time: bool = False)
 
     async def visit() -> T:
         async with open_house(chosen, may_make_key=first_time) as house:
+            await _put_on_record(house)
             return await body(house)
 
     return in_words_or_fail(lambda: asyncio.run(visit()), chosen)
+
+
+async def _put_on_record(house: House) -> None:
+    """What an owner types at the appliance's console, which shows who may do it by its actor."""
+    if (who := actor()).startswith("console:"):
+        async with house.workplace.work(who) as work:
+            await work.audit("console.command", "console", words=" ".join(sys.argv[1:])[:500])
 
 
 def in_words_or_fail(act: Callable[[], T], chosen: Settings) -> T:
@@ -102,9 +110,11 @@ def outcome_or_fail(outcome: T | Refusal) -> T:
 
 
 def actor() -> str:
-    """Who acts at this terminal, for the audit trail."""
+    """Who acts at this terminal, for the audit trail; the console tells whom it let in."""
     import getpass
 
+    if told := os.environ.get("HILLTOP_ACTOR"):
+        return told[:80]
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a user without a name
@@ -129,7 +139,7 @@ def read_secret(label: str, file: Path | None, *, lines: bool = False, again: bo
         if not sys.stdin.isatty():
             fail(f"no {label}: give a file with it, or - to read it from standard input", 2)
         return Secret(typer.prompt(label, hide_input=True, confirmation_prompt=again))
-    text = _secret_text(label, file).strip("\r\n")
+    text = _secret_text(label, file, lines=lines).strip("\r\n")
     if not text.strip():
         fail(f"the {label} in {file} is empty", 2)
     if not lines and ("\n" in text or "\0" in text):
@@ -137,9 +147,28 @@ def read_secret(label: str, file: Path | None, *, lines: bool = False, again: bo
     return Secret(text)
 
 
-def _secret_text(label: str, file: Path) -> str:
+def _typed_unseen(label: str, *, lines: bool) -> bytes:
+    """Standard input that is a terminal: one line of it, or all up to ^D, without echo."""
+    import termios
+
+    terminal = sys.stdin.fileno()
+    modes = termios.tcgetattr(terminal)
+    quiet = [*modes[:3], modes[3] & ~termios.ECHO, *modes[4:]]
+    termios.tcsetattr(terminal, termios.TCSAFLUSH, quiet)
     try:
-        if str(file) == "-":
+        typer.echo(f"{label}{', then ^D' if lines else ''}: ", err=True, nl=False)
+        source = sys.stdin.buffer
+        return source.read(_LARGEST_SECRET + 1) if lines else source.readline(_LARGEST_SECRET + 1)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, modes)
+        typer.echo("", err=True)
+
+
+def _secret_text(label: str, file: Path, *, lines: bool) -> str:
+    try:
+        if str(file) == "-" and sys.stdin.isatty():
+            octets = _typed_unseen(label, lines=lines)
+        elif str(file) == "-":
             octets = sys.stdin.buffer.read(_LARGEST_SECRET + 1)
         else:
             with file.open("rb") as opened:

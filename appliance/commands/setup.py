@@ -24,6 +24,7 @@ from appliance.commands.running import (
     show,
 )
 from appliance.wiring import House
+from core.clock import SystemClock
 from core.store.tables import audit, health_issue
 from ui.store.tables import operator as operators_table
 
@@ -235,14 +236,36 @@ def operator_add(
     in_house(body)
 
 
+@operators.command("check", hidden=True)
+def operator_check(name: str) -> None:
+    """Whether an owner with a password of his own gives the right one on standard input; for the console."""
+    import sys
+
+    from ui.operators import prove_owner
+    from ui.passwords import Passwords
+    from ui.sign_in import SignIns
+
+    password = sys.stdin.readline(4096).rstrip("\n")
+
+    async def body(house: House) -> None:
+        sign_ins = SignIns(house.workplace, SystemClock(), Passwords(), house.settings.ui)
+        refusal = await prove_owner(sign_ins, house.workplace, name, password)
+        if refusal is not None:
+            fail(f"refused: {refusal}")
+
+    in_house(body)
+
+
 @operators.command("reset")
 def operator_reset(name: str) -> None:
     """Give an operator a new one-time password."""
+    from appliance.first_boot import forget_code
     from ui.operators import reset_password
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
             password = outcome_or_fail(await reset_password(work, name))
+        forget_code(house.settings, name)
         say(f"operator {name}, one-time password: {password.reveal()}")
 
     in_house(body)

@@ -1,0 +1,65 @@
+"""Which roles are ready, told without a service manager: each leaves a mark in the state directory.
+
+Standard library alone: the console's first screen asks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROLE_NAMES = ("radius", "collector", "worker", "web")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def mark_ready(state: Path, role: str) -> None:
+    """This process is ready; the mark counts for this process in this boot alone. Raises ``OSError``."""
+    path = _mark(state, role)
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(f"{_boot()} {os.getpid()}\n")
+    temporary.replace(path)
+
+
+def role_states(state: Path) -> dict[str, str]:
+    """``ready``, ``starting`` or ``not running`` by role."""
+    running = _running()
+    found = {}
+    for role in ROLE_NAMES:
+        pids = running.get(role, set())
+        found[role] = "not running" if not pids else "ready" if _marked(state, role) in pids else "starting"
+    return found
+
+
+def _marked(state: Path, role: str) -> int | None:
+    try:
+        boot, pid = _mark(state, role).read_text().split()
+        return int(pid) if boot == _boot() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _running() -> dict[str, set[int]]:
+    """Processes that were started as ``… role NAME``."""
+    found: dict[str, set[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if len(words) > 3 and words[-3] == b"role":
+            found.setdefault(words[-2].decode(errors="replace"), set()).add(int(entry.name))
+    return found
+
+
+def _mark(state: Path, role: str) -> Path:
+    return state / "machine" / f"{role}.ready"
+
+
+def _boot() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:  # a sandbox that hides it hides it from all of us
+        return "this-boot"
