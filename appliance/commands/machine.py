@@ -74,9 +74,7 @@ def clock_status() -> None:
             how = {"synchronised": "a time server had set it", "billed": "bills were run by it"}
             say(f"trusted  since {trust.at:%Y-%m-%d %H:%M} UTC: {how.get(trust.how, f'{trust.by} said so')}")
         else:
-            soon = (
-                "from the next bill run" if standing.synchronised else "not yet; see: hilltop clock trust"
-            )
+            soon = "from the next bill run" if standing.synchronised else "not yet; see: hilltop clock trust"
             say(f"trusted  {soon}")
         if standing.doubt:
             say(f"doubt    {standing.doubt}")

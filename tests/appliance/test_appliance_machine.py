@@ -1,0 +1,149 @@
+"""What the machine says of itself, its clock and its certificate on the command line."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from appliance_machine import Machine, make_machine
+from appliance_running import appliance, until
+
+from appliance.role_marks import mark_ready, role_states
+from appliance.roles import ROLES
+from core.clock import FakeClock, SystemClock
+from core.release import version
+from ui.certificates import make_self_signed
+
+UNSYNCHRONISED = "import core.clock; core.clock.SystemClock.synchronised = lambda self: False"
+SYNCHRONISED = "import core.clock; core.clock.SystemClock.synchronised = lambda self: True"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    one = make_machine(tmp_path)
+    one.hilltop("first-boot")
+    return one
+
+
+def test_the_version_is_told_without_settings(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert machine.hilltop("--version").stdout == f"hilltop {version()}\n"
+
+
+def test_status_tells_what_the_console_tells(machine: Machine) -> None:
+    said = machine.hilltop("status").stdout
+    assert f"Hilltop        {version()}" in said and "https://127.0.0.1:8080/" in said
+    assert str(machine.code()) in said
+    told = json.loads(machine.hilltop("status", "--json").stdout)
+    assert told["code"] == "valid" and set(told["roles"]) == set(ROLES)
+    fingerprint = machine.hilltop("certificate", "show").stdout.split("fingerprint  ")[1].strip()
+    assert told["certificate"] == fingerprint
+    (machine.runtime / "admin-code").write_text("some-thing-else-here\n")
+    assert json.loads(machine.hilltop("status", "--json").stdout)["code"] == "used"
+    assert machine.code() is None
+
+
+@pytest.mark.slow
+async def test_roles_are_shown_as_they_come_and_go(tmp_path: Path) -> None:
+    async with appliance(tmp_path) as one:
+        state = one.settings.state.directory
+        await one.start("worker")
+        await until(lambda: role_states(state)["worker"] == "ready", "the worker to be shown as ready")
+        mark_ready(state, "web")  # a mark of another process: this one
+        assert role_states(state)["web"] != "ready"
+
+
+def test_bills_wait_until_somebody_has_found_the_clock_right(machine: Machine) -> None:
+    said = machine.hilltop("bill", "run", code=1, before=UNSYNCHRONISED).stderr
+    assert "nobody has said yet that the clock is right" in said and "hilltop clock trust" in said
+    assert machine.hilltop("dunning", "run", code=1, before=UNSYNCHRONISED)
+    assert "Billing waits" in machine.hilltop("health", code=1, before=UNSYNCHRONISED).stdout
+    assert "not yet" in machine.hilltop("clock", "status", code=1, before=UNSYNCHRONISED).stdout
+    machine.hilltop("bill", "run", "--trust-clock", before=UNSYNCHRONISED)  # puts a run on record
+    assert "bills were run by it" in machine.hilltop("clock", "status", before=UNSYNCHRONISED).stdout
+
+
+def test_a_person_may_vouch_for_the_clock(machine: Machine) -> None:
+    machine.hilltop("bill", "run", code=1, before=UNSYNCHRONISED)
+    assert "trusted from now on" in machine.hilltop("clock", "trust", before=UNSYNCHRONISED).stdout
+    assert "Billing waits" not in machine.hilltop("health", before=UNSYNCHRONISED).stdout
+    machine.hilltop("bill", "run", before=UNSYNCHRONISED)
+    said = machine.hilltop("clock", "status", before=UNSYNCHRONISED).stdout
+    assert "said so" in said and "by no time server" in said
+    assert "billing.clock_trusted" in machine.hilltop("audit").stdout
+    early = "import core.clock, datetime as d; core.clock.SystemClock.now = lambda s: d.datetime(1999, 1, 1, tzinfo=d.UTC)"
+    assert "before this software was made" in machine.hilltop("clock", "trust", before=early, code=1).stderr
+
+
+def test_a_time_server_is_believed_and_remembered(machine: Machine) -> None:
+    assert "from the next bill run" in machine.hilltop("clock", "status", before=SYNCHRONISED).stdout
+    machine.hilltop("bill", "run", before=SYNCHRONISED)
+    said = machine.hilltop("clock", "status", before=UNSYNCHRONISED).stdout  # after the next power cut
+    assert "a time server had set it" in said
+    machine.hilltop("bill", "run", before=UNSYNCHRONISED)
+
+
+def test_the_kernel_is_asked_whether_the_clock_is_synchronised() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "from core.clock import _kernel_says_synchronised as k; print(k())"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    shown = subprocess.run(
+        ["timedatectl", "show", "-p", "NTPSynchronized", "--value"], capture_output=True, text=True
+    )
+    if shown.returncode == 0 and shown.stdout.strip():
+        assert told == {"yes": "True", "no": "False"}[shown.stdout.strip()]
+    assert told in {"True", "False"} and isinstance(SystemClock().synchronised(), bool)
+    assert FakeClock(datetime(2026, 3, 10, tzinfo=UTC)).synchronised()
+
+
+def test_a_certificate_is_taken_over_whole_or_not_at_all(machine: Machine, tmp_path: Path) -> None:
+    good, other = make_self_signed(datetime(2026, 3, 10, tzinfo=UTC)), make_self_signed(datetime.now(UTC))
+    before = machine.certificate.read_bytes(), machine.key.read_bytes()
+    cert, key = tmp_path / "c", tmp_path / "k"
+
+    def install(cert_pem: bytes, key_pem: bytes, code: int) -> str:
+        cert.write_bytes(cert_pem)
+        key.write_bytes(key_pem)
+        done = machine.hilltop("certificate", "install", "--cert", str(cert), "--key", str(key), code=code)
+        return done.stdout + done.stderr
+
+    assert "do not belong together" in install(good[0], other[1], 1)
+    assert "not in PEM form" in install(b"\xff" * 3000, good[1], 1)
+    assert "not a private key" in install(good[0], good[0], 1)
+    assert (machine.certificate.read_bytes(), machine.key.read_bytes()) == before
+    assert "fingerprint" in install(*good, 0)
+    assert (machine.certificate.read_bytes(), machine.key.read_bytes()) == good
+    assert machine.key.stat().st_mode & 0o777 == 0o600
+    future = "import core.clock, datetime as d; core.clock.SystemClock.now = lambda s: d.datetime(2099, 1, 1, tzinfo=d.UTC)"
+    said = machine.hilltop(
+        "certificate", "install", "--cert", str(cert), "--key", str(key), code=1, before=future
+    )
+    assert "it expired on 2036" in said.stderr
+    machine.hilltop("certificate", "renew")
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(machine.certificate, machine.key)
+    assert machine.certificate.read_bytes() != good[0]
+    machine.key.write_bytes(good[1])
+    assert "do not belong together" in machine.hilltop("certificate", "show", code=1).stderr
+
+
+def test_the_consoles_first_screen_loads_the_standard_library_alone() -> None:
+    code = (
+        "import sys\nfrom appliance.console.menu import console\n"
+        "from appliance.console.screen import view\nfrom appliance.console.places import find_places\n"
+        "view(find_places(), None)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert (
+        loaded & {"typer", "pydantic", "sqlalchemy", "cryptography", "asyncio", "ssl", "ctypes", "aiohttp"}
+        == set()
+    )
+    others = loaded - set(sys.stdlib_module_names) - {"appliance", "core", "__main__"}
+    assert {name for name in others if not name.startswith(("_", "sphinxcontrib", "distutils"))} == set()
