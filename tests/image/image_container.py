@@ -218,7 +218,7 @@ class Container:
                 raise CommandFailed(f"{trouble}\n{status}\n{self.journal('--unit', unit)[-4000:]}") from None
 
     def wait(
-        self, what: str, condition: Callable[[], bool], timeout_s: float = 60, pause_s: float = 0.2
+        self, what: str, condition: Callable[[], object], timeout_s: float = 60, pause_s: float = 0.2
     ) -> None:
         """Until ``condition`` holds. Raises ``CommandFailed`` when it did not in time."""
         end = time.monotonic() + timeout_s
