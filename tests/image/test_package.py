@@ -152,6 +152,13 @@ def test_services_run_after_an_installation_that_asked_nothing(installed: Instal
     assert box.run("systemctl", "--failed", "--no-legend") == ""
 
 
+def test_this_systemd_too_finds_little_harm_in_them(installed: Installed) -> None:
+    for unit in [*UNITS, "hilltop-firstboot.service", "hilltop-sealing-key.service"]:
+        judged = installed.box.run("systemd-analyze", "security", "--no-pager", unit)
+        score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+        assert score is not None and float(score[1]) <= 2.0, judged
+
+
 def test_no_secret_lies_open(installed: Installed) -> None:
     box = installed.box
     asked = ["stat", "-c", "%a %U:%G"]
