@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.migrate import upgrade
 from appliance.sealing_check import find_unreadable
-from appliance.settings import Settings, SettingsError
+from appliance.settings import Settings
 from appliance.wiring import House, open_house
 from core.files import forget_unfinished, make_folder, write_durably
 from core.refusal import granted
-from core.secrets import Secret
+from core.secrets import SealError, Secret
 from core.work import Work
 from ui.certificates import make_self_signed
 from ui.operators import create_operator, has_chosen_password, reset_password
@@ -28,21 +28,19 @@ _ACTOR = "system:first-boot"
 
 
 async def make_ready(house: House) -> None:
-    """Bring the database to this release's schema; the key must be its own. Raises ``SettingsError``."""
+    """Bring the database to this release's schema; the key must be its own. Raises ``SealError``."""
     await upgrade(house.workplace.database)
     async with house.workplace.reading() as connection:
         unreadable = await find_unreadable(connection, house.sealer)
     if unreadable:
-        raise SettingsError(
-            f"{house.settings.sealing_key}: {unreadable}; put the key file of this database there"
-        )
+        raise SealError(unreadable)
 
 
 async def first_boot(settings: Settings) -> bool:
     """Make what is missing and mark the machine ready; True when a one-time password waits at the console.
 
     While the first owner has never chosen a password, each boot gives him a new one, which is written where
-    the next power cut wipes it out. Raises ``SettingsError``.
+    the next power cut wipes it out. Raises ``SettingsError`` or ``SealError``.
     """
     make_folder(settings.state.runtime, 0o755)
     for stale in (settings.ready_mark, settings.admin_code):

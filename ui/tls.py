@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from core.clock import SystemClock
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.work import Workplace
@@ -149,13 +150,11 @@ def _ends(certificate: Path) -> float | None:
 
 
 def _load_made_in_memory(context: ssl.SSLContext) -> None:
-    from datetime import UTC
-
     from ui.certificates import make_self_signed
 
     opened = []
     try:
-        for content in make_self_signed(datetime.now(UTC)):
+        for content in make_self_signed(SystemClock().now()):
             descriptor = os.memfd_create("hilltop-tls", os.MFD_CLOEXEC)
             opened.append(descriptor)
             os.write(descriptor, content)

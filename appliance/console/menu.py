@@ -1,4 +1,8 @@
-"""The console's loop: the first screen, then whatever is chosen, then the first screen again."""
+"""The console's loop: the first screen, then whatever is chosen, then the first screen again.
+
+The first screen is shown with the standard library alone; what needs the database is done by a ``hilltop``
+command in another process.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from appliance.console.terminal import GoneBackError, HangUpError, Terminal
 
 _LOOK_EVERY_S = 3.0
 _ASK_EVERY_S = 30.0
+_ASK_WAITING_S = 60.0  # while the one-time code may be used any moment
+_ASK_SELDOM_S = 900.0
 _STAYS_S = 60.0
 _PAUSE_S = 1.0
 
@@ -56,7 +62,7 @@ class Menu:
     def __init__(self, terminal: Terminal, places: Places) -> None:
         self._terminal, self._places = terminal, places
         self._status = Status(places)
-        self._asked_at = -_ASK_EVERY_S
+        self._asked_at: float | None = None  # None: ask at once
         self._looked_at = 0.0
         self._shown: View | None = None
 
@@ -82,11 +88,11 @@ class Menu:
             return
         item = _ITEMS.get(choice)
         if item is None:
-            self._asked_at = -_ASK_EVERY_S
+            self._asked_at = None
             return
         self._terminal.clear()
         item(self._terminal, self._places)
-        self._asked_at = -_ASK_EVERY_S
+        self._asked_at = None
         self._terminal.ask("Enter: back ")
 
     def _show(self, found: View) -> None:
@@ -97,9 +103,14 @@ class Menu:
             self._terminal.say(line)
 
     def _ask_status(self) -> None:
+        """Often while something is starting, seldom when nobody looks: each time it is a whole process."""
         now = time.monotonic()
-        prepared = (self._places.runtime / "ready").exists()
-        if prepared and now - self._asked_at >= _ASK_EVERY_S:
+        if not (self._places.runtime / "ready").exists():
+            return
+        settled = self._shown is not None and self._shown.settled
+        waits = (self._places.runtime / "admin-code").exists()
+        pause = _ASK_EVERY_S if not settled else _ASK_WAITING_S if waits else _ASK_SELDOM_S
+        if self._asked_at is None or now - self._asked_at >= pause:
             self._asked_at = now
             self._status.ask()
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from appliance.console.network import interfaces
@@ -19,6 +20,7 @@ from core.release import image, version
 
 WIDTH = 79
 _MOST_INTERFACES = 5
+_DATA_LOST = Path("/run/hilltop-data-lost")  # left there by the appliance's start
 _MENU = """\
  1 Network                          5 Restart
  2 New password for an operator     6 Power off
@@ -88,7 +90,7 @@ def view(places: Places, told: dict[str, Any] | None) -> View:
     rows = [
         head,
         "-" * WIDTH,
-        _row("Machine", "ready" if ready else "starting: keys, certificate and database are being prepared"),
+        _row("Machine", _machine(ready)),
         _row("Roles", in_groups(states)),
         _row("Clock", _clock(told)),
         _row("Health", _health(told)),
@@ -101,6 +103,12 @@ def view(places: Places, told: dict[str, Any] | None) -> View:
     ]
     settled = ready and all(state == "ready" for state in states.values()) and told is not None
     return View(tuple(line[:WIDTH] for line in rows), settled)
+
+
+def _machine(ready: bool) -> str:
+    if _DATA_LOST.exists():
+        return "its data partition cannot be used: look at the disk; nothing runs"
+    return "ready" if ready else "starting: keys, certificate and database are being prepared"
 
 
 def in_groups(states: dict[str, str]) -> str:

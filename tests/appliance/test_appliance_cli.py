@@ -64,6 +64,7 @@ def hilltop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     run("tax", "add", "State", "--percent", "7.25")
     run("account", "add", "[bold]Fir[/nope] ☃", "--number", "A-1")
     run("service", "add", "A-1", "--plan", "home", "--pppoe", "fir", "--password-file", "-", stdin="fir-pw\n")
+    run("clock", "trust")
     run("bill", "run")
     yield run
 
