@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -113,6 +114,8 @@ def _check_file(url: URL) -> None:
     path = Path(url.database)
     if path.exists():
         os.close(os.open(path, os.O_RDWR))
+    elif path.parent.is_dir() and not os.access(path.parent, os.W_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
     elif os.geteuid() == 0 and path.parent.is_dir():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
         give_to_owner_of(path.parent, path)
