@@ -7,13 +7,10 @@ import gc
 import sys
 from pathlib import Path
 
-from appliance.without_orm import leave_out_the_orm
-
 
 def role_process(name: str, config: Path | None) -> int:
     """Run the role until it is told to stop; the exit code: 2 for wrong usage or wrong settings."""
     gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
-    leave_out_the_orm()
     from appliance.roles import ROLES, run_role
     from appliance.settings import SettingsError, load_settings, settings_path
 

@@ -24,7 +24,7 @@ finally:
 """
 NEVER = {
     "alembic", "asyncssh", "click", "lab", "mako", "rich", "scapy", "sqlalchemy.dialects.postgresql",
-    "sqlalchemy.orm", "structlog", "typer", "typst._typst",
+    "structlog", "typer", "typst._typst",
 }  # fmt: skip
 WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with the first device it is for
 SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}
