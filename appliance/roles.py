@@ -196,7 +196,8 @@ async def _refuse_other_schema(house: House) -> None:
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
     asyncio.get_running_loop().call_soon(_collect_garbage)
     beside = [
-        asyncio.create_task(_announce(house, name, ready)),
+        asyncio.create_task(_announce(ready)),
+        asyncio.create_task(_leave_mark(house, name, ready)),
         asyncio.create_task(_feed_watchdog()),
         asyncio.create_task(_tell_health(house, name, ready)),
         asyncio.create_task(_follow_supervisor(stop)),
@@ -265,9 +266,13 @@ def _collect_garbage() -> None:
     gc.enable()
 
 
-async def _announce(house: House, name: str, ready: asyncio.Event) -> None:
+async def _announce(ready: asyncio.Event) -> None:
     await ready.wait()
     notify("READY=1")
+
+
+async def _leave_mark(house: House, name: str, ready: asyncio.Event) -> None:
+    await ready.wait()
     try:
         mark_ready(house.settings.state.directory, name)
     except OSError as trouble:  # it is for the console's screen
