@@ -1,0 +1,217 @@
+"""The image as a machine: powered on, set up, used, its plug pulled, reset. Seen from outside alone.
+
+The ordinary run boots it once from BIOS, pulls the plug in the middle of accounting and boots it again; the whole (UEFI,
+the story, more cuts, the factory reset) runs with HILLTOP_IMAGE_TESTS=whole, as `./dev test image` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import image_machine
+import pytest
+from conftest import Image
+from image_console import AtConsole
+from image_machine import HOST, Machine
+from image_visitor import Browser, first_answer_s, radclient
+
+from lab.nas import LabNas, LabSession
+from lab.radius_wire import RadiusServer
+
+pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.slow]
+
+WHOLE = os.environ.get("HILLTOP_IMAGE_TESTS") == "whole"
+CUTS = 5 if WHOLE else 1
+SECRET = "a-secret-of-the-test"
+OWN = "four unrelated words"
+LINES = ("fir", "oak", "elm", "ash")
+whole = pytest.mark.skipif(not WHOLE, reason="with HILLTOP_IMAGE_TESTS=whole (./dev test image)")
+
+
+@dataclass
+class Box:
+    """A machine that has been set up, and what was acknowledged to its NAS."""
+
+    machine: Machine
+    console: AtConsole
+    fingerprint: str = ""
+    acknowledged: dict[str, tuple[int, int]] = field(default_factory=dict)
+    cuts: int = 0
+
+    @property
+    def browser(self) -> Browser:
+        """A fresh browser at the panel."""
+        return Browser("127.0.0.1", self.machine.ports.panel)
+
+    def wait_healthy(self, patience_s: float = 400) -> float:
+        """Seconds from power-on until /healthz says ok."""
+        self.machine.wait("health", lambda: (self.browser.health() or {}).get("status") == "ok", patience_s)
+        return time.monotonic() - self.machine.began_s
+
+    def radius(self, kind: str, *attributes: str, patience_s: int = 6) -> str:
+        """What radclient, from outside, was answered."""
+        return radclient(
+            "127.0.0.1", self.machine.ports.auth, kind, SECRET, *attributes, patience_s=patience_s
+        )
+
+
+def _machine(image: Image, folder: Path, **how: object) -> Machine:
+    reason = image_machine.missing(uefi=bool(how.get("uefi")))
+    if reason:
+        pytest.skip(f"the image cannot be booted here: {reason}")
+    return Machine(image.disk, folder, image.kernel, **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def box(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    folder = tmp_path_factory.mktemp("machine")
+    machine = _machine(image, folder, lossy=True)
+    made = Box(machine, AtConsole(machine))
+    with machine:
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_power_on_ends_in_a_panel_that_only_the_code_on_the_console_opens(box: Box) -> None:
+    machine = box.machine
+    machine.hear("data partition grown from 64 to")
+    code = box.console.code()
+    took = box.wait_healthy()
+    print(f"\npower-on to health: {took:.0f} s; accelerator {image_machine.accelerator(machine._kernel)[1]}")
+    browser = box.browser
+    box.fingerprint = browser.fingerprint()
+    assert box.fingerprint in re.sub(r"\n\s+", "", machine.said())
+    for name, password in (("owner", "owner"), ("admin", "admin"), ("owner", ""), ("root", "root")):
+        assert browser.sign_in(name, password)[0] != 303
+    assert browser.sign_in("owner", code) == (303, "/password")
+    assert browser.choose_password(code, OWN)[0] == 303
+    assert browser.ask("GET", "/")[0] == 200
+    assert box.browser.sign_in("owner", code)[0] != 303  # it worked once
+
+
+def test_it_is_set_up_at_its_console_and_answers_a_nas_outside(box: Box) -> None:
+    console, machine = box.console, box.machine
+    assert box.radius("status") == ""  # nobody is known yet: silence
+    console.begin_commands("owner", OWN)
+    console.command("site add Ridge")
+    console.command(f"nas add ridge {HOST} --site Ridge --secret-file -", secret=SECRET)
+    console.command("profile add home --down 25000000 --up 5000000")
+    console.command("plan add home Home --price 49.00 --profile home")
+    for number, name in enumerate(LINES):
+        console.command(f"account add '{name.title()} Lane' --number A-{number}")
+        console.command(
+            f"service add A-{number} --plan home --pppoe {name} --password-file -", secret=f"{name}-password"
+        )
+    console.end_commands()
+    said = box.radius("auth", 'User-Name = "fir"', 'User-Password = "fir-password"')
+    assert "Access-Accept" in said
+    assert "Access-Reject" in box.radius("auth", 'User-Name = "fir"', 'User-Password = "wrong"')
+    used = machine.memory_in_use_mib()
+    print(f"\nidle memory: {used} MiB")
+
+
+def test_a_machine_whose_clock_nobody_vouched_for_bills_nobody(box: Box) -> None:
+    console = box.console
+    console.begin_commands("owner", OWN)
+    console.enter("bill run", r"(?s)(.*)hilltop> $")
+    refused = console.enter("bill run", r"(?s)(.*)hilltop> $")[1]
+    assert "clock" in refused and "ended with 1" in refused, refused
+    console.end_commands()
+    said = console.choose(3, (r"leave it\): $", "3"), (r"time now: $", "yes"))
+    assert "trusted" in said, said
+    console.begin_commands("owner", OWN)
+    assert "invoice" in console.command("bill run")
+    console.end_commands()
+
+
+async def _account(box: Box, until_s: float) -> list[LabSession]:
+    """Sessions that report as fast as they are answered; what was acknowledged is noted."""
+    ports = box.machine.ports
+    server = RadiusServer("127.0.0.1", ports.auth, ports.accounting)
+    nas = LabNas("ridge", "127.0.0.1", [server], SECRET, coa_port=0, timeout_s=3.0, tries=2)
+    await nas.start()
+    sessions: list[LabSession] = []
+    for name in LINES:
+        session = await nas.dial(name, f"{name}-password")
+        assert isinstance(session, LabSession), session
+        sessions.append(session)
+
+    async def report(session: LabSession) -> None:
+        while time.monotonic() < until_s and box.machine.alive:
+            session.transfer(down=random.randrange(1, 1 << 28), up=random.randrange(1, 1 << 22))
+            meant = session.octets_out, session.octets_in
+            if await session.interim():
+                box.acknowledged[session.session_id] = meant
+
+    try:
+        await asyncio.gather(*(report(session) for session in sessions))
+    finally:
+        await nas.stop()
+    return sessions
+
+
+@pytest.mark.parametrize("number", range(CUTS))
+def test_the_plug_is_pulled_in_the_middle_of_accounting(box: Box, number: int) -> None:
+    machine = box.machine
+
+    async def cut() -> int:
+        running = asyncio.create_task(_account(box, time.monotonic() + 60))
+        await asyncio.sleep(random.uniform(6, 20))
+        while len(box.acknowledged) < len(LINES) * (box.cuts + 1):
+            await asyncio.sleep(0.05)
+        lost = await asyncio.to_thread(machine.cut)
+        await running
+        return lost
+
+    lost = asyncio.run(cut())
+    box.cuts += 1
+    machine.start()
+    answered = first_answer_s("127.0.0.1", machine.ports.auth, SECRET, machine.began_s, 400)
+    took = box.wait_healthy()
+    print(
+        f"\ncut {number + 1}: {lost} unflushed writes lost; RADIUS after {answered:.0f} s, health after {took:.0f} s"
+    )
+    assert box.browser.fingerprint() == box.fingerprint
+    assert "data partition cannot be" not in machine.said()
+
+
+def test_nothing_acknowledged_was_lost_and_it_is_the_same_machine(box: Box, tmp_path: Path) -> None:
+    assert box.cuts == CUTS and box.acknowledged
+    machine = box.machine
+    assert box.browser.sign_in("owner", OWN) == (303, "/")
+    time.sleep(10)  # the collector reads what the journal still held
+    print(f"\nshut down in {machine.press_power_button(120):.0f} s")
+    state = _read_state(machine.disk, tmp_path)
+    with sqlite3.connect(state / "hilltop.sqlite") as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+        rows = database.execute("select acct_session_id, octets_out, octets_in from aaa_session")
+        known = {session: (down, up) for session, down, up in rows}
+    for session, (down, up) in box.acknowledged.items():
+        assert session in known, f"{session} was acknowledged and is not there"
+        assert known[session][0] >= down and known[session][1] >= up, (session, known[session], (down, up))
+
+
+def _read_state(disk: Path, folder: Path) -> Path:
+    """The state directory of a machine that is off, read out of its data partition without mounting it."""
+    dump = subprocess.run(
+        ["/usr/sbin/sfdisk", "--dump", str(disk)], capture_output=True, text=True, check=True
+    ).stdout
+    start = re.search(r"start= *(\d+).*name=\"hilltop-data\"", dump)
+    assert start is not None
+    where = f"{disk}?offset={int(start[1]) * 512}"
+    subprocess.run(
+        ["/usr/sbin/debugfs", "-R", f"rdump /var/lib/hilltop {folder}", where],
+        capture_output=True,
+        check=True,
+    )
+    return folder / "hilltop"
