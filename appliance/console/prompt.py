@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 def run_command(terminal: Terminal, words: Sequence[str], *, actor: str | None = None) -> int:
     """Run one command on this terminal; ^C is the command's, and the terminal is ours again afterwards."""
-    # What it complains of is for whoever stands here, not for the journal that the console's own errors go to.
+    # What it complains of is for whoever stands here; the console's own errors go to the journal.
     child = subprocess.Popen(words, env=_environment(actor), stderr=subprocess.STDOUT)  # noqa: S603 - no shell
     deadline = time.monotonic() + _LONGEST_COMMAND_S
     try:

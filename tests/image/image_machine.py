@@ -1,13 +1,14 @@
 """The image as a machine: QEMU with a disk, a network, a serial console, and a plug that can be pulled.
 
-KVM is used only where it really runs the guest; else the processor is emulated. The guest's network reaches what this
-process reaches on loopback (as 10.0.2.2) and is reached through forwarded ports on 127.0.0.1; with ``isolated`` it
-reaches nothing.
+KVM is used only where it really runs the guest; else the processor is emulated. The guest reaches what this process
+reaches, loopback as 10.0.2.2, and is reached through forwarded ports on 127.0.0.1. ``own_network`` takes this process
+into a network of its own first, so that nothing of it goes anywhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ QEMU = "qemu-system-x86_64"
 FIRMWARE = Path("/usr/share/OVMF")
 HOST = "10.0.2.2"  # what the guest calls the machine it runs on
 MIB = 1 << 20
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of clone(2)
 _ESCAPES = re.compile(
     r"\x1b(\[[0-9;?!]*[A-Za-z]|[()][A-Z0-9]|[=>78]|\][^\x07\x1b]*(\x07|\x1b\\))|[\x00\x07\r]"
 )
@@ -39,11 +41,28 @@ class MachineFailed(Exception):  # noqa: N818 - what happened
 
 def missing(*, uefi: bool = False) -> str | None:
     """Why no machine can be run here, None if one can."""
+    if os.geteuid() != 0:
+        return "a network of the machine's own needs root"
     if shutil.which(QEMU) is None:
         return f"{QEMU} is not installed (Debian package qemu-system-x86)"
     if uefi and not (FIRMWARE / "OVMF_CODE_4M.fd").exists():
         return "there is no UEFI firmware (Debian package ovmf)"
     return None
+
+
+@contextlib.contextmanager
+def own_network() -> Iterator[None]:
+    """This process in a network namespace with nothing but a loopback, until the block ends. Raises ``OSError``."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/self/ns/net").open("rb") as home:
+        if libc.unshare(_NEW_NETWORK):
+            raise OSError(ctypes.get_errno(), "a network namespace of its own")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            if libc.setns(home.fileno(), _NEW_NETWORK):
+                raise OSError(ctypes.get_errno(), "the way back from a network namespace")
 
 
 @functools.cache
@@ -128,7 +147,6 @@ class Machine:
         disk_mib: int = 4096,
         memory_mib: int = 1024,
         uefi: bool = False,
-        isolated: bool = True,
         lossy: bool = False,
         rtc: str = "utc",
     ) -> None:
@@ -136,7 +154,7 @@ class Machine:
         self.folder, self.ports = folder, Ports.free()
         self.disk = folder / "disk.img"
         self._kernel, self._memory_mib, self._uefi = kernel, memory_mib, uefi
-        self._isolated, self._lossy, self._rtc = isolated, lossy, rtc
+        self._lossy, self._rtc = lossy, rtc
         _copy(image, self.disk)
         os.truncate(self.disk, max(disk_mib * MIB, self.disk.stat().st_size))
         if uefi:
@@ -183,7 +201,7 @@ class Machine:
             "-no-reboot" if self._lossy else "-no-user-config", "-rtc", f"base={self._rtc}",
             "-vga", "std", "-serial", f"unix:{self.folder / 'serial'},server=on,wait=off",
             "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off",
-            "-netdev", f"user,id=net0,restrict={'on' if self._isolated else 'off'},{self.ports.forwards}",
+            "-netdev", f"user,id=net0,ipv6=off,{self.ports.forwards}",
             "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
             "-device", "virtio-balloon-pci,id=balloon", "-blockdev", disk,
         ]  # fmt: skip
