@@ -50,10 +50,15 @@ class AtConsole:
         self.enter(password, _PROMPT)
 
     def command(self, line: str, *, secret: str | None = None) -> str:
-        """One command of Hilltop at its prompt; what it said. Raises ``MachineFailed`` when it ended badly."""
+        """One command of Hilltop at its prompt; what it said. Raises ``MachineFailed`` when it ended badly.
+
+        A ``secret`` of several lines is ended with ^D, as a key is.
+        """
         if secret is not None:
             self.enter(line, _SECRET)
-            said = self.enter(secret, r"(?s)(.*)" + _PROMPT)[1]
+            several = "\n" in secret
+            self._machine.type(secret.strip("\n").replace("\n", "\r") + ("\r\x04" if several else "\r"))
+            said = self.hear(r"(?s)(.*)" + _PROMPT)[1]
         else:
             said = self.enter(line, r"(?s)(.*)" + _PROMPT)[1]
         if re.search(r"^\(ended with \d+\)", said, re.MULTILINE):

@@ -254,6 +254,18 @@ class Machine:
         self._end()
         return time.monotonic() - began
 
+    def read_state(self, folder: Path) -> Path:
+        """Hilltop's state directory of a machine that is off, read out of its data partition without mounting it."""
+        table = subprocess.run(
+            ["sfdisk", "--dump", str(self.disk)], capture_output=True, text=True, check=True
+        )
+        start = re.search(r"start= *(\d+).*name=\"hilltop-data\"", table.stdout)
+        assert start is not None, table.stdout
+        disk = f"{self.disk}?offset={int(start[1]) * 512}"
+        dump = ["debugfs", "-R", f"rdump /var/lib/hilltop {folder}", disk]
+        subprocess.run(dump, capture_output=True, check=True)
+        return folder / "hilltop"
+
     def _end(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):

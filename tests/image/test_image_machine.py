@@ -12,7 +12,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -189,7 +188,7 @@ def test_nothing_acknowledged_was_lost_and_it_is_the_same_machine(box: Box, tmp_
     assert box.browser.sign_in("owner", OWN) == (303, "/")
     time.sleep(10)  # the collector reads what the journal still held
     print(f"\nshut down in {machine.press_power_button(120):.0f} s")
-    state = _read_state(machine.disk, tmp_path)
+    state = machine.read_state(tmp_path)
     with sqlite3.connect(state / "hilltop.sqlite") as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
         rows = database.execute("select acct_session_id, octets_out, octets_in from aaa_session")
@@ -197,19 +196,3 @@ def test_nothing_acknowledged_was_lost_and_it_is_the_same_machine(box: Box, tmp_
     for session, (down, up) in box.acknowledged.items():
         assert session in known, f"{session} was acknowledged and is not there"
         assert known[session][0] >= down and known[session][1] >= up, (session, known[session], (down, up))
-
-
-def _read_state(disk: Path, folder: Path) -> Path:
-    """The state directory of a machine that is off, read out of its data partition without mounting it."""
-    dump = subprocess.run(
-        ["/usr/sbin/sfdisk", "--dump", str(disk)], capture_output=True, text=True, check=True
-    ).stdout
-    start = re.search(r"start= *(\d+).*name=\"hilltop-data\"", dump)
-    assert start is not None
-    where = f"{disk}?offset={int(start[1]) * 512}"
-    subprocess.run(
-        ["/usr/sbin/debugfs", "-R", f"rdump /var/lib/hilltop {folder}", where],
-        capture_output=True,
-        check=True,
-    )
-    return folder / "hilltop"
