@@ -112,13 +112,19 @@ def _check_file(url: URL) -> None:
     if not url.drivername.startswith("sqlite") or not url.database:
         return
     path = Path(url.database)
-    if path.exists():
-        os.close(os.open(path, os.O_RDWR))
+    is_root = os.geteuid() == 0
+    # The folder's owner could put a link there, and root would make or open a file of his choice.
+    follow = os.O_NOFOLLOW if is_root else 0
+    if path.exists() or path.is_symlink():
+        os.close(os.open(path, os.O_RDWR | follow))
     elif path.parent.is_dir() and not os.access(path.parent, os.W_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
-    elif os.geteuid() == 0 and path.parent.is_dir():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
-        give_to_owner_of(path.parent, path)
+    elif is_root and path.parent.is_dir():
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | follow, 0o640)
+        try:
+            give_to_owner_of(path.parent, descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -43,6 +43,11 @@ def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
+def _engine(url: str, **pool: Any) -> AsyncEngine:
+    """An engine whose errors do not repeat a statement's values: hashes and sealed secrets are among them."""
+    return create_async_engine(url, hide_parameters=True, **pool)
+
+
 class Database:
     """Two doors: ``read()`` is a snapshot, ``write()`` a transaction committed at its end."""
 
@@ -51,14 +56,12 @@ class Database:
         self.is_sqlite = self.url.startswith("sqlite")
         if self.is_sqlite:
             # One writer connection: SQLite has one write lock, and waiting in our own queue is fair.
-            self._writer = create_async_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
-            self._reader = create_async_engine(self.url, pool_size=pool_size, max_overflow=5)
+            self._writer = _engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
+            self._reader = _engine(self.url, pool_size=pool_size, max_overflow=5)
             _prepare_sqlite(self._writer, "BEGIN IMMEDIATE")
             _prepare_sqlite(self._reader, "BEGIN")
         else:
-            self._writer = create_async_engine(
-                self.url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True
-            )
+            self._writer = _engine(self.url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
             self._reader = self._writer
 
     @asynccontextmanager

@@ -106,7 +106,9 @@ def put(places: Places, content: str) -> None:
         old = os.pread(descriptor, 65_536, 0)
         write_durably(_previous(places), old, 0o640)
         octets = content.encode()
-        os.pwrite(descriptor, octets, 0)
+        # Blank lines up to the old length first: a power cut leaves no end of an old line behind.
+        os.pwrite(descriptor, octets.ljust(len(old), b"\n"), 0)
+        os.fsync(descriptor)
         os.ftruncate(descriptor, len(octets))
         os.fsync(descriptor)
     finally:

@@ -144,6 +144,7 @@ def _panel(places: Places) -> list[str]:
         hosts = [f"[{host}]" if ":" in host else host]
     else:
         found = [one.address for one in local_addresses() if one.reachable]
+        found = [one for one in found if (one.version == 6) == (host == "::") or not host]
         hosts = [f"[{one}]" if one.version == 6 else str(one) for one in found]
     if not hosts:
         return [_row("Panel", "no address yet")]

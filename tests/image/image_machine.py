@@ -132,7 +132,7 @@ class Ports:
 
 
 class Machine:
-    """A virtual machine that boots a copy of the image.
+    """A virtual machine that boots a copy of the image. When the guest restarts itself, it is off until ``start``.
 
     ``lossy``: writes are logged, so that ``cut`` can leave out what the guest had not flushed, as a disk with a
     volatile cache does when the power goes.
@@ -198,7 +198,7 @@ class Machine:
         disk = f"driver=file,filename={self.disk},node-name=file0,cache.direct=on"
         words = [
             QEMU, *accelerator(self._kernel), "-smp", "2", "-m", str(self._memory_mib), "-nodefaults", "-display", "none",
-            "-no-reboot" if self._lossy else "-no-user-config", "-rtc", f"base={self._rtc}",
+            "-no-reboot", "-rtc", f"base={self._rtc}",
             "-vga", "std", "-serial", f"unix:{self.folder / 'serial'},server=on,wait=off",
             "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off",
             "-netdev", f"user,id=net0,ipv6=off,{self.ports.forwards}",
@@ -256,15 +256,22 @@ class Machine:
 
     def read_state(self, folder: Path) -> Path:
         """Hilltop's state directory of a machine that is off, read out of its data partition without mounting it."""
+        self._debugfs(f"rdump /var/lib/hilltop {folder}")
+        return folder / "hilltop"
+
+    def read_file(self, path: str, folder: Path) -> bytes:
+        """One file of the data partition of a machine that is off."""
+        self._debugfs(f"dump {path} {folder / 'dumped'}")
+        return (folder / "dumped").read_bytes()
+
+    def _debugfs(self, request: str) -> None:
         table = subprocess.run(
             ["sfdisk", "--dump", str(self.disk)], capture_output=True, text=True, check=True
         )
         start = re.search(r"start= *(\d+).*name=\"hilltop-data\"", table.stdout)
         assert start is not None, table.stdout
         disk = f"{self.disk}?offset={int(start[1]) * 512}"
-        dump = ["debugfs", "-R", f"rdump /var/lib/hilltop {folder}", disk]
-        subprocess.run(dump, capture_output=True, check=True)
-        return folder / "hilltop"
+        subprocess.run(["debugfs", "-R", request, disk], capture_output=True, check=True)
 
     def _end(self) -> None:
         if self._process is not None:
@@ -381,9 +388,11 @@ def _replay_to_last_flush(disk: Path, log: Path) -> int:
             pending.append((where, count, flags, at))
             if not flags & _DISCARD:
                 at += count * sector
-            if flags & (_FLUSH | _FUA):
+            if flags & _FLUSH:
                 _apply(pending, source, target, sector)
                 pending.clear()
+            elif flags & _FUA:  # on the disk itself; what came before it may still be lost
+                _apply(pending[-1:], source, target, sector)
         return len(pending)
 
 
