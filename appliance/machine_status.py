@@ -51,9 +51,7 @@ async def machine_status(house: House) -> dict[str, Any]:
     return told | {
         "code": code,
         "clock": {"now": _now(house), "words": standing.words},
-        "health": f"{', '.join(found)}; see: hilltop health"
-        if found
-        else "nothing is known to be wrong",
+        "health": f"{', '.join(found)}; see: hilltop health" if found else "nothing is known to be wrong",
     }
 
 
@@ -74,7 +72,8 @@ def panel_urls(chosen: Settings) -> list[str]:
     host, port = split_endpoint(chosen.ui.listen)
     hosts = [host]
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - looked at, not listened on
-        hosts = [str(one.address) for one in local_addresses() if one.reachable]
+        found = [one.address for one in local_addresses() if one.reachable]
+        hosts = [str(one) for one in found if (one.version == 6) == (host == "::")]  # each hears its own kind
     scheme = "https" if chosen.ui.tls else "http"
     return [f"{scheme}://{f'[{one}]' if ':' in one else one}:{port}/" for one in hosts]
 

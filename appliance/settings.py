@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -122,25 +123,30 @@ def settings_path(given: Path | None) -> Path:
 def load_settings(path: Path) -> Settings:
     """Read and check the file at ``path``. Raises ``SettingsError``."""
     try:
-        raw = tomllib.loads(path.read_text())
+        return Settings.model_validate(read_settings(path)[1])
+    except ValidationError as trouble:
+        raise SettingsError("\n".join(f"{path}: {key}: {said}" for key, said in faults(trouble))) from None
+
+
+def read_settings(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of the file at ``path`` and what it says, unchecked. Raises ``SettingsError``."""
+    try:
+        text = path.read_bytes().decode()
+        return text, tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist; make one with: hilltop --config {path} init") from None
     except (OSError, UnicodeDecodeError) as trouble:
         raise SettingsError(f"{path} cannot be read: {trouble}") from None
-    except tomllib.TOMLDecodeError as trouble:
+    except (ValueError, RecursionError) as trouble:
         raise SettingsError(f"{path} is not TOML: {trouble}") from None
-    try:
-        return Settings.model_validate(raw)
-    except ValidationError as trouble:
-        raise SettingsError(_explain(path, trouble)) from None
 
 
-def _explain(path: Path, trouble: ValidationError) -> str:
-    lines = []
+def faults(trouble: ValidationError) -> list[tuple[str, str]]:
+    """Key and what is wrong with it, one for each fault; never the value itself."""
+    found = []
     for error in trouble.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in error["loc"])
         said = (
             "this key is unknown; check its spelling" if error["type"] == "extra_forbidden" else error["msg"]
         )
-        lines.append(f"{path}: {key}: {said}")
-    return "\n".join(lines)
+        found.append((".".join(str(part) for part in error["loc"]), said.removeprefix("Value error, ")))
+    return found

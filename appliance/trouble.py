@@ -55,8 +55,10 @@ def in_words(trouble: BaseException, settings: Settings) -> str | None:
 
 
 def shown_url(settings: Settings) -> str:
-    """The database's URL without its password."""
-    return make_url(settings.database_url).render_as_string(hide_password=True)
+    """The database's URL without its password, wherever in it that stands."""
+    url = make_url(settings.database_url)
+    hidden = {key: "***" if "pass" in key.lower() else value for key, value in url.query.items()}
+    return url.set(query=hidden).render_as_string(hide_password=True)
 
 
 def _sqlstate(trouble: BaseException) -> str:

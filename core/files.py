@@ -6,7 +6,9 @@ it afterwards.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 
@@ -40,6 +42,24 @@ def write_durably(path: Path, content: bytes, mode: int) -> None:
     _flush_folder(path.parent)
 
 
+def rewrite_durably(path: Path, content: bytes, like: Path) -> None:
+    """As ``write_durably``, with owner and mode of ``like``; in place where only the file may be written."""
+    model = like.stat()
+    try:
+        temporary = _write_beside(path, content, stat.S_IMODE(model.st_mode), model)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as trouble:
+        if trouble.errno not in _ONLY_THE_FILE or not path.exists():
+            raise
+        _write_in_place(path, content)
+        return
+    _flush_folder(path.parent)
+
+
 def write_first_durably(path: Path, content: bytes, mode: int) -> None:
     """As ``write_durably``, but what is there already stays: of two processes the first one wins."""
     temporary = _write_beside(path, content, mode)
@@ -60,14 +80,28 @@ def forget_unfinished(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def _write_beside(path: Path, content: bytes, mode: int) -> Path:
+_ONLY_THE_FILE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}  # the last: a mount of its own
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "wb") as file:
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_beside(path: Path, content: bytes, mode: int, model: os.stat_result | None = None) -> Path:
     make_folder(path.parent)
     forget_unfinished(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            give_to_owner_of(path.parent, file.fileno())
+            if model is None:
+                give_to_owner_of(path.parent, file.fileno())
+            elif (model.st_uid, model.st_gid) != _owner(file.fileno()):
+                os.fchown(file.fileno(), model.st_uid, model.st_gid)
             os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
@@ -76,6 +110,11 @@ def _write_beside(path: Path, content: bytes, mode: int) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _owner(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_uid, found.st_gid
 
 
 def _flush_folder(folder: Path) -> None:

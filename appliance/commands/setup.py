@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from sqlalchemy import select
@@ -104,31 +104,6 @@ def first_boot() -> None:
     chosen = settings()
     waits = in_words_or_fail(lambda: asyncio.run(make(chosen)), chosen)
     say(f"ready; a one-time password waits in {chosen.admin_code}" if waits else "ready")
-
-
-def show_settings() -> None:
-    """Every setting in force, as TOML; a password in database.url is not shown."""
-    from appliance.trouble import shown_url
-
-    chosen = settings()
-    shown = chosen.model_dump(mode="json")
-    if chosen.database.url:
-        shown["database"]["url"] = shown_url(chosen)
-    for name, section in shown.items():
-        _show_section(name, section)
-
-
-def _show_section(name: str, section: dict[str, Any]) -> None:
-    say(f"[{name}]")
-    for key, value in section.items():
-        if value is None:
-            say(f"# {key} is not set")
-        elif not isinstance(value, dict):
-            say(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    say("")
-    for key, value in section.items():
-        if isinstance(value, dict):
-            _show_section(f"{name}.{key}", value)
 
 
 database = typer.Typer(help="The database schema.", no_args_is_help=True)

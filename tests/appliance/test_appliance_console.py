@@ -395,8 +395,15 @@ async def test_an_owner_gets_hilltop_and_no_shell(machine: Machine, consoles: Ca
     screen.type(b"\x03")  # ends the command alone
     screen.until("hilltop> ")
     assert "tom" in screen.enter("operator list", "hilltop> ")
+    told = screen.enter("settings set ui.provider_name 'Ridge Wireless'", "hilltop> ")
+    assert 'ui.provider_name = "Ridge Wireless"' in told and "by: hilltop restart" in told
+    screen.enter("settings set database.url --value-file -", "database.url: ")
+    told = screen.enter("postgresql://u:unseen-too@127.0.0.1:1/x", "hilltop> ")
+    assert "unseen" not in told and "does not answer" in told
     screen.enter("exit", "Enter: back")
+    assert load_settings(machine.config).ui.provider_name == "Ridge Wireless"
     record = await put_on_record(machine)
+    assert ("console:owner", "settings.changed", "") in record
     assert ("console:owner", "console.command", "operator list") in [
         (a, b, c.split(" ", 2)[-1]) for a, b, c in record
     ]
