@@ -256,3 +256,34 @@ def test_the_system_grants_what_the_console_asks_and_nothing_through_a_link(box:
     box.wait("the pipe to be taken away", lambda: box.attempt(*gone).returncode, 20)
     assert abs(float(box.run("date", "+%s")) - before) < 60
     box.run("systemctl", "reset-failed")
+
+
+def test_the_settings_are_changed_at_the_console_and_the_services_take_them_over(box: Container) -> None:
+    def behind_the_consoles_walls(*words: str) -> str:
+        may_write = box.show("hilltop-console@tty1.service", "ReadWritePaths")["ReadWritePaths"]
+        walls = ("User=hilltop", "ProtectSystem=strict", "PrivateUsers=yes", f"ReadWritePaths={may_write}")
+        return box.run(
+            "systemd-run", "--quiet", "--wait", "--pipe", *(f"--property={one}" for one in walls), *words
+        )
+
+    def began(unit: str) -> str:
+        return box.show(f"hilltop-{unit}.service", "ActiveEnterTimestampMonotonic")[
+            "ActiveEnterTimestampMonotonic"
+        ]
+
+    said = behind_the_consoles_walls("hilltop", "settings", "set", "ui.provider_name", "Ridge Wireless")
+    assert "hilltop.toml.before" in said and "hilltop restart" in said and "not on record" not in said
+    assert box.run("stat", "-c", "%U:%G %a", "/etc/hilltop", "/etc/hilltop/hilltop.toml") == (
+        "root:hilltop 770\nhilltop:hilltop 640\n"
+    )
+    box.run("systemd-tmpfiles", "--create", "hilltop.conf")
+    before = {unit: began(unit) for unit in ("firstboot", *ROLES)}
+    behind_the_consoles_walls("hilltop", "restart")
+    for unit, instant in before.items():
+        box.wait(f"another {unit}", lambda unit=unit, instant=instant: began(unit) not in {"0", instant}, 60)  # type: ignore[misc]
+    box.wait_active(
+        "hilltop.target", "hilltop-firstboot.service", *(f"hilltop-{role}.service" for role in ROLES)
+    )
+    with socket.create_connection((box.network.there, 8080), timeout=5) as portal:
+        portal.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+        assert b"Ridge Wireless" in b"".join(iter(lambda: portal.recv(65_536), b""))
