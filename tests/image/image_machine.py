@@ -197,7 +197,7 @@ class Machine:
     def _words(self) -> list[str]:
         disk = f"driver=file,filename={self.disk},node-name=file0,cache.direct=on"
         words = [
-            QEMU, *accelerator(self._kernel), "-smp", "2", "-m", str(self._memory_mib), "-nodefaults", "-display", "none",
+            "nice", QEMU, *accelerator(self._kernel), "-smp", "2", "-m", str(self._memory_mib), "-nodefaults", "-display", "none",
             "-no-reboot", "-rtc", f"base={self._rtc}",
             "-vga", "std", "-serial", f"unix:{self.folder / 'serial'},server=on,wait=off",
             "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off",
