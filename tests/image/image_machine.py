@@ -373,7 +373,10 @@ _FLUSH, _FUA, _DISCARD = 1, 2, 4
 def _replay_to_last_flush(disk: Path, log: Path) -> int:
     """Write into ``disk`` what the log holds up to its last flush; how many later writes were left out."""
     with log.open("rb") as source, disk.open("r+b") as target:
-        magic, _, entries, sector = struct.unpack("<QQQI", source.read(28))
+        first = source.read(28)
+        if not first:
+            return 0  # it was cut off before it wrote anything
+        magic, _, entries, sector = struct.unpack("<QQQI", first)
         if magic != _MAGIC:
             raise MachineFailed("QEMU wrote no log of the disk's writes")
         pending: list[tuple[int, int, int, int]] = []

@@ -113,6 +113,9 @@ def test_every_unit_comes_up_and_none_fails(box: Container) -> None:
     )
     box.wait_active("nftables.service", "hilltop-network.path", "hilltop-ask@reboot.path")
     assert box.run("systemctl", "--failed", "--no-legend") == "", box.journal("--priority=err")
+    box.run("systemctl", "start", "hilltop-console-key.service")  # the consoles themselves need a terminal
+    key = "/run/hilltop-console/hilltop.sealing-key"
+    assert box.run("stat", "-c", "%a %U", key) == "400 hilltop\n" and box.run("cat", key).startswith("k1 ")
     assert box.attempt("touch", "/usr/written").returncode != 0
 
 

@@ -11,17 +11,15 @@ import json
 import os
 import re
 import shutil
-import ssl
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
 
 import image_container
 import package_debian
 import pytest
 from image_container import Container
+from image_visitor import Browser, radclient
 
 pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.namespaces, pytest.mark.slow]
 
@@ -88,19 +86,9 @@ class Installed:
         """The main process of a unit, as numbered inside."""
         return int(self.box.show(unit, "MainPID")["MainPID"])
 
-    def panel(self) -> http.client.HTTPSConnection:
-        """A connection to the panel; its certificate is its own, so that it is the one to expect."""
-        trust = ssl.create_default_context(cadata=self.box.run("cat", "/var/lib/hilltop/keys/panel.crt"))
-        trust.check_hostname = False
-        return http.client.HTTPSConnection(self.box.network.there, 8443, timeout=20, context=trust)
-
     def radius(self, kind: str, port: int, *attributes: str) -> str:
         """Ask as a NAS does; what radclient printed."""
-        asked = subprocess.run(
-            ["radclient", "-x", "-t", "3", "-r", "3", f"{self.box.network.there}:{port}", kind, SECRET],
-            input="\n".join([*attributes, "Message-Authenticator = 0x00"]) + "\n", capture_output=True, text=True,
-        )  # fmt: skip
-        return asked.stdout + asked.stderr
+        return radclient(self.box.network.there, port, kind, SECRET, *attributes)
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -225,20 +213,9 @@ def test_radius_is_answered_from_outside(installed: Installed) -> None:
 
 def test_the_panel_lets_the_owner_in_by_his_one_time_code(installed: Installed) -> None:
     code = installed.box.run("cat", "/run/hilltop/admin-code").strip()
-    panel = installed.panel()
-    panel.request("GET", "/sign-in")
-    door = panel.getresponse()
-    token = re.search(r'name="csrf" value="([^"]+)"', door.read().decode())
-    assert token is not None
-    cookie = "; ".join(value.split(";")[0] for name, value in door.getheaders() if name == "Set-Cookie")
-    origin = f"https://{installed.box.network.there}:8443"
-    panel.request(
-        "POST", "/sign-in",
-        urlencode({"csrf": token[1], "next": "", "name": "owner", "password": code}),
-        {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie, "Origin": origin},
-    )  # fmt: skip
-    answer = panel.getresponse()
-    assert answer.status == 303, answer.read().decode()
+    browser = Browser(installed.box.network.there, 8443)
+    assert browser.fingerprint() in installed.hilltop("certificate", "show")
+    assert browser.sign_in("owner", code) == (303, "/password")
     portal = http.client.HTTPConnection(installed.box.network.there, 8080, timeout=20)
     portal.request("GET", "/")
     assert portal.getresponse().status == 200
