@@ -380,18 +380,17 @@ def _replay_to_last_flush(disk: Path, log: Path) -> int:
         if magic != _MAGIC:
             raise MachineFailed("QEMU wrote no log of the disk's writes")
         pending: list[tuple[int, int, int, int]] = []
-        at = sector
-        for _ in range(entries):
-            source.seek(at)
-            head = source.read(32)
-            if len(head) < 32:
-                break
+        at, number = sector, 0
+        while len(head := _read_at(source, at, 32)) == 32:
             where, count, flags, _ = struct.unpack("<QQQQ", head)
+            if not count and not flags & _FLUSH:
+                break
+            number += 1
             at += sector
             pending.append((where, count, flags, at))
             if not flags & _DISCARD:
                 at += count * sector
-            if flags & _FLUSH:
+            if flags & _FLUSH and number <= entries:  # the first sector is written again at each flush
                 _apply(pending, source, target, sector)
                 pending.clear()
             elif flags & _FUA:  # on the disk itself; what came before it may still be lost
@@ -399,10 +398,13 @@ def _replay_to_last_flush(disk: Path, log: Path) -> int:
         return len(pending)
 
 
+def _read_at(file: Any, at: int, octets: int) -> bytes:
+    file.seek(at)
+    return bytes(file.read(octets))
+
+
 def _apply(pending: list[tuple[int, int, int, int]], source: Any, target: Any, sector: int) -> None:
     for where, count, flags, at in pending:
-        target.seek(where * sector)
-        if flags & _DISCARD:
-            continue
-        source.seek(at)
-        target.write(source.read(count * sector))
+        if not flags & _DISCARD:
+            target.seek(where * sector)
+            target.write(_read_at(source, at, count * sector))
