@@ -263,7 +263,7 @@ def test_an_upgrade_keeps_settings_and_state(installed: Installed) -> None:
         box.run("/opt/hilltop/bin/python3", "-c", says) == "9.0.0\n"
     )  # nothing of the old code is remembered
     asked = ('User-Name = "fir"', 'User-Password = "a long password"')
-    assert "Access-Accept" in installed.radius("auth", 1812, *asked)
+    box.wait("an Access-Accept", lambda: "Access-Accept" in installed.radius("auth", 1812, *asked), 60)
 
 
 def owned_processes(box: Container) -> list[str]:
