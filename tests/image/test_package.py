@@ -75,8 +75,8 @@ class Installed:
 
     def install(self, package: Path) -> str:
         """Install as an administrator does, with nobody to answer a question."""
-        shutil.copy(package, self.box.inside("/root/hilltop.deb"))
-        return self.box.run("dpkg", "--force-unsafe-io", "--install", "/root/hilltop.deb", timeout_s=240)
+        shutil.copy(package, self.box.inside("/run/new.deb"))
+        return self.box.run("dpkg", "--force-unsafe-io", "--install", "/run/new.deb", timeout_s=240)
 
     def hilltop(self, *words: str, stdin: str = "") -> str:
         """The command line, as root."""
@@ -200,8 +200,8 @@ def test_radius_is_answered_from_outside(installed: Installed) -> None:
     installed.hilltop("profile", "add", "home", "--down", "25000000", "--up", "5000000")
     installed.hilltop("plan", "add", "home", "Home", "--price", "49.00", "--profile", "home")
     lines = "account_number,name,plan,label,username,password\nA-1,Fir,home,fir,fir,a long password\n"
-    installed.box.run("tee", "/root/some.csv", stdin=lines)
-    installed.hilltop("import", "/root/some.csv")
+    installed.box.run("tee", "/run/some.csv", stdin=lines)
+    installed.hilltop("import", "/run/some.csv")
     asked = ('User-Name = "fir"', 'User-Password = "a long password"')
 
     def accepted() -> bool:
@@ -287,7 +287,7 @@ def test_removed_it_leaves_what_is_the_providers_and_purged_nothing(installed: I
     box.run("test", "-e", "/etc/credstore.encrypted/hilltop.sealing-key")
     assert box.attempt("test", "-e", "/opt/hilltop").returncode == 1
     box.run("dpkg", "--purge", "hilltop")
-    box.run("rm", "/root/hilltop.deb")
+    box.run("rm", "/run/new.deb")
     assert package_debian.left_behind(box.inside("/")) == []
 
 
