@@ -191,7 +191,7 @@ def days_that_matter(debtor: Debtor, policy: Policy, today: date) -> list[date]:
         return [first + timedelta(days=offset) for offset in range((today - first).days + 1)]
     steps = {1, *(rung.days_overdue for rung in policy.ladder)}
     turns = {one.due_on + timedelta(days=step) for one in debtor.unpaid for step in steps}
-    turns |= {day + timedelta(days=7 - day.weekday()) for day in turns if day.weekday() >= 5}
+    turns |= {day + timedelta(days=7 - day.weekday()) for day in {first, *turns} if day.weekday() >= 5}
     if debtor.promise_until is not None:
         after = debtor.promise_until + timedelta(days=1)
         turns |= {after, after + timedelta(days=-after.weekday() % 7)}

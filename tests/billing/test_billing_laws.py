@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from billing_story import GB, Town, new_database
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -227,7 +227,19 @@ def test_evaluating_twice_changes_nothing_more(debtor: Debtor, policy: Policy) -
     assert list(replay_days(settled, policy, today)) == []
 
 
+_FIRST_LOOKED_AT_ON_A_SUNDAY = Debtor(
+    stage=Stage.CLEAR,
+    evaluated_on=date(2026, 5, 16),
+    unpaid=(UnpaidInvoice("0", date(2026, 5, 5), 1, ()),),
+    currency="USD",
+)
+
+
 @given(debtors(), POLICIES)
+@example(
+    _FIRST_LOOKED_AT_ON_A_SUNDAY,
+    Policy((Rung(Stage.REMINDED, 3), Rung(Stage.RESTRICTED, 10), Rung(Stage.SUSPENDED, 15)), 0, True),
+)
 def test_looking_only_at_the_days_that_matter_misses_nothing(debtor: Debtor, policy: Policy) -> None:
     today = date(2026, 6, 15)
     matter = set(days_that_matter(debtor, policy, today))
