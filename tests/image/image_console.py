@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from image_machine import Machine, MachineFailed
+from image_machine import Machine
+from image_power import BoxFailed
 
 _PROMPT = r"hilltop> $"
 _SECRET = r"(password|secret|community|key|words)[^\n]*: $"
@@ -50,7 +51,7 @@ class AtConsole:
         self.enter(password, _PROMPT)
 
     def command(self, line: str, *, secret: str | None = None) -> str:
-        """One command of Hilltop at its prompt; what it said. Raises ``MachineFailed`` when it ended badly.
+        """One command of Hilltop at its prompt; what it said. Raises ``BoxFailed`` when it ended badly.
 
         A ``secret`` of several lines is ended with ^D, as a key is.
         """
@@ -62,7 +63,7 @@ class AtConsole:
         else:
             said = self.enter(line, r"(?s)(.*)" + _PROMPT)[1]
         if re.search(r"^\(ended with \d+\)", said, re.MULTILINE):
-            raise MachineFailed(f"hilltop {line}: {said}")
+            raise BoxFailed(f"hilltop {line}: {said}")
         return said.strip()
 
     def end_commands(self) -> None:

@@ -8,16 +8,17 @@ process is killed outright, the container goes with it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from image_power import BoxFailed, Powered
 
 from lab.namespaces import CommandFailed, Lot, program, sweep_orphans
 from lab.namespaces import missing as namespaces_missing
@@ -83,7 +84,7 @@ class Network:
         self._lot.release()
 
 
-class Container:
+class Container(Powered):
     """One booted tree. ``with Container(tree) as box: box.run("systemctl", "status")``.
 
     ``arguments`` are further ones of systemd-nspawn (``--read-only``, ``--bind=…``, ``--capability=…``,
@@ -106,15 +107,6 @@ class Container:
         self.console = tree.with_name(f"{tree.name}.{self._name}.console")
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self, timeout_s: float = 90) -> float:
         """Power on; returns the seconds until systemd says that the boot is over (running or degraded)."""
@@ -159,7 +151,7 @@ class Container:
     def _find_leader(self) -> bool:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
-            raise CommandFailed(f"systemd-nspawn ended: {self.said()[-2000:]}")
+            raise BoxFailed(f"systemd-nspawn ended: {self.said()[-2000:]}")
         with contextlib.suppress(OSError):
             children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text()
             for child in children.split():
@@ -171,7 +163,7 @@ class Container:
 
     def _booted(self) -> bool:
         if not self.alive:
-            raise CommandFailed(f"the container ended while it booted: {self.said()[-2000:]}")
+            raise BoxFailed(f"the container ended while it booted: {self.said()[-2000:]}")
         state = self.attempt("systemctl", "is-system-running").stdout.strip()
         return state in {"running", "degraded"}
 
@@ -192,10 +184,10 @@ class Container:
         )  # fmt: skip
 
     def run(self, *command: str, stdin: str = "", timeout_s: float = 60) -> str:
-        """Run a command inside to its good end; what it printed. Raises ``CommandFailed``."""
+        """Run a command inside to its good end; what it printed. Raises ``BoxFailed``."""
         done = self.attempt(*command, stdin=stdin, timeout_s=timeout_s)
         if done.returncode:
-            raise CommandFailed(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            raise BoxFailed(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
@@ -208,24 +200,13 @@ class Container:
         """Until all of them are active; else the failure says what their journal says."""
         for unit in units:
             try:
-                self.wait(
-                    unit,
-                    lambda unit=unit: self.show(unit, "ActiveState")["ActiveState"] == "active",
-                    timeout_s,
-                )  # type: ignore[misc]
-            except CommandFailed as trouble:
+                self.wait(unit, functools.partial(self._active, unit), timeout_s)
+            except BoxFailed as trouble:
                 status = self.attempt("systemctl", "status", "--no-pager", "--lines=0", unit).stdout
-                raise CommandFailed(f"{trouble}\n{status}\n{self.journal('--unit', unit)[-4000:]}") from None
+                raise BoxFailed(f"{trouble}\n{status}\n{self.journal('--unit', unit)[-4000:]}") from None
 
-    def wait(
-        self, what: str, condition: Callable[[], object], timeout_s: float = 60, pause_s: float = 0.2
-    ) -> None:
-        """Until ``condition`` holds. Raises ``CommandFailed`` when it did not in time."""
-        end = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > end:
-                raise CommandFailed(f"waited {timeout_s:g} s for {what}\n{self.said()[-1000:]}")
-            time.sleep(pause_s)
+    def _active(self, unit: str) -> bool:
+        return self.show(unit, "ActiveState")["ActiveState"] == "active"
 
     def journal(self, *arguments: str) -> str:
         """What the journal says (arguments of journalctl)."""

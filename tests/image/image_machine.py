@@ -19,11 +19,12 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from image_power import BoxFailed, Powered
 
 QEMU = "qemu-system-x86_64"
 FIRMWARE = Path("/usr/share/OVMF")
@@ -33,10 +34,6 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of clone(2)
 _ESCAPES = re.compile(
     r"\x1b(\[[0-9;?!]*[A-Za-z]|[()][A-Z0-9]|[=>78]|\][^\x07\x1b]*(\x07|\x1b\\))|[\x00\x07\r]"
 )
-
-
-class MachineFailed(Exception):  # noqa: N818 - what happened
-    """The machine did not do what was waited for; the text ends with its console."""
 
 
 def missing(*, uefi: bool = False) -> str | None:
@@ -131,12 +128,14 @@ class Ports:
         return ",".join(f"hostfwd={rule}" for rule in rules)
 
 
-class Machine:
+class Machine(Powered):
     """A virtual machine that boots a copy of the image. When the guest restarts itself, it is off until ``start``.
 
     ``lossy``: writes are logged, so that ``cut`` can leave out what the guest had not flushed, as a disk with a
     volatile cache does when the power goes.
     """
+
+    patience_s = 120.0
 
     def __init__(
         self,
@@ -164,15 +163,6 @@ class Machine:
         self._said = bytearray()
         self._heard = 0
         self.began_s = 0.0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
 
     # -- power
 
@@ -227,7 +217,7 @@ class Machine:
             except OSError:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > end:
                     channel.close()
-                    raise MachineFailed((self.folder / "qemu.log").read_text()) from None
+                    raise BoxFailed((self.folder / "qemu.log").read_text()) from None
                 time.sleep(0.05)
             else:
                 return channel
@@ -239,7 +229,7 @@ class Machine:
 
     def cut(self) -> int:
         """Pull the plug. With ``lossy`` what the guest had not flushed is lost; how many writes that were."""
-        self._end()
+        self.stop()
         if not self._lossy:
             return 0
         lost = _replay_to_last_flush(self.folder / "before.img", self.folder / "writes.log")
@@ -251,7 +241,7 @@ class Machine:
         began = time.monotonic()
         self.qmp("system_powerdown")
         self.wait("the machine to switch itself off", lambda: not self.alive, timeout_s)
-        self._end()
+        self.stop()
         return time.monotonic() - began
 
     def read_state(self, folder: Path) -> Path:
@@ -273,7 +263,8 @@ class Machine:
         disk = f"{self.disk}?offset={int(start[1]) * 512}"
         subprocess.run(["debugfs", "-R", request, disk], capture_output=True, check=True)
 
-    def _end(self) -> None:
+    def stop(self) -> None:
+        """Off at once, whatever the guest is doing."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -297,7 +288,7 @@ class Machine:
                 while "return" not in answer and "error" not in answer:
                     answer = json.loads(lines.readline())
                 if "error" in answer:
-                    raise MachineFailed(f"{command}: {answer['error']['desc']}")
+                    raise BoxFailed(f"{command}: {answer['error']['desc']}")
             return answer["return"]
 
     def memory_in_use_mib(self) -> int:
@@ -332,7 +323,7 @@ class Machine:
         self._heard = len(self._said)
         self._serial.sendall(text.encode())
 
-    def hear(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
+    def hear(self, pattern: str, timeout_s: float | None = None) -> re.Match[str]:
         """Wait for a pattern in what was said since the last key; the match."""
         found: re.Match[str] | None = None
 
@@ -345,19 +336,6 @@ class Machine:
         self.wait(f"the console to say {pattern!r}", heard, timeout_s)
         assert found is not None
         return found
-
-    def wait(
-        self, what: str, condition: Callable[[], object], timeout_s: float = 120, pause_s: float = 0.2
-    ) -> None:
-        """Until ``condition`` holds. Raises ``MachineFailed`` when it did not in time."""
-        end = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > end:
-                raise MachineFailed(
-                    f"waited {timeout_s:g} s for {what}\n--- console\n{self.said()[-2500:]}\n"
-                    f"--- qemu\n{(self.folder / 'qemu.log').read_text()[-500:]}"
-                )
-            time.sleep(pause_s)
 
 
 def _copy(source: Path, to: Path) -> None:
@@ -378,7 +356,7 @@ def _replay_to_last_flush(disk: Path, log: Path) -> int:
             return 0  # it was cut off before it wrote anything
         magic, _, entries, sector = struct.unpack("<QQQI", first)
         if magic != _MAGIC:
-            raise MachineFailed("QEMU wrote no log of the disk's writes")
+            raise BoxFailed("QEMU wrote no log of the disk's writes")
         pending: list[tuple[int, int, int, int]] = []
         at, number = sector, 0
         while len(head := _read_at(source, at, 32)) == 32:
