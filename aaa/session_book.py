@@ -260,6 +260,7 @@ def _row(session: Session) -> dict[str, Any]:
         "octets_out": session.meter.way_out.total, "gigawords_seen": session.meter.wide,
         "interim_interval_s": session.interim_interval_s, "generation": session.generation,
         "incarnation": session.incarnation, "nas_address": session.nas_address,
+        "nas_own_address": session.nas_own_address,
     }  # fmt: skip
 
 
@@ -279,7 +280,7 @@ def _identity(session: Session) -> tuple[Any, ...]:
     return (
         session.key, session.calling_station, session.nas_port_id, session.framed_ip, session.started_at,
         session.start_seen, session.stopped_at, session.close_cause, session.close_inferred,
-        session.nas_address,
+        session.nas_address, session.nas_own_address,
     )  # fmt: skip
 
 

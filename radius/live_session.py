@@ -135,7 +135,11 @@ class LiveSessions:
         return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source)
 
     def _identification(self, session: Any, target: DynauthTarget) -> list[WireAttribute]:
-        """What names the session and the NAS to itself (RFC 5176 section 3)."""
+        """What names the session and the NAS to itself (RFC 5176 section 3).
+
+        A NAS refuses what names another (Error-Cause 403), and behind an address translator it knows itself
+        by another address than the one it is reached at: it is called what it called itself.
+        """
         named = [
             ("User-Name", Attr.USER_NAME, session.username),
             ("Acct-Session-Id", Attr.ACCT_SESSION_ID, session.acct_session_id),
@@ -143,7 +147,7 @@ class LiveSessions:
         ]
         attributes = [WireAttribute(name, 0, kind, text.encode(), text) for name, kind, text in named if text]
         for name, kind, text in (
-            ("NAS-IP-Address", Attr.NAS_IP_ADDRESS, target.address),
+            ("NAS-IP-Address", Attr.NAS_IP_ADDRESS, session.nas_own_address or target.address),
             ("Framed-IP-Address", Attr.FRAMED_IP_ADDRESS, session.framed_ip),
         ):
             if text and ip_address(text).version == 4:

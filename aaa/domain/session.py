@@ -58,6 +58,7 @@ class Session:
     generation: int | None = None
     incarnation: int = 0
     nas_address: str | None = None
+    nas_own_address: str | None = None
     meter: SessionMeter = field(default_factory=SessionMeter)
     stored_state: dict[str, Any] = field(default_factory=dict)
     stored_identity: tuple[Any, ...] = ()  # what the row holds besides its counts
@@ -166,6 +167,7 @@ def take_event(session: Session, event: AccountingEvent) -> None:
         session.started_at = earliest if session.start_seen else event.occurred_at
         session.start_seen = True
         session.nas_address = event.evidence.get("source", session.nas_address)
+        session.nas_own_address = event.evidence.get("nas_ip_address", session.nas_own_address)
     if event.framed_ip is not None and event.occurred_at >= session.last_event_at:
         session.framed_ip = event.framed_ip
     session.calling_station = session.calling_station or event.calling_station

@@ -157,6 +157,7 @@ async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
             session.c.id, session.c.acct_session_id, session.c.username, session.c.framed_ip,
             session.c.calling_station, session.c.nas_port_id, session.c.generation, session.c.started_at,
             session.c.last_event_at, session.c.interim_interval_s, session.c.nas_id, session.c.nas_address,
+            session.c.nas_own_address,
             nas.c.name.label("nas_name"), nas.c.network, nas.c.identifier, nas.c.dialect,
             nas.c.secret_sealed, nas.c.dynauth_port,
         )

@@ -18,15 +18,15 @@ COUNTING = ("last_event_at", "last_received_at", "octets_in", "octets_out", "gig
 """Columns that every report moves. None is indexed: an interim update, which is nearly every report, then
 costs no index a change."""
 CHANGING = (
-    "key", "calling_station", "nas_port_id", "nas_address", "framed_ip", "started_at", "start_seen",
-    "stopped_at", "close_cause", "close_inferred", *COUNTING,
+    "key", "calling_station", "nas_port_id", "nas_address", "nas_own_address", "framed_ip", "started_at",
+    "start_seen", "stopped_at", "close_cause", "close_inferred", *COUNTING,
 )  # fmt: skip
 """Columns that accounting changes; ``generation`` is not among them: moving a live session sets it."""
 LOADED = (
     "id", "key", "nas_id", "acct_session_id", "username", "service_id", "meter_id", "calling_station",
     "nas_port_id", "framed_ip", "started_at", "last_event_at", "last_received_at", "interim_interval_s",
     "start_seen", "stopped_at", "close_cause", "close_inferred", "generation", "incarnation", "nas_address",
-    "octets_in", "octets_out", "gigawords_seen",
+    "nas_own_address", "octets_in", "octets_out", "gigawords_seen",
 )  # fmt: skip
 """The columns of a loaded session in their order; behind them comes its meter's state."""
 

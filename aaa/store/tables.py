@@ -162,6 +162,8 @@ session = Table(
     Column("meter_id", String(40)),
     Column("calling_station", String(64)),
     Column("nas_address", String(45)),  # where its Start came from: the NAS may be a whole prefix
+    # what its Start called itself (NAS-IP-Address): not where it is reached when a translator is between
+    Column("nas_own_address", String(45)),
     Column("nas_port_id", String(253)),
     Column("framed_ip", String(45), index=True),
     Column("started_at", Instant, nullable=False),

@@ -93,6 +93,16 @@ async def test_a_session_is_moved_into_the_walled_garden_and_back(world: World, 
     assert nas.heard[2][26][0][6:] == b"512k/1M"
 
 
+async def test_a_nas_behind_a_translator_is_called_what_it_called_itself(world: World, tower: Tower) -> None:
+    own = bytes((192, 168, 88, 1))
+    nas = await tower(lambda request: None if request[4] == [own] else 403)
+    service_id = await world.service("alice")
+    await _dials(world, service_id, evidence={"source": "127.0.0.1", "nas_ip_address": "192.168.88.1"})
+    assert (await _movers(world).move(service_id, 2, Effect.WALLED_GARDEN)).outcome == "moved"
+    assert (await _movers(world).move(service_id, 3, Effect.BLOCK)).outcome == "disconnected"
+    assert [heard[4] for heard in nas.heard] == [[own], [own]]
+
+
 async def test_other_dialects_speak_their_own_words(world: World, tower: Tower) -> None:
     nas = await tower(lambda request: None, dialect="wispr")
     service_id = await world.service("alice")
