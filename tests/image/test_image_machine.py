@@ -29,7 +29,7 @@ from image_visitor import Browser, first_answer_s, radclient
 from lab.nas import LabNas, LabSession
 from lab.radius_wire import RadiusServer
 
-pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 WHOLE = os.environ.get("HILLTOP_IMAGE_TESTS") == "whole"
 CUTS = 5 if WHOLE else 1

@@ -32,7 +32,6 @@ from lab.routeros import RouterOsConsole
 from provisioning.drivers.linux_nftables import bootstrap_ruleset
 
 pytestmark = [
-    pytest.mark.xdist_group("image"),
     pytest.mark.namespaces,
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -234,7 +233,7 @@ async def _suspend(scene: Scene, session: LabSession) -> None:
     await scene.until("the suspension on the router", listed, 300)
 
     async def moved() -> object:
-        return bool(session.address_lists)
+        return "hilltop-walled" in session.address_lists
 
     await scene.until("the live session in the walled garden", moved)
 
@@ -254,7 +253,7 @@ async def _pay(scene: Scene, session: LabSession) -> None:
         return (
             not ridge.listed("hilltop-suspended", session.framed_ip)
             and session.rates_bps() == (25_000_000, 5_000_000)
-            and not session.address_lists
+            and "hilltop-walled" not in session.address_lists
             and await hill.subscriber_reaches("internet", timeout_s=2)
         )
 

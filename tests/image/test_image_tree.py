@@ -17,7 +17,7 @@ from conftest import Image
 from image_container import Container, Network
 from image_visitor import Browser, radclient
 
-pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 ROLES = ("radius", "collector", "worker", "web")
 SECRET = "a secret of the test"

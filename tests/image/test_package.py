@@ -21,7 +21,7 @@ import pytest
 from image_container import Container
 from image_visitor import Browser, radclient
 
-pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 ROLES = ("radius", "collector", "worker", "web")
 UNITS = [f"hilltop-{role}.service" for role in ROLES]

@@ -11,7 +11,6 @@ from appliance.story.play import Telling, play
 
 @pytest.mark.slow
 @pytest.mark.namespaces
-@pytest.mark.xdist_group("story")
 async def test_a_month_on_sqlite_with_the_real_tower_where_one_can_stand(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -21,7 +20,6 @@ async def test_a_month_on_sqlite_with_the_real_tower_where_one_can_stand(
 
 @pytest.mark.slow
 @pytest.mark.postgresql
-@pytest.mark.xdist_group("story")
 async def test_a_month_on_postgresql(
     tmp_path: Path, postgresql_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
