@@ -254,14 +254,42 @@ class Machine(Powered):
         self._debugfs(f"dump {path} {folder / 'dumped'}")
         return (folder / "dumped").read_bytes()
 
-    def _debugfs(self, request: str) -> None:
+    def grow_disk(self, to_mib: int) -> None:
+        """As the owner of a virtual machine does, while it is off."""
+        os.truncate(self.disk, to_mib * MIB)
+
+    def data_octets(self) -> int:
+        """The size of the data's file system, of a machine that is off."""
+        stats = self._debugfs("stats")
+        count, size = (
+            int(found[1])
+            for name in ("Block count", "Block size")
+            if (found := re.search(rf"{name}: +(\d+)", stats))
+        )
+        return count * size
+
+    def spoil_data(self) -> None:
+        """Make the data's file system one that nothing can check or mount, of a machine that is off."""
+        self._debugfs("feature FEATURE_I31")
+
+    def grubenv(self, *changes: str) -> str:
+        """What GRUB goes by, of a machine that is off, after ``changes`` like A_OK=1."""
+        place, copy = f"{self.disk}@@{2 * MIB}", self.folder / "grubenv"
+        subprocess.run(["mcopy", "-n", "-o", "-i", place, "::grub/grubenv", str(copy)], check=True)
+        if changes:
+            subprocess.run(["grub-editenv", str(copy), "set", *changes], check=True)
+            subprocess.run(["mcopy", "-n", "-o", "-i", place, str(copy), "::grub/grubenv"], check=True)
+        return copy.read_text()
+
+    def _debugfs(self, request: str) -> str:
         table = subprocess.run(
             ["sfdisk", "--dump", str(self.disk)], capture_output=True, text=True, check=True
         )
         start = re.search(r"start= *(\d+).*name=\"hilltop-data\"", table.stdout)
         assert start is not None, table.stdout
         disk = f"{self.disk}?offset={int(start[1]) * 512}"
-        subprocess.run(["debugfs", "-R", request, disk], capture_output=True, check=True)
+        asked = ["debugfs", "-w", "-R", request, disk]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
     def stop(self) -> None:
         """Off at once, whatever the guest is doing."""

@@ -70,7 +70,7 @@ def _mirror() -> str | None:
 
 
 def raised(package: Path, version: str, python: str) -> Path:
-    """The same package as a later release: a higher version, and code that says so."""
+    """The same package as a later release: a higher version, other first settings, and code that says so."""
     tree = package.parent / f"raised-{version}"
     subprocess.run(["dpkg-deb", "-R", str(package), str(tree)], check=True)
     control = tree / "DEBIAN/control"
@@ -82,6 +82,8 @@ def raised(package: Path, version: str, python: str) -> Path:
     control.write_text("\n".join(lines) + "\n")
     with (tree / f"opt/hilltop/lib/python{python}/site-packages/appliance/__init__.py").open("a") as code:
         code.write(f'\nRAISED = "{version}"\n')
+    with (tree / "usr/share/hilltop/hilltop.toml").open("a") as settings:
+        settings.write("\n# What a new machine begins with has changed.\n")
     made = package.parent / f"hilltop_{version}+{suffix}_amd64.deb"
     subprocess.run(
         ["dpkg-deb", "-Zzstd", "-z1", "--root-owner-group", "-b", str(tree), str(made)],

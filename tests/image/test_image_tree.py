@@ -258,6 +258,11 @@ def test_the_system_grants_what_the_console_asks_and_nothing_through_a_link(box:
     box.run("runuser", "-u", "hilltop", "--", "mkfifo", f"{asks}/set-time")
     box.wait("the pipe to be taken away", lambda: box.attempt(*gone).returncode, 20)
     assert abs(float(box.run("date", "+%s")) - before) < 60
+    # What cannot be done is told: a container has no data partition to put the mark of a reset on.
+    box.run("runuser", "-u", "hilltop", "--", "touch", f"{asks}/factory-reset")
+    failed = ["test", "-f", f"{asks}/factory-reset.failed"]
+    box.wait("the refusal", lambda: box.attempt(*failed).returncode == 0, 20)
+    assert box.run("ls", asks).split() == ["factory-reset.failed", "set-time.failed"]
     box.run("systemctl", "reset-failed")
 
 

@@ -247,9 +247,23 @@ def test_a_killed_role_comes_back_and_a_stuck_one_is_killed(installed: Installed
     box.run("systemctl", "restart", stuck)
 
 
+def test_while_the_database_is_away_the_roles_wait_quietly(installed: Installed) -> None:
+    box, settings = installed.box, "/etc/hilltop/hilltop.toml"
+    box.run("cp", "-p", settings, "/run/hilltop.toml")
+    box.run("sed", "-i", 's|^url = ""|url = "postgresql://nobody@127.0.0.1:1/none"|', settings)
+    box.run("systemctl", "restart", "hilltop.target")
+    box.wait("a second try", lambda: int(box.show("hilltop-firstboot.service", "NRestarts")["NRestarts"]) > 1)
+    for unit in UNITS:
+        shown = box.show(unit, "ActiveState", "NRestarts")
+        assert (shown["ActiveState"], shown["NRestarts"]) == ("inactive", "0"), (unit, shown)
+    box.run("cp", "-p", "/run/hilltop.toml", settings)
+    box.wait_active("hilltop-firstboot.service", *UNITS)
+    box.run("rm", "/run/hilltop.toml")
+
+
 def test_an_upgrade_keeps_settings_and_state(installed: Installed) -> None:
     box = installed.box
-    box.run("sed", "-i", 's/time_zone = "UTC"/time_zone = "America\\/Denver"/', "/etc/hilltop/hilltop.toml")
+    installed.hilltop("settings", "set", "ui.time_zone", "America/Denver")
     before = {unit: installed.pid(unit) for unit in UNITS}
     installed.install(
         package_debian.raised(installed.package, "9.0.0", package_debian.PYTHON[installed.suite])
