@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 settings_group = typer.Typer(
     help="Every setting in force, as TOML; get, set and unset one.", invoke_without_command=True
 )
-_PATIENCE_S = 20.0
 _RECORD_WITHIN_S = 10.0
 _ON_DEBIAN = "systemctl restart hilltop.target"
 
@@ -265,7 +263,7 @@ async def _record(chosen: Settings, action: str, detail: Mapping[str, Any]) -> N
 
 def restart() -> None:
     """Restart Hilltop's services, so that changed settings are in force; RADIUS pauses for seconds."""
-    from appliance.console.asks import ask_system
+    from appliance.console.asks import AskError, ask_and_wait
     from appliance.console.places import find_places
 
     chosen = settings()
@@ -273,14 +271,8 @@ def restart() -> None:
     if places.asks is None:
         fail(f"on this machine it is done by: {_ON_DEBIAN}")
     _put_on_record(chosen, "services.restart", {})
-    name = "restart-services"
     try:
-        ask_system(places, name)
-    except OSError as trouble:
-        fail(f"it cannot be asked for: {trouble.filename or ''} {trouble.strerror}; run as user hilltop")
-    deadline = time.monotonic() + _PATIENCE_S
-    while (places.asks / name).exists():
-        if time.monotonic() > deadline:
-            fail("asked, but the system has not answered yet; see: hilltop status")
-        time.sleep(0.1)
+        ask_and_wait(places, "restart-services")
+    except AskError as trouble:
+        fail(str(trouble))
     say("The services restart; RADIUS answers again in some seconds. See: hilltop status")

@@ -7,19 +7,38 @@ from datetime import UTC, datetime
 
 from appliance.console.places import Places
 from appliance.console.terminal import Terminal
-from core.files import make_folder, write_durably
+from core.files import write_durably
 
 _PATIENCE_S = 20.0
+_LOOK_EVERY_S = 0.1
 _ELSEWHERE = "This belongs to the appliance image; on this machine use its own tools."
 _EARLIEST, _LATEST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def ask_system(places: Places, name: str, content: str = "") -> None:
-    """Ask for one act. Raises ``OSError``."""
+class AskError(Exception):
+    """What was asked for is not done, or not yet; the message says why and where to look."""
+
+
+def ask_and_wait(places: Places, name: str, content: str = "") -> None:
+    """Ask for one act and wait until the asking file is gone: the system has seen it. Raises ``AskError``."""
     folder = places.asks
     if folder is None:
-        raise FileNotFoundError(2, _ELSEWHERE)
-    write_durably(folder / name, content.encode(), 0o640)
+        raise AskError(_ELSEWHERE)
+    asked, failed = folder / name, folder / f"{name}.failed"
+    try:
+        failed.unlink(missing_ok=True)
+        write_durably(asked, content.encode(), 0o640)
+    except OSError as trouble:
+        raise AskError(
+            f"It cannot be asked for: {trouble.filename or asked}: {trouble.strerror}; do it as user hilltop"
+        ) from None
+    deadline = time.monotonic() + _PATIENCE_S
+    while asked.exists():
+        if time.monotonic() > deadline:
+            raise AskError("Asked, but the system has not answered yet; look again in a minute.")
+        time.sleep(_LOOK_EVERY_S)
+    if failed.exists():  # the asking file became it
+        raise AskError("The system could not do it; why stands in this machine's journal and on its screen.")
 
 
 def restart(terminal: Terminal, places: Places) -> None:
@@ -44,7 +63,7 @@ def _ask_for(terminal: Terminal, places: Places, name: str, told: str) -> None:
 
 
 def factory_reset(terminal: Terminal, places: Places) -> None:
-    """Item 7: the mark is on the disk before the restart is asked for."""
+    """Item 7: the system marks the disk itself, so that a data partition that is lost can be wiped too."""
     if not _is_appliance(terminal, places):
         return
     for line in (
@@ -58,13 +77,7 @@ def factory_reset(terminal: Terminal, places: Places) -> None:
     if terminal.ask("Type erase everything to do it: ") != "erase everything":
         terminal.say("Nothing was done.")
         return
-    try:
-        make_folder(places.state / "machine")
-        write_durably(places.state / "machine" / "factory-reset", b"", 0o640)
-    except OSError as trouble:
-        terminal.say(f"{trouble.filename}: {trouble.strerror}; nothing was done.")
-        return
-    _send(terminal, places, "reboot")
+    _send(terminal, places, "factory-reset")
 
 
 def set_time(terminal: Terminal, places: Places) -> None:
@@ -93,17 +106,10 @@ def _is_appliance(terminal: Terminal, places: Places) -> bool:
 
 
 def _send(terminal: Terminal, places: Places, name: str, content: str = "") -> bool:
-    """Ask and wait until the asking file is gone: the system has seen it."""
     try:
-        ask_system(places, name, content)
-    except OSError as trouble:
-        terminal.say(f"It cannot be asked for: {trouble.filename or ''} {trouble.strerror}")
+        ask_and_wait(places, name, content)
+    except AskError as trouble:
+        terminal.say(str(trouble))
         return False
-    deadline = time.monotonic() + _PATIENCE_S
-    while places.asks is not None and (places.asks / name).exists():
-        if time.monotonic() > deadline:
-            terminal.say("Asked, but the system has not answered yet; look again in a minute.")
-            return False
-        time.sleep(0.2)
     terminal.say("Done." if name == "set-time" else "The system has taken it over; it takes some seconds.")
     return True

@@ -37,8 +37,15 @@ def interfaces(folder: Path) -> list[str]:
         return []
 
 
+def _without_zone(field: str, text: str) -> None:
+    """Python reads ``fe80::1%eth0``, systemd-networkd does not."""
+    if "%" in text:
+        raise WrongError(f"{field}: leave out the % and what follows it; the interface is chosen already")
+
+
 def parse_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     """An address with its prefix. Raises ``WrongError``."""
+    _without_zone("Address", text)
     if "/" not in text:
         raise WrongError("Address: write it with the length of its network, like 192.168.1.10/24")
     try:
@@ -59,6 +66,7 @@ def parse_gateway(text: str, address: ipaddress.IPv4Interface | ipaddress.IPv6In
     """The router's address; none for a network without one. Raises ``WrongError``."""
     if not text:
         return None
+    _without_zone("Gateway", text)
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
@@ -76,6 +84,7 @@ def parse_dns(text: str) -> tuple[_ADDRESSES, ...]:
     """Name servers, separated by blanks or commas. Raises ``WrongError``."""
     found = []
     for word in text.replace(",", " ").split():
+        _without_zone("DNS", word)
         try:
             found.append(ipaddress.ip_address(word))
         except ValueError:

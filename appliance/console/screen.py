@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import subprocess
+import textwrap
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from core.release import image, version
 
 WIDTH = 79
 _MOST_INTERFACES = 5
-_DATA_LOST = Path("/run/hilltop-data-lost")  # left there by the appliance's start
+_DATA_LOST = Path("/run/hilltop-data-lost")  # left there by the appliance's start: why, in one line
+_LONGEST_REASON = 1000
+_REASON_LINES = 2
 _MENU = """\
  1 Network                          5 Restart
  2 New password for an operator     6 Power off
@@ -90,7 +93,7 @@ def view(places: Places, told: dict[str, Any] | None) -> View:
     rows = [
         head,
         "-" * WIDTH,
-        _row("Machine", _machine(ready)),
+        *_machine(ready),
         _row("Roles", in_groups(states)),
         _row("Clock", _clock(told)),
         _row("Health", _health(told)),
@@ -105,10 +108,18 @@ def view(places: Places, told: dict[str, Any] | None) -> View:
     return View(tuple(line[:WIDTH] for line in rows), settled)
 
 
-def _machine(ready: bool) -> str:
-    if _DATA_LOST.exists():
-        return "its data partition cannot be used: look at the disk; nothing runs"
-    return "ready" if ready else "starting: keys, certificate and database are being prepared"
+def _machine(ready: bool) -> list[str]:
+    try:
+        reason = _DATA_LOST.read_text(errors="replace")[:_LONGEST_REASON]
+    except FileNotFoundError:
+        words = "ready" if ready else "starting: keys, certificate and database are being prepared"
+        return [_row("Machine", words)]
+    except OSError as trouble:
+        reason = trouble.strerror or ""
+    reason = "".join(letter if letter.isprintable() else " " for letter in reason)
+    lines = textwrap.wrap(reason, WIDTH - len(_row("", "")), max_lines=_REASON_LINES)
+    told = ["its data partition cannot be used, and nothing runs:", *(lines or ["look at the disk"])]
+    return [_row("" if number else "Machine", line) for number, line in enumerate(told)]
 
 
 def in_groups(states: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sys
 import termios
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from appliance_machine import NOBODY, Machine, make_machine
 
+import appliance.console.screen
 from appliance.console.network import WrongError, parse_address, parse_dns, parse_gateway, put, written
 from appliance.console.places import find_places
 from appliance.settings import load_settings
@@ -136,6 +138,26 @@ def test_it_shows_itself_before_the_first_boot_and_without_settings(
     assert "Machine" in shown and "Traceback" not in shown
 
 
+def test_a_data_partition_that_is_lost_is_shown_with_its_reason(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lost, places = tmp_path / "lost", find_places(machine.config)
+    monkeypatch.setattr(appliance.console.screen, "_DATA_LOST", lost)
+    for text, told in (
+        (
+            "/dev/sda4 cannot be mounted: \x1b[2Jbad superblock\n",
+            "/dev/sda4 cannot be mounted:  [2Jbad superblock",
+        ),
+        ("", "look at the disk"),
+        ("reason " * 200, "[...]"),
+    ):
+        lost.write_text(text)
+        lines = appliance.console.screen.view(places, None).lines
+        assert any(line.startswith("Machine ") and "cannot be used" in line for line in lines)
+        assert told in "\n".join(lines) and all(line.isprintable() and len(line) <= 79 for line in lines)
+        assert len(lines) <= 24
+
+
 @pytest.mark.slow
 def test_whatever_is_typed_it_lives(machine: Machine, consoles: Callable[..., Screen]) -> None:
     screen = consoles(machine)
@@ -163,7 +185,6 @@ def test_whatever_is_typed_it_lives(machine: Machine, consoles: Callable[..., Sc
             screen.said = ""
             assert screen.lives()
     assert not list((machine.runtime / "asks").iterdir())
-    assert not (machine.state / "machine" / "factory-reset").exists()
 
 
 def test_a_line_that_hangs_up_ends_it_quietly(machine: Machine, consoles: Callable[..., Screen]) -> None:
@@ -260,7 +281,14 @@ def test_addresses_that_cannot_be_are_refused_in_words() -> None:
     ):
         with pytest.raises(WrongError, match=r"^Address: "):
             parse_address(wrong)
+    for zoned in ("fe80::1%eth0", "fd00::5%x/64", "fd00::5/64%x"):  # systemd-networkd refuses them
+        with pytest.raises(WrongError, match=r"^Address: leave out the %"):
+            parse_address(zoned)
+    with pytest.raises(WrongError, match=r"^DNS: leave out the %"):
+        parse_dns("9.9.9.9 fe80::1%eth0")
     six = parse_address("2001:db8::5/64")
+    with pytest.raises(WrongError, match=r"^Gateway: leave out the %"):
+        parse_gateway("fe80::1%eth0", six)
     assert str(parse_gateway("fe80::1", six)) == "fe80::1" and parse_gateway("", six) is None
     with pytest.raises(WrongError, match=r"^Gateway: "):
         parse_gateway("fe80::1%eth0\n", parse_address("192.0.2.1/24"))
@@ -280,8 +308,8 @@ def test_a_network_file_behind_a_link_is_not_followed(machine: Machine, tmp_path
 # What only the system may do
 
 
-def granted(machine: Machine, name: str) -> list[str]:
-    """Wait for an asking file as the appliance does, read it and remove it."""
+def granted(machine: Machine, name: str, *, fails: bool = False) -> list[str]:
+    """Wait for an asking file as the appliance does, read it and remove it, or say that it ``fails``."""
     heard: list[str] = []
 
     def watch() -> None:
@@ -291,7 +319,10 @@ def granted(machine: Machine, name: str) -> list[str]:
             time.sleep(0.05)
         with contextlib.suppress(OSError):
             heard.append(file.read_text())
-            file.unlink()
+            if fails:
+                file.rename(file.with_name(f"{name}.failed"))
+            else:
+                file.unlink()
 
     threading.Thread(target=watch, daemon=True).start()
     return heard
@@ -313,15 +344,23 @@ def test_the_system_is_asked_with_a_file(machine: Machine, consoles: Callable[..
     screen.enter("", "Choice: ")
     screen.enter("5", "yes to do it: ")
     screen.enter("no", "Nothing was done")
-    heard = granted(machine, "reboot")
+    heard = granted(machine, "factory-reset", fails=True)
     screen.enter("", "Choice: ")
     screen.enter("7", "to do it: ")
     screen.enter("erase  everything", "Nothing was done")
-    assert heard == [] and not (machine.state / "machine" / "factory-reset").exists()
+    assert heard == []
     screen.enter("", "Choice: ")
     assert "ledger are lost" in screen.enter("7", "to do it: ")
+    assert "taken it over" not in screen.enter("erase everything", "could not do it")
+    assert heard == [""] and (machine.runtime / "asks" / "factory-reset.failed").exists()
+    shutil.rmtree(
+        machine.state
+    )  # a data partition that is lost can be wiped too, and what failed once may work now
+    heard = granted(machine, "factory-reset")
+    screen.enter("", "Choice: ")
+    screen.enter("7", "to do it: ")
     screen.enter("erase everything", "taken it over")
-    assert heard == [""] and (machine.state / "machine" / "factory-reset").exists()
+    assert heard == [""] and list((machine.runtime / "asks").iterdir()) == []
     heard = granted(machine, "power-off")
     screen.enter("", "Choice: ")
     screen.enter("6", "yes to do it: ")
@@ -340,7 +379,6 @@ def test_another_machine_is_told_that_it_is_no_appliance(
         screen.enter("", "Choice: ")
     screen.enter("3", r"leave it\): ")
     screen.enter("2", "belongs to the appliance image")
-    assert not (machine.state / "machine" / "factory-reset").exists()
 
 
 # Hilltop commands

@@ -318,16 +318,21 @@ def test_on_the_appliance_the_services_restart_when_asked_and_its_places_stay(ma
     assert "stays as it is" in machine.hilltop("settings", "unset", "state.directory", code=1).stderr
     assert "by: hilltop restart" in machine.hilltop("settings", "set", "ui.locale", "de_DE").stdout
 
-    def grant() -> None:
+    def grant(*, fails: bool) -> None:
         deadline = time.monotonic() + 30
         while not (asks / "restart-services").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        (asks / "restart-services").unlink()
+        if fails:
+            (asks / "restart-services").rename(asks / "restart-services.failed")
+        else:
+            (asks / "restart-services").unlink()
 
-    system = threading.Thread(target=grant)
-    system.start()
-    assert "The services restart" in machine.hilltop("restart").stdout
-    system.join()
+    for fails, code, says in ((True, 1, "could not do it"), (False, 0, "The services restart")):
+        system = threading.Thread(target=grant, kwargs={"fails": fails})
+        system.start()
+        done = machine.hilltop("restart", code=code)
+        system.join()
+        assert says in done.stdout + done.stderr
     assert "services.restart" in machine.hilltop("audit").stdout
     machine.config.write_text("[ui]\nlocale = 5\n")
     machine.hilltop("restart", code=2)  # services would not start on it
