@@ -11,10 +11,12 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.migrate import upgrade
-from appliance.sealing_check import find_unreadable
+from appliance.sealing_check import check_sealing, seal_canary, tell_sealing_health
+from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings
 from appliance.wiring import House, open_house
 from core.files import forget_unfinished, make_folder, write_durably
+from core.log import logger
 from core.refusal import granted
 from core.secrets import SealError, Secret
 from core.work import Work
@@ -25,15 +27,22 @@ from ui.store import operator_rows
 
 FIRST_OWNER = "owner"
 _ACTOR = "system:first-boot"
+_log = logger("appliance")
 
 
 async def make_ready(house: House) -> None:
-    """Bring the database to this release's schema; the key must be its own. Raises ``SealError``."""
+    """Bring the database to this release's schema and put the sealing key on record as its own.
+
+    Single values that the key does not open are a health issue. Raises ``SealError`` when the key is not this
+    database's, ``SettingsError`` when the database is a newer release's.
+    """
     await upgrade(house.workplace.database)
-    async with house.workplace.reading() as connection:
-        unreadable = await find_unreadable(connection, house.sealer)
-    if unreadable:
-        raise SealError(unreadable)
+    async with house.workplace.work(_ACTOR) as work:
+        verdict = await check_sealing(work.connection, house.sealer)
+        if verdict.foreign:
+            raise SealError("the sealing key is not the one that sealed this database")
+        await seal_canary(work, house.sealer)
+        await tell_sealing_health(work, verdict, words_with_foreign_key(house.settings.sealing_key))
 
 
 async def first_boot(settings: Settings) -> bool:
@@ -83,21 +92,25 @@ async def code_state(settings: Settings, connection: AsyncConnection) -> str:
 def make_certificate(settings: Settings, now: datetime) -> None:
     """The panel's certificate, if one is asked for below the state directory and none is there.
 
-    The key is written first: where there is a certificate, its key is there.
+    The key is written first: where there is a certificate, its key is there. One that cannot be made is a
+    warning: RADIUS does not need it, and the panel comes up without it and says so.
     """
     certificate, key = settings.ui.tls_cert, settings.ui.tls_key
     if certificate is None or key is None:
-        return
-    forget_unfinished(certificate)
-    if certificate.exists():
         return
     if not (
         certificate.is_relative_to(settings.state.directory) and key.is_relative_to(settings.state.directory)
     ):
         return
-    made, made_key = make_self_signed(now)
-    write_durably(key, made_key, 0o600)
-    write_durably(certificate, made, 0o644)
+    try:
+        forget_unfinished(certificate)
+        if certificate.exists():
+            return
+        made, made_key = make_self_signed(now)
+        write_durably(key, made_key, 0o600)
+        write_durably(certificate, made, 0o644)
+    except OSError as trouble:
+        _log.warning("certificate_not_made", error=str(trouble), remedy="hilltop certificate renew")
 
 
 async def _first_code(work: Work) -> Secret | None:

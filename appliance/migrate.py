@@ -10,8 +10,11 @@ from alembic.config import Config
 from sqlalchemy import Connection, MetaData
 
 from aaa.store.tables import metadata as aaa_metadata
+from appliance.schema import is_newer, schema_fault
+from appliance.settings import SettingsError
 from billing.store.tables import metadata as billing_metadata
 from core.database import Database
+from core.schema import revision_of
 from core.store.columns import say_where_in_every_dialect
 from core.store.tables import metadata as core_metadata
 from provisioning.store.tables import metadata as provisioning_metadata
@@ -40,12 +43,18 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Migrate to ``revision``, each step in one transaction; nothing to do is fine."""
+    """Migrate to ``revision``, each step in one transaction; nothing to do is fine.
+
+    Raises ``SettingsError`` for a database of a newer release.
+    """
 
     def run(sync: Connection, *_: Any) -> None:
         command.upgrade(alembic_config(sync), revision)
 
     async with database.write() as connection:
+        present = await revision_of(connection)
+        if is_newer(present):
+            raise SettingsError(schema_fault(present))
         await connection.run_sync(run)
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from appliance.readiness import notify, watchdog_period_s
 from appliance.role_marks import mark_ready
-from appliance.schema import current_revision, newest_revision
-from appliance.sealing_check import find_unreadable
+from appliance.schema import current_revision, schema_fault
+from appliance.sealing_check import check_sealing, tell_sealing_health
+from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
 from appliance.wiring import House, open_house
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _TELLING_S = 5.0
-_WRONG_KEY = "appliance.sealing_key"
 _log = logger("appliance")
 
 
@@ -183,14 +183,8 @@ async def _refuse_other_schema(house: House) -> None:
     except Exception as trouble:  # noqa: BLE001 - RADIUS goes on without a database
         _log.warning("schema_not_known", error=f"{type(trouble).__name__}: {trouble}")
         return
-    wanted = newest_revision()
-    if present == wanted:
-        return
-    if present is not None and present > wanted:
-        remedy = "it was used by a newer release; go back to that one, or restore the backup made before it"
-    else:
-        remedy = "bring it up with: hilltop database migrate"
-    raise SettingsError(f"the database is at {present or 'no schema'}, this release wants {wanted}; {remedy}")
+    if fault := schema_fault(present):
+        raise SettingsError(fault)
 
 
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
@@ -229,26 +223,16 @@ def role_issue(name: str, reason: str) -> HealthIssue:
 
 
 async def _tell_health(house: House, name: str, ready: asyncio.Event) -> None:
-    """Close what an earlier start complained of; say when the sealing key is not this database's."""
+    """Close what an earlier start complained of; the worker says when the sealing key does not fit."""
     await ready.wait()
     await _tell(house, name, close_issue, role_issue(name, "").key)
-    await _tell(house, name, _check_sealing_key, house)
+    if name == "worker":  # one role is enough: all of them have the same key
+        await _tell(house, name, _check_sealing_key, house)
 
 
 async def _check_sealing_key(work: Work, house: House) -> None:
-    unreadable = await find_unreadable(work.connection, house.sealer)
-    if unreadable is None:
-        await close_issue(work, _WRONG_KEY)
-        return
-    await open_issue(
-        work,
-        HealthIssue(
-            _WRONG_KEY,
-            "critical",
-            f"The sealing key is not the one of this database: {unreadable}",
-            f"Put the key file that sealed it at {house.settings.sealing_key} and restart Hilltop.",
-        ),
-    )
+    verdict = await check_sealing(work.connection, house.sealer)
+    await tell_sealing_health(work, verdict, words_with_foreign_key(house.settings.sealing_key))
 
 
 async def _tell(house: House, name: str, tell: Callable[[Work, _T], Awaitable[None]], subject: _T) -> None:

@@ -18,6 +18,23 @@ def newest_revision() -> str:
     return max(numbers)
 
 
+def schema_fault(present: str | None) -> str | None:
+    """What is wrong with a database at ``present``, with the remedy; None when this release can use it."""
+    wanted = newest_revision()
+    if present == wanted:
+        return None
+    if is_newer(present):
+        remedy = "it was used by a newer release; go back to that one, or restore the backup made before it"
+    else:
+        remedy = "bring it up with: hilltop database migrate"
+    return f"the database is at {present or 'no schema'}, this release wants {wanted}; {remedy}"
+
+
+def is_newer(present: str | None) -> bool:
+    """True when a newer release has migrated the database, which this one cannot bring back."""
+    return present is not None and present > newest_revision()
+
+
 async def current_revision(database: Database) -> str | None:
     """The revision the database is at; None for an empty one."""
     async with database.read() as connection:

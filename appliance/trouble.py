@@ -8,6 +8,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings, SettingsError
 from core.secrets import SealError
 
@@ -43,7 +44,7 @@ def in_words(trouble: BaseException, settings: Settings) -> str | None:
         case SettingsError():
             return str(trouble)
         case SealError():
-            return f"{trouble}; put the key file that sealed it at {settings.sealing_key}"
+            return f"{trouble}; {words_with_foreign_key(settings.sealing_key)}"
         case OverflowError():
             return f"a number is too large to be kept ({trouble}); give a smaller one"
         case DBAPIError() | PoolTimeoutError():

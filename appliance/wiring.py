@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.sealing_check import holds_sealed
-from appliance.sealing_key import find_sealer, make_sealer
+from appliance.sealing_key import find_sealer, make_sealer, words_without_key
 from appliance.settings import Settings, SettingsError
 from core.clock import Clock, open_clock
 from core.database import Database
@@ -26,8 +26,6 @@ from core.work import Work, Workplace
 
 if TYPE_CHECKING:
     from aaa.close_usage import ClosedUsage
-
-_NO_KEY = "there is no sealing key; restore it from the backup"
 
 
 class MeteredUsage:
@@ -79,7 +77,7 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
         clock = open_clock(settings.clock.source)
     sealer = find_sealer(settings.sealing_key)
     if sealer is None and not may_make_key:
-        raise SettingsError(f"{settings.sealing_key}: {_NO_KEY}, or make the first: hilltop init")
+        raise SettingsError(words_without_key(settings.sealing_key))
     with _naming("database.url"):
         database = Database(settings.database_url)
         _check_file(make_url(settings.database_url))
@@ -100,7 +98,7 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
 async def _first_sealer(database: Database, path: Path) -> Sealer:
     async with database.read() as connection:
         if await holds_sealed(connection):
-            raise SettingsError(f"{path}: {_NO_KEY}: the database holds what it sealed")
+            raise SettingsError(words_without_key(path, has_sealed=True))
     return make_sealer(path)
 
 

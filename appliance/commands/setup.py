@@ -130,16 +130,16 @@ operators = typer.Typer(help="Staff who sign in at the panel.", no_args_is_help=
 @database.command("status")
 def status() -> None:
     """Where the database is and whether it has this release's schema; exit 1 when not."""
-    from appliance.schema import current_revision, newest_revision
+    from appliance.schema import current_revision, schema_fault
     from appliance.trouble import shown_url
 
-    async def body(house: House) -> bool:
-        present, wanted = await current_revision(house.workplace.database), newest_revision()
-        say(f"{shown_url(house.settings)} is at {present or 'no revision'}, this release wants {wanted}")
-        return present == wanted
+    async def body(house: House) -> str | None:
+        present = await current_revision(house.workplace.database)
+        say(f"{shown_url(house.settings)} is at {present or 'no schema'}")
+        return schema_fault(present)
 
-    if not in_house(body):
-        fail("bring it up with: hilltop database migrate")
+    if fault := in_house(body):
+        fail(fault)
 
 
 @operators.command("list")

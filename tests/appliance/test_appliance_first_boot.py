@@ -8,16 +8,20 @@ import shutil
 import signal
 import ssl
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from appliance_machine import NOBODY, Machine, give_away, make_machine
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text, update
 
+from aaa.store.tables import nas
+from appliance.first_boot import make_certificate
 from appliance.schema import newest_revision
 from appliance.sealing_key import CREDENTIAL
 from appliance.settings import load_settings
 from appliance.wiring import open_house
+from core.store.tables import audit
 from ui.operators import choose_password
 from ui.passwords import Passwords
 from ui.store import operator_rows
@@ -169,7 +173,19 @@ def test_a_full_disk_is_said_and_room_finishes_it(machine: Machine) -> None:
         subprocess.run(["umount", str(machine.state)], check=True)
 
 
-def test_a_sealing_key_in_a_credential_goes_before_the_file(machine: Machine, tmp_path: Path) -> None:
+def add_nas(machine: Machine, name: str, address: str, **environment: str) -> None:
+    words = ("nas", "add", name, address, "--secret-file", "-")
+    machine.hilltop(*words, stdin="a-shared-secret-of-length\n", **environment)
+
+
+def credential(folder: Path, key: str) -> dict[str, str]:
+    """The environment of a unit whose credential holds this key."""
+    folder.mkdir(exist_ok=True)
+    (folder / CREDENTIAL).write_text(f"k1 {key * 32}\n")
+    return {"CREDENTIALS_DIRECTORY": str(folder)}
+
+
+def test_a_sealing_key_in_a_credential_is_enough(machine: Machine, tmp_path: Path) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
     made = subprocess.run(
@@ -179,16 +195,140 @@ def test_a_sealing_key_in_a_credential_goes_before_the_file(machine: Machine, tm
     (folder / CREDENTIAL).write_bytes(made.stdout)
     machine.hilltop("first-boot", CREDENTIALS_DIRECTORY=str(folder))
     assert not (machine.state / "keys").exists()
-    secret = tmp_path / "secret"
-    secret.write_text("a-shared-secret\n")
-    machine.hilltop(
-        "nas", "add", "ridge", "192.0.2.2", "--secret-file", str(secret), CREDENTIALS_DIRECTORY=str(folder)
-    )
-    said = machine.hilltop("first-boot", code=2).stderr  # without the credential: no new key, no guess
-    assert "the database holds what it sealed" in said and not (machine.state / "keys").exists()
+    for words in (["first-boot"], ["init"]):  # without the credential: no new key, no guess
+        said = machine.hilltop(*words, code=2).stderr
+        assert "the database holds what it sealed" in said and "hilltop init" not in said
+        assert not (machine.state / "keys").exists()
     (folder / CREDENTIAL).write_text("k1 nonsense-that-is-secret\n")
     said = machine.hilltop("first-boot", code=2, CREDENTIALS_DIRECTORY=str(folder)).stderr
     assert "not a usable sealing key" in said and "nonsense" not in said
+
+
+def test_a_key_file_goes_before_the_credential_of_a_new_machine(machine: Machine, tmp_path: Path) -> None:
+    machine.hilltop("first-boot")
+    add_nas(machine, "ridge", "192.0.2.2")
+    own = credential(tmp_path / "credentials", "ab")
+    machine.hilltop("first-boot", **own)
+    add_nas(machine, "north", "192.0.2.3", **own)
+    key = machine.state / "keys" / "sealing.key"
+    restored = key.rename(tmp_path / "kept.key")
+    said = machine.hilltop("first-boot", code=1, **own).stderr
+    assert f"read from {tmp_path / 'credentials' / CREDENTIAL}" in said and f"at {key}" in said
+    restored.rename(key)
+    machine.hilltop("first-boot")
+
+
+def test_a_foreign_key_is_noticed_before_anything_else_is_sealed(machine: Machine, tmp_path: Path) -> None:
+    machine.hilltop("first-boot", **credential(tmp_path / "credentials", "ab"))
+    said = machine.hilltop("first-boot", code=1, **credential(tmp_path / "credentials", "cd")).stderr
+    assert "not the one that sealed this database" in said and not (machine.runtime / "ready").exists()
+    key = machine.state / "keys" / "sealing.key"
+    key.parent.mkdir()
+    key.write_text(f"k1 {'ef' * 32}\n")
+    said = machine.hilltop("first-boot", code=1).stderr
+    assert f"read from {key}: replace it" in said
+
+
+def test_a_new_key_beside_the_old_one_is_the_same_ring(machine: Machine) -> None:
+    machine.hilltop("first-boot")
+    key = machine.state / "keys" / "sealing.key"
+    first, second = key.read_text(), f"k2 {'cd' * 32}\n"
+    key.write_text(first + second)
+    machine.hilltop("first-boot")
+    add_nas(machine, "ridge", "192.0.2.2")
+    machine.hilltop("first-boot")
+    key.write_text(second)
+    machine.hilltop("first-boot", code=1)
+    key.write_text(first)
+    machine.hilltop("first-boot")
+    assert "nas.secret of ridge" in machine.hilltop("health", code=None).stdout
+
+
+_NOT_ROOT = """
+import os, pathlib, appliance.sealing_key as s
+os.geteuid = lambda: 1000
+class Shut(type(pathlib.Path())):
+    def stat(self, **_): raise PermissionError(13, "Permission denied")
+s.ENCRYPTED = {0}({1!r})
+"""
+
+
+def test_no_key_is_made_or_proposed_beside_a_credential_that_is_roots(
+    machine: Machine, tmp_path: Path
+) -> None:
+    encrypted = tmp_path / "sealing-key"
+    encrypted.write_text("sealed for root")
+    seen = _NOT_ROOT.format("pathlib.Path", str(encrypted))
+    for words in (["status"], ["init"], ["first-boot"]):
+        said = machine.hilltop(*words, before=seen, code=2).stderr
+        assert "run it as root" in said and "hilltop init" not in said
+        assert not (machine.state / "keys").exists()
+    shut = _NOT_ROOT.format("Shut", str(encrypted))
+    machine.hilltop("first-boot", **credential(tmp_path / "credentials", "ab"))
+    for words in (["status"], ["init"]):
+        said = machine.hilltop(*words, before=shut, code=2).stderr
+        assert "run it as root" in said and "hilltop init" not in said
+        assert not (machine.state / "keys").exists()
+
+
+async def damage(machine: Machine, name: str) -> None:
+    async with open_house(load_settings(machine.config)) as house, house.workplace.work("test") as work:
+        await work.connection.execute(
+            update(nas).where(nas.c.name == name).values(secret_sealed="k1:" + "A" * 64)
+        )
+
+
+async def forget_canary(machine: Machine) -> None:
+    """As in a database of before there was one."""
+    async with open_house(load_settings(machine.config)) as house, house.workplace.work("test") as work:
+        await work.connection.execute(delete(audit).where(audit.c.subject == "sealing-key"))
+
+
+@pytest.mark.parametrize("has_canary", [True, False])
+async def test_a_damaged_secret_is_a_health_issue_and_the_machine_starts(
+    machine: Machine, has_canary: bool
+) -> None:
+    machine.hilltop("first-boot")
+    for number, name in enumerate(("ridge", "north")):
+        add_nas(machine, name, f"192.0.2.{number + 2}")
+    await damage(machine, "ridge")
+    if not has_canary:
+        await forget_canary(machine)
+    machine.hilltop("first-boot")
+    said = machine.hilltop("health", code=None).stdout
+    assert "nas.secret of ridge" in said and "north" not in said
+    words = ("nas", "change", "ridge", "--secret-file", "-")
+    machine.hilltop(*words, stdin="a-shared-secret-of-length\n")
+    machine.hilltop("first-boot")
+    assert "ridge" not in machine.hilltop("health", code=None).stdout
+
+
+async def test_without_a_canary_a_key_that_opens_nothing_is_refused(machine: Machine) -> None:
+    machine.hilltop("first-boot")
+    add_nas(machine, "ridge", "192.0.2.2")
+    await damage(machine, "ridge")
+    machine.hilltop("first-boot")  # the canary opens
+    await forget_canary(machine)
+    machine.hilltop("first-boot", code=1)
+
+
+def test_a_certificate_elsewhere_or_one_that_cannot_be_made_does_not_stop_the_machine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "letsencrypt"
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace(str(machine.certificate.parent), str(elsewhere)))
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", denied)
+        make_certificate(load_settings(machine.config), datetime(2026, 1, 1, tzinfo=UTC))
+    machine.config.write_text(text)
+    machine.certificate.parent.write_text("no folder")
+    assert "certificate_not_made" in machine.hilltop("first-boot").stderr
+    assert (machine.runtime / "ready").exists()
 
 
 @pytest.mark.skipif(
@@ -223,6 +363,16 @@ async def test_a_role_refuses_the_tables_of_another_release(machine: Machine) ->
     for present, remedy in (("0000", "hilltop database migrate"), ("9999", "newer release")):
         async with open_house(load_settings(machine.config)) as house, house.workplace.work("test") as work:
             await work.connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": present})
-        for role in ("worker", "web"):
-            said = machine.hilltop("role", role, code=2).stderr
-            assert f"is at {present}, this release wants {newest_revision()}" in said and remedy in said
+        wrong = f"is at {present}, this release wants {newest_revision()}"
+        for words, code in ((["role", "worker"], 2), (["role", "web"], 2), (["database", "status"], 1)):
+            said = machine.hilltop(*words, code=code).stderr
+            assert wrong in said and remedy in said
+        said = machine.hilltop("status").stdout
+        assert wrong in said and remedy in said
+    for words in (
+        ["first-boot"],
+        ["database", "migrate"],
+        ["init"],
+    ):  # 9999: nothing of it can be undone here
+        said = machine.hilltop(*words, code=2).stderr
+        assert wrong in said and remedy in said
