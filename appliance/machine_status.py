@@ -8,24 +8,23 @@ from sqlalchemy import func, select
 
 from appliance.first_boot import code_state
 from appliance.role_marks import role_states
-from appliance.schema import schema_fault
+from appliance.schema import newest_revision
 from appliance.settings import Settings
 from appliance.wiring import House
 from billing.clock_doubt import clock_standing
 from core.addresses import local_addresses
+from core.endpoints import split_endpoint
 from core.release import image, version
 from core.schema import revision_of
 from core.store.tables import health_issue
 from ui.certificates import CertificateError, read_certificate
-from ui.config import split_endpoint
 
 
 async def machine_status(house: House) -> dict[str, Any]:
     """JSON values by name."""
     chosen = house.settings
     async with house.workplace.reading() as connection:
-        schema = await revision_of(connection)
-        fault = schema_fault(schema)
+        schema, wanted = await revision_of(connection), newest_revision()
         told: dict[str, Any] = {
             "version": version(),
             "image": image(),
@@ -33,9 +32,9 @@ async def machine_status(house: House) -> dict[str, Any]:
             "panel": panel_urls(chosen),
             "certificate": _fingerprint(chosen),
             "roles": role_states(chosen.state.directory),
-            "database": fault or f"at {schema}",
+            "database": f"at {schema}" if schema == wanted else f"at {schema}, this release wants {wanted}",
         }
-        if fault:
+        if schema != wanted:
             unknown = {"code": "not known", "health": "not known", "clock": {"now": _now(house), "words": ""}}
             return told | unknown
         code = await code_state(chosen, connection)

@@ -24,7 +24,7 @@ class SettingsError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class StateSettings(_Section):
@@ -46,24 +46,40 @@ class DatabaseSettings(_Section):
 
     url: str = ""
 
+    @field_validator("url")
+    @classmethod
+    def _a_database(cls, given: str) -> str:
+        if given:
+            from core.database import normalise_url  # only who names a database waits for its library here
+
+            normalise_url(given)
+        return given
+
 
 class ClockSettings(_Section):
     """``system``, or ``lab:/path`` for the moving clock of the lab."""
 
     source: str = "system"
 
+    @field_validator("source")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        if given != "system" and not given.startswith("lab:/"):
+            raise ValueError(f"{given!r} is not a clock; write system, or lab:/path/to/clock-file")
+        return given
+
 
 class WorkerSettings(_Section):
     """How often (seconds of real time) the worker looks for what is due."""
 
-    outbox_s: float = Field(0.2, gt=0)
-    enforcement_s: float = Field(0.5, gt=0)
-    billing_s: float = Field(300, gt=0)
-    dunning_s: float = Field(300, gt=0)
-    reaping_s: float = Field(60, gt=0)
-    drift_s: float = Field(900, gt=0)
-    usage_check_s: float = Field(900, gt=0)
-    ledger_check_s: float = Field(3600, gt=0)
+    outbox_s: float = Field(0.2, gt=0, le=86_400)
+    enforcement_s: float = Field(0.5, gt=0, le=86_400)
+    billing_s: float = Field(300, gt=0, le=86_400)
+    dunning_s: float = Field(300, gt=0, le=86_400)
+    reaping_s: float = Field(60, gt=0, le=86_400)
+    drift_s: float = Field(900, gt=0, le=86_400)
+    usage_check_s: float = Field(900, gt=0, le=86_400)
+    ledger_check_s: float = Field(3600, gt=0, le=86_400)
 
 
 class LogSettings(_Section):

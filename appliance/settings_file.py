@@ -157,11 +157,8 @@ def _check_url(key: Key, url: str) -> None:
         return
     try:
         normalise_url(url)
-    except ValueError:
-        raise EditError(
-            f"{key.name}: this is no database; write it like postgresql://user:password@host/name, "
-            "or empty for the embedded one"
-        ) from None
+    except ValueError as trouble:
+        raise EditError(f"{key.name}: {trouble}; or give it empty, for the embedded one") from None
     parsed = make_url(url)
     folder = Path(parsed.database or "").parent
     if parsed.drivername.startswith("sqlite") and not (
@@ -177,7 +174,7 @@ def holds_password(key: Key, text: str) -> bool:
     try:
         url = make_url(text.strip("\"'"))
     except (ArgumentError, ValueError):
-        return "@" in text
+        return "@" in text or ":" in text  # it cannot be told what would be a password
     return url.password is not None or any("pass" in name.lower() for name in url.query)
 
 
@@ -211,7 +208,7 @@ def change_settings(path: Path, wanted: Mapping[str, Any]) -> Change | None:
         if not _says(changed, expected):
             raise EditError(f"{path}: it is written in a way that cannot be changed here; use an editor")
         has_backup = _keep(path, text)
-        rewrite_durably(path, changed.encode(), path)
+        rewrite_durably(path, changed.encode(), path, has_copy=has_backup)
     return Change(_shown(said, wanted), _shown(expected, wanted), left, has_backup)
 
 
@@ -259,8 +256,9 @@ def _get(said: Mapping[str, Any], name: str) -> Any:
 
 
 def _shown(said: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """For the record, as JSON has it and without a secret."""
-    found = {name: _get(said, name) for name in names if name not in SECRET}
+    """For the record, as JSON has it: of known settings alone, for a misplaced one may be a secret."""
+    recorded = [name for name in names if name in all_keys().keys() - SECRET]
+    found = {name: value for name in recorded if not isinstance(value := _get(said, name), Mapping)}
     shown: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return shown
 
@@ -318,7 +316,7 @@ def _filled(said: Mapping[str, Any]) -> dict[str, Any]:
 def _keep(path: Path, text: str) -> bool:
     kept = path.with_name(f"{path.name}.before")
     try:
-        rewrite_durably(kept, text.encode(), path)
+        rewrite_durably(kept, text.encode(), path, has_copy=True)
     except OSError as trouble:
         if trouble.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise

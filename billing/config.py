@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from core.locales import check_locale
 
 
 class IssuerSettings(BaseModel):
@@ -34,11 +36,22 @@ class BillingSettings(BaseModel):
         description="wait after local midnight of the billing day, so that the last readings have come in",
     )  # fmt: skip
     clock_tolerance_s: int = Field(
-        120, ge=0, description="how far the clock may stand behind the latest record and still be trusted"
+        120,
+        ge=0,
+        le=86_400,
+        description="how far the clock may stand behind the latest record and still be trusted",
     )
     clock_leap_days: int = Field(
-        100, ge=1, description="a clock that leapt further than this since the latest record is not trusted"
+        100,
+        ge=1,
+        le=3_650,
+        description="a clock that leapt further than this since the latest record is not trusted",
     )
     correction_cycles: int = Field(
         13, ge=1, le=60, description="how many cycles back a bill run looks for corrections"
     )
+
+    @field_validator("locale")
+    @classmethod
+    def _a_locale(cls, value: str) -> str:
+        return check_locale(value)

@@ -92,20 +92,39 @@ class Database:
             await self._reader.dispose()
 
 
+_LAST_PORT = 65_535
+_UNREADABLE = "it cannot be read; in a password write @ as %40, : as %3A and / as %2F"
+_FORMS = "write it like postgresql://user:password@host/name or sqlite:////folder/file"
+_OPTIONS = {
+    "host", "passfile", "password", "port", "prepared_statement_cache_size", "ssl", "target_session_attrs",
+    "user",
+}  # fmt: skip
+"""What may follow the ``?``: asyncpg takes no other option that is text, and libpq's are not asyncpg's."""
+
+
 def normalise_url(url: str) -> str:
     """The URL with its async driver: ``sqlite:///path`` and ``postgresql://…`` are enough in the settings.
 
-    Raises ``ValueError`` for any other database.
+    Raises ``ValueError`` for what is no database, and never repeats a part of the URL: in one that is read
+    wrongly any part may be of the password.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ValueError("database.url is not a URL; begin with sqlite:/// or postgresql://") from None
+        raise ValueError(f"this is no database; {_FORMS}") from None
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
     if parsed.drivername.startswith("sqlite"):
+        if parsed.query:
+            raise ValueError("an embedded database takes no options; leave out the ? and what follows it")
         return parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
-    if parsed.drivername.startswith("postgresql"):
-        return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-    raise ValueError("database.url must begin with sqlite:/// or postgresql://")
+    if not parsed.drivername.startswith("postgresql"):
+        raise ValueError(f"this is no database; {_FORMS}")
+    if url.count("@") > 1 or "@" in f"{parsed.host}{parsed.database}" or (parsed.port or 0) > _LAST_PORT:
+        raise ValueError(_UNREADABLE)
+    if not parsed.query.keys() <= _OPTIONS:
+        raise ValueError(f"an option after the ? is unknown; known are {', '.join(sorted(_OPTIONS))}")
+    return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
 def sqlite_url(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
 
@@ -27,12 +28,8 @@ def make_folder(path: Path, mode: int = 0o750) -> None:
 def give_to_owner_of(folder: Path, made: Path | int) -> None:
     """What root made (a path or an open file) goes to the owner of ``folder``."""
     owner = folder.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    if isinstance(made, int):
-        os.fchown(made, owner.st_uid, owner.st_gid)
-    else:  # the folder's owner could have put a link there, to have somebody else's file given to him
-        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def write_durably(path: Path, content: bytes, mode: int) -> None:
@@ -46,8 +43,11 @@ def write_durably(path: Path, content: bytes, mode: int) -> None:
     _flush_folder(path.parent)
 
 
-def rewrite_durably(path: Path, content: bytes, like: Path) -> None:
-    """As ``write_durably``, with owner and mode of ``like``; in place where only the file may be written."""
+def rewrite_durably(path: Path, content: bytes, like: Path, *, has_copy: bool) -> None:
+    """As ``write_durably``, with owner and mode of ``like``; in place where only the file may be written.
+
+    In place a power cut could tear it, so that is done only to what ``has_copy`` elsewhere.
+    """
     model = like.stat()
     try:
         temporary = _write_beside(path, content, stat.S_IMODE(model.st_mode), model)
@@ -57,7 +57,7 @@ def rewrite_durably(path: Path, content: bytes, like: Path) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as trouble:
-        if trouble.errno not in _ONLY_THE_FILE or not path.exists():
+        if trouble.errno not in _ONLY_THE_FILE or not has_copy or not path.exists():
             raise
         _write_in_place(path, content)
         return
@@ -88,11 +88,24 @@ _ONLY_THE_FILE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}  # the la
 
 
 def _write_in_place(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "wb") as file:
-        file.write(content)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        old = file.read()
+        try:
+            os.posix_fallocate(descriptor, 0, max(len(content), 1))  # or a full disk would tear it
+            _overwrite(file, content)
+        except OSError:
+            _overwrite(file, old)
+            raise
+
+
+def _overwrite(file: FileIO, content: bytes) -> None:
+    file.seek(0)
+    left = content
+    while left:
+        left = left[file.write(left) :]
+    file.truncate()
+    os.fsync(file.fileno())
 
 
 def _write_beside(path: Path, content: bytes, mode: int, model: os.stat_result | None = None) -> Path:

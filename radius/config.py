@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aaa.domain.profile import AccessPolicy
-
-
-def split_listen(text: str) -> tuple[str, int]:
-    """``192.0.2.1:1812`` or ``[2001:db8::1]:1812`` as address and port; ``ValueError`` names the trouble."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{text!r} is not an address and port; write it like 0.0.0.0:1812 or [::]:1812")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+from core.endpoints import check_distinct, is_address, split_endpoint
 
 
 class RadiusSettings(BaseModel):
@@ -25,38 +18,51 @@ class RadiusSettings(BaseModel):
     """A named address is a little faster than a wildcard, which must note where each request came in."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
-    delayed_rejects: int = Field(default=10_000, ge=1)
+    delayed_rejects: int = Field(default=10_000, ge=1, le=10_000_000)
     """Rejects waiting for their time. A tenth of them at most are one NAS's: a flood there costs no other."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
-    duplicate_entries: int = Field(default=65_536, ge=1_024)
-    directory_refresh_s: float = Field(default=0.25, gt=0)
-    reject_record_s: float = Field(default=1.0, gt=0)
-    status_interval_s: float = Field(default=10.0, gt=0)
+    duplicate_entries: int = Field(default=65_536, ge=1_024, le=10_000_000)
+    directory_refresh_s: float = Field(default=0.25, gt=0, le=86_400)
+    reject_record_s: float = Field(default=1.0, gt=0, le=86_400)
+    status_interval_s: float = Field(default=10.0, gt=0, le=86_400)
 
     journal_commit_rows: int = Field(default=100, ge=1, le=5_000)
     journal_commit_ms: float = Field(default=20, ge=0, le=1_000)
-    journal_backlog: int = Field(default=20_000, ge=100)
+    journal_backlog: int = Field(default=20_000, ge=100, le=10_000_000)
     """Records waiting for the disk; beyond them a NAS gets no answer and tries again."""
-    journal_trim_s: float = Field(default=5.0, gt=0)
+    journal_trim_s: float = Field(default=5.0, gt=0, le=86_400)
 
     walled_garden_list: str = "hilltop-walled"
     open_list: str = "hilltop-open"
-    throttle_down_bps: int = Field(default=1_000_000, ge=1_000)
-    throttle_up_bps: int = Field(default=512_000, ge=1_000)
+    throttle_down_bps: int = Field(default=1_000_000, ge=1_000, le=1_000_000_000_000)
+    throttle_up_bps: int = Field(default=512_000, ge=1_000, le=1_000_000_000_000)
     interim_jitter_percent: int = Field(default=10, ge=0, le=50)
 
-    dynauth_timeout_s: float = Field(default=2.0, gt=0)
+    dynauth_timeout_s: float = Field(default=2.0, gt=0, le=86_400)
     dynauth_tries: int = Field(default=3, ge=1, le=10)
     dynauth_source: str | None = None
     """The address CoA leaves from, when NASes only listen to one of several."""
-    simultaneous_use_check_s: float = Field(default=30.0, gt=0)
+    simultaneous_use_check_s: float = Field(default=30.0, gt=0, le=86_400)
 
     @field_validator("auth_listen", "accounting_listen")
     @classmethod
     def _listen(cls, listen: list[str]) -> list[str]:
         for one in listen:
-            split_listen(one)
+            split_endpoint(one)
         return listen
+
+    @field_validator("dynauth_source")
+    @classmethod
+    def _an_address(cls, source: str | None) -> str | None:
+        if source is not None and not is_address(source):
+            raise ValueError(f"{source!r} is not an address of this machine; write it like 192.0.2.1")
+        return source
+
+    @model_validator(mode="after")
+    def _distinct(self) -> RadiusSettings:
+        listen = [*self.auth_listen, *self.accounting_listen]
+        check_distinct("radius.auth_listen and radius.accounting_listen", listen)
+        return self
 
     @property
     def policy(self) -> AccessPolicy:

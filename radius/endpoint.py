@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from radius.config import split_listen
+from core.endpoints import split_endpoint
 from radius.pipeline import Source
 
 _LARGEST = 4_160  # a little more than a packet may have, so that a longer one is seen to be longer
@@ -34,7 +34,7 @@ class Endpoint:
     """One bound socket. ``handle`` gets what came in a wake-up; ``send`` answers a source, then or later."""
 
     def __init__(self, listen: str, handle: Callable[[list[Datagram]], None]) -> None:
-        host, port = split_listen(listen)
+        host, port = split_endpoint(listen)
         self._handle = handle
         self.not_sent = 0
         self._socket = _bound_socket(host, port)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from core.endpoints import check_distinct, split_endpoint
+from core.locales import check_locale
+
 
 class UiSettings(BaseModel):
-    """Section ``[ui]``. Addresses are ``host:port``; an IPv6 host stands in brackets."""
+    """Section ``[ui]``. What is listened on is ``address:port``; an IPv6 address stands in brackets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +37,25 @@ class UiSettings(BaseModel):
             split_endpoint(value)
         return value
 
+    @field_validator("portal_url")
+    @classmethod
+    def _a_page(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_page = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            is_page = False
+        if not is_page or "@" in parts.netloc or not value.isascii() or any(one <= " " for one in value):
+            raise ValueError("this is no page for a browser; write it like http://portal.example.net/")
+        return value
+
+    @field_validator("locale")
+    @classmethod
+    def _a_locale(cls, value: str) -> str:
+        return check_locale(value)
+
     @field_validator("time_zone")
     @classmethod
     def _a_zone(cls, value: str) -> str:
@@ -41,20 +64,14 @@ class UiSettings(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _both_or_none(self) -> UiSettings:
+    def _belong_together(self) -> UiSettings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("ui.tls_cert and ui.tls_key belong together: set both or neither")
+        if self.portal_listen is not None:
+            check_distinct("ui.listen and ui.portal_listen", [self.listen, self.portal_listen])
         return self
 
     @property
     def tls(self) -> bool:
         """True when the panel itself speaks TLS."""
         return self.tls_cert is not None
-
-
-def split_endpoint(text: str) -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[v6]:port``; raises ``ValueError`` naming what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port; write it like 0.0.0.0:8080 or [::]:8080")
-    return host.removeprefix("[").removesuffix("]"), int(port)

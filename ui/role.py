@@ -11,11 +11,12 @@ from aiohttp import web
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
+from core.endpoints import split_endpoint
 from core.log import logger
 from core.secrets import Sealer
 from core.work import Workplace
 from ui.app import build_app
-from ui.config import UiSettings, split_endpoint
+from ui.config import UiSettings
 from ui.portal import build_portal
 from ui.ports import CrossRoomActs, Usage
 from ui.tls import PanelTls, keep_certificate

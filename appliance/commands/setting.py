@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from appliance.commands.running import actor, config_path, fail, in_words_or_fail, read_secret, say, settings
+from appliance.commands.running import actor, config_path, fail, read_secret, say, settings
 
 if TYPE_CHECKING:
     from appliance.settings import Settings
@@ -152,6 +152,7 @@ def _said() -> dict[str, Any]:
 def _must_answer(url: str) -> None:
     """A PostgreSQL that cannot be reached would leave nobody to sign in with, at the console neither."""
     from appliance.settings import DatabaseSettings, Settings
+    from appliance.trouble import in_words
     from core.database import Database
 
     if not url.startswith("postgresql"):
@@ -162,12 +163,16 @@ def _must_answer(url: str) -> None:
         try:
             async with asyncio.timeout(_RECORD_WITHIN_S), database.read():
                 pass
-        except TimeoutError:
-            fail("refused: database.url: it does not answer; is it running? Nothing was changed")
         finally:
             await database.close()
 
-    in_words_or_fail(lambda: asyncio.run(look()), Settings(database=DatabaseSettings(url=url)))
+    try:
+        asyncio.run(look())
+    except Exception as trouble:  # noqa: BLE001 - whatever it is, this database cannot be used
+        chosen = Settings(database=DatabaseSettings(url=url))
+        words = None if isinstance(trouble, TimeoutError) else in_words(trouble, chosen)
+        said = words or f"it does not answer ({type(trouble).__name__}); look at its address and options"
+        fail(f"refused: database.url: {said}; nothing was changed")
 
 
 def _change(keys: list[Key], wanted: Mapping[str, Any]) -> None:
@@ -216,7 +221,7 @@ def _in_words(key: Key, value: Any) -> str:
 def _cannot_be_written(path: Path, trouble: OSError) -> NoReturn:
     fail(
         f"{trouble.filename or path}: {trouble.strerror}; nothing was changed; "
-        "run as the user who owns it, or as root, and look at the disk"
+        "run as root, or as the user who owns it and its folder, and look at the disk"
     )
 
 
