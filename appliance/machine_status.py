@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from appliance.first_boot import code_state
 from appliance.role_marks import role_states
-from appliance.schema import newest_revision
+from appliance.schema import schema_fault
 from appliance.settings import Settings
 from appliance.wiring import House
 from billing.clock_doubt import clock_standing
@@ -24,7 +24,8 @@ async def machine_status(house: House) -> dict[str, Any]:
     """JSON values by name."""
     chosen = house.settings
     async with house.workplace.reading() as connection:
-        schema, wanted = await revision_of(connection), newest_revision()
+        schema = await revision_of(connection)
+        fault = schema_fault(schema)
         told: dict[str, Any] = {
             "version": version(),
             "image": image(),
@@ -32,9 +33,9 @@ async def machine_status(house: House) -> dict[str, Any]:
             "panel": panel_urls(chosen),
             "certificate": _fingerprint(chosen),
             "roles": role_states(chosen.state.directory),
-            "database": f"at {schema}" if schema == wanted else f"at {schema}, this release wants {wanted}",
+            "database": fault or f"at {schema}",
         }
-        if schema != wanted:
+        if fault:
             unknown = {"code": "not known", "health": "not known", "clock": {"now": _now(house), "words": ""}}
             return told | unknown
         code = await code_state(chosen, connection)

@@ -28,8 +28,12 @@ def make_folder(path: Path, mode: int = 0o750) -> None:
 def give_to_owner_of(folder: Path, made: Path | int) -> None:
     """What root made (a path or an open file) goes to the owner of ``folder``."""
     owner = folder.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(made, owner.st_uid, owner.st_gid)
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    if isinstance(made, int):
+        os.fchown(made, owner.st_uid, owner.st_gid)
+    else:  # the folder's owner could have put a link there, to have somebody else's file given to him
+        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def write_durably(path: Path, content: bytes, mode: int) -> None:
