@@ -65,14 +65,14 @@ async def bill_run(
     """Invoice every cycle that has turned by now on the account's calendar, missed ones in order.
 
     ``through`` holds the run back to cycles up to that local date; it never reaches into the future. Refused
-    when the clock cannot be trusted, unless ``trust_clock`` says that somebody has looked at it.
+    when the clock cannot be trusted; with ``trust_clock`` the actor has looked at it and vouches for it.
     """
     settings = settings or BillingSettings()
-    doubt = None if trust_clock else await check_clock(workplace, settings, actor)
+    doubt = await check_clock(workplace, settings, actor, vouched=trust_clock)
     if doubt is not None:
         return doubt
     try:
-        return await _Run(workplace, usage, settings, actor, through, trust_clock=trust_clock).bill()
+        return await _Run(workplace, usage, settings, actor, through).bill()
     except ClockDoubted as doubted:
         return doubted.refusal
 
@@ -87,15 +87,12 @@ class _Run:
         settings: BillingSettings,
         actor: str,
         through: date | None,
-        *,
-        trust_clock: bool,
     ) -> None:
         self._workplace = workplace
         self._usage = usage
         self._settings = settings
         self._actor = actor
         self._limit = through
-        self._trust_clock = trust_clock
         self._run_id = ""
         self._numbers: list[str] = []
         self._totals: dict[str, int] = {}
@@ -110,7 +107,7 @@ class _Run:
         account_ids = [
             account_id for account_id, zone_name, turn in due if turn <= self._last_turn(now, zone_name)
         ]
-        if not account_ids and not self._trust_clock:  # a run that vouches for the clock is put on record
+        if not account_ids:
             return BillRunOutcome(None, through)
         resumed = await self._begin(through)
         for block in _blocks(account_ids, self._settings.block_size):
@@ -128,10 +125,9 @@ class _Run:
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:
-        """A transaction at an instant that is trusted, or vouched for."""
+        """A transaction at an instant that is trusted."""
         async with self._workplace.work(self._actor) as work:
-            if not self._trust_clock:
-                await stand_by_clock(work, self._settings)
+            await stand_by_clock(work, self._settings)
             yield work
 
     async def _begin(self, through: date) -> bool:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
-from billing.domain.clock_trust import decide_clock_doubt
-from billing.store import clock_trust, invoices
+from billing.domain.clock_trust import BUILD_EPOCH, decide_clock_doubt
+from billing.store import clock_trust
 from billing.store.clock_trust import ClockTrust
 from core.clock import Clock
 from core.database import take_lane
@@ -18,9 +18,6 @@ from core.refusal import Refusal, Refused
 from core.work import Work, Workplace
 
 ISSUE_KEY = "billing.clock_untrusted"
-_REMEDY = (
-    "Set the clock (timedatectl, chrony) and run again; if the clock is right, run once with --trust-clock."
-)
 _NOBODY_SAID = (
     "nobody has said yet that the clock is right, and no time server has set it; "
     "it says {now:%Y-%m-%d %H:%M} UTC"
@@ -29,6 +26,11 @@ _REMEDY_NOBODY = (
     "Let a time server be reached (DNS and UDP port 123 outwards) and wait some minutes; or look at the "
     "clock and say that it is right: the panel's health page, hilltop clock trust, or the console."
 )
+_REMEDY = (
+    "Set the clock right (timedatectl, chrony, or the console) and wait some minutes; if it is right, say "
+    "so: the panel's health page, hilltop clock trust, or the console."
+)
+_REMEDY_EARLY = "Set the clock right (timedatectl, chrony, or the console)."
 
 
 class ClockDoubted(Refused):
@@ -40,15 +42,34 @@ async def find_clock_doubt(
 ) -> Refusal | None:
     """Why money must not move by this clock, or None.
 
-    A leap is measured from the last bill run: what others wrote down meanwhile carries the false instant as
-    well, makes it no truer, and is no reason for doubt when the clock is right again.
+    Records bear witness only from the moment the clock was found right: what a new machine wrote down before
+    may carry any instant. A leap is measured from that moment or the last bill run since: what others wrote
+    down meanwhile carries the false instant as well, makes it no truer, and is no reason for doubt when the
+    clock is right again.
     """
-    last_run = await invoices.last_run(connection)
-    horizon = None if last_run is None else last_run + timedelta(days=settings.clock_leap_days)
-    leapt = horizon is not None and now > horizon
-    latest = last_run if leapt else await invoices.latest_record(connection, horizon)
+    latest = await _latest_witness(connection, now, settings)
     doubt = decide_clock_doubt(now, latest, settings.clock_tolerance_s, settings.clock_leap_days)
-    return Refusal("clock_untrusted", f"{doubt}. {_REMEDY}", "clock") if doubt else None
+    if doubt is None:
+        return None
+    return Refusal("clock_untrusted", f"{doubt}. {_remedy(now)}", "clock")
+
+
+def _remedy(now: datetime) -> str:
+    return _REMEDY_EARLY if now < BUILD_EPOCH else _REMEDY
+
+
+async def _latest_witness(
+    connection: AsyncConnection, now: datetime, settings: BillingSettings
+) -> datetime | None:
+    trust = await clock_trust.find(connection)
+    if trust is None:
+        return None
+    since = await clock_trust.since_trusted(connection)
+    sure = max(trust.at, await clock_trust.last_run(connection, since) or trust.at)
+    horizon = sure + timedelta(days=settings.clock_leap_days)
+    if now > horizon:
+        return sure
+    return max(sure, await clock_trust.latest_record(connection, since, horizon) or sure)
 
 
 async def stand_by_clock(work: Work, settings: BillingSettings) -> None:
@@ -61,13 +82,20 @@ async def stand_by_clock(work: Work, settings: BillingSettings) -> None:
         raise ClockDoubted(doubt)
 
 
-async def check_clock(workplace: Workplace, settings: BillingSettings, actor: str) -> Refusal | None:
-    """As ``find_clock_doubt``, and somebody must have found the clock right; opens or closes the issue."""
-    async with workplace.reading() as connection:
-        doubt = await find_clock_doubt(connection, workplace.clock.now(), settings)
-    remedy = _REMEDY
+async def check_clock(
+    workplace: Workplace, settings: BillingSettings, actor: str, *, vouched: bool = False
+) -> Refusal | None:
+    """As ``find_clock_doubt``, and somebody must have found the clock right; opens or closes the issue.
+
+    ``vouched``: the actor has looked at it just now and says that it is right.
+    """
     async with workplace.work(actor) as work:
-        if doubt is None and not await _trusted(work, workplace.clock):
+        if vouched:
+            return await vouch_for_clock(work, settings)
+        doubt, remedy = await find_clock_doubt(work.connection, work.now, settings), _remedy(work.now)
+        if await _time_server_is_believed(work, workplace.clock, doubt):
+            doubt = None
+        elif doubt is None and await clock_trust.find(work.connection) is None:
             words, remedy = _NOBODY_SAID.format(now=work.now), _REMEDY_NOBODY
             doubt = Refusal("clock_untrusted", f"{words}. {remedy}", "clock")
         if doubt is None:
@@ -78,30 +106,40 @@ async def check_clock(workplace: Workplace, settings: BillingSettings, actor: st
     return doubt
 
 
-async def _trusted(work: Work, clock: Clock) -> bool:
-    """True once the clock was found right; the first time that a time server says so is remembered."""
-    if await clock_trust.find(work.connection) is not None:
+async def _time_server_is_believed(work: Work, clock: Clock, doubt: Refusal | None) -> bool:
+    """Its word is enough, and remembered, while nobody trusts the clock or nothing was billed by it yet.
+
+    Later a contradiction between it and the books is for a person to resolve.
+    """
+    if work.now < BUILD_EPOCH or not clock.synchronised():
+        return False
+    if doubt is None and await clock_trust.find(work.connection) is not None:
         return True
-    if not clock.synchronised():
+    if doubt is not None and await clock_trust.first_billed(work.connection) is not None:
         return False
     await take_lane(work.connection, "bill_run")
-    if await clock_trust.find(work.connection) is None:
-        await _keep_trust(work, "synchronised")
+    if doubt is not None or await clock_trust.find(work.connection) is None:
+        await _keep_trust(work, "synchronised", doubt)
     return True
 
 
-async def _keep_trust(work: Work, how: str) -> None:
+async def _keep_trust(work: Work, how: str, doubt: Refusal | None) -> None:
+    despite = {"despite": doubt.message} if doubt else {}
     await clock_trust.keep(work.connection, ClockTrust(work.now, work.actor, how))
-    await work.audit("billing.clock_trusted", "clock", how=how)
+    newest = await clock_trust.newest_fact(work.connection)
+    await work.audit(clock_trust.TRUSTED, clock_trust.SUBJECT, how=how, after_fact=newest, **despite)
 
 
 async def vouch_for_clock(work: Work, settings: BillingSettings) -> Refusal | None:
-    """Somebody has looked at the clock and says it is right; refused while the records say otherwise."""
+    """Somebody has looked at the clock and says it is right, whatever the records say.
+
+    Refused when it cannot be right: before this software was made.
+    """
     doubt = await find_clock_doubt(work.connection, work.now, settings)
-    if doubt is not None:
+    if doubt is not None and work.now < BUILD_EPOCH:
         return doubt
     await take_lane(work.connection, "bill_run")
-    await _keep_trust(work, "vouched")
+    await _keep_trust(work, "vouched", doubt)
     await close_issue(work, ISSUE_KEY)
     return None
 
@@ -116,12 +154,17 @@ class ClockStanding:
     doubt: str | None
 
     @property
+    def good(self) -> bool:
+        """Whether bills may be run by it, now or at the next look."""
+        return self.doubt is None and (self.trust is not None or self.synchronised)
+
+    @property
     def words(self) -> str:
         """In half a line."""
         kept = "kept by a time server" if self.synchronised else "not kept by a time server"
         if self.doubt is not None:
-            return f"{kept}; doubted"
-        return f"{kept}; {'trusted' if self.trust or self.synchronised else 'not trusted yet, billing waits'}"
+            return f"{kept}; doubted, billing waits"
+        return f"{kept}; {'trusted' if self.good else 'not trusted yet, billing waits'}"
 
 
 async def clock_standing(

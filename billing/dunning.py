@@ -63,21 +63,24 @@ async def evaluate_dunning(
 ) -> list[StageChange] | Refusal:
     """Bring every account to the stage of its own local today, missed days in order.
 
-    Each step is recorded as an event of its day; one fact tells the whole move. Refused on a doubtful clock.
+    Each step is recorded as an event of its day; one fact tells the whole move. Refused on a doubtful clock;
+    with ``trust_clock`` the actor has looked at it and vouches for it.
     """
     settings = settings or BillingSettings()
-    doubt = None if trust_clock else await check_clock(workplace, settings, actor)
+    doubt = await check_clock(workplace, settings, actor, vouched=trust_clock)
     if doubt is not None:
         return doubt
     async with workplace.reading() as connection:
         now = workplace.clock.now()
         in_question = await dunning_states.accounts_in_question(connection, _tomorrow(now))
     # One evaluation a day: what else moves an account (payment, reversal, promise) is decided as it happens.
-    account_ids = [one for one, zone_name, evaluated in in_question if evaluated < local_date(now, zone_name)]
+    account_ids = [
+        one for one, zone_name, evaluated in in_question if evaluated != local_date(now, zone_name)
+    ]
     changes: list[StageChange] = []
     for start in range(0, len(account_ids), settings.block_size):
         async with workplace.work(actor) as work:
-            doubt = None if trust_clock else await find_clock_doubt(work.connection, work.now, settings)
+            doubt = await find_clock_doubt(work.connection, work.now, settings)
             if doubt is not None:  # it stepped since
                 return doubt
             changes += await _evaluate_block(work, account_ids[start : start + settings.block_size])
@@ -95,9 +98,11 @@ async def _evaluate_block(work: Work, account_ids: Sequence[str]) -> list[StageC
     evaluated: dict[str, date] = {}
     for one in debtors:
         today = local_date(work.now, one.state.time_zone)
-        moves.append((one.state, list(replay_days(one.debtor, one.policy, today))))
-        if today > one.state.evaluated_on:
+        if today != one.state.evaluated_on:
             evaluated[one.state.account_id] = today
+        # A day to come was noted by a wrong clock: it is taken back, else nothing is decided till then.
+        if today >= one.state.evaluated_on:
+            moves.append((one.state, list(replay_days(one.debtor, one.policy, today))))
     await dunning_states.save_evaluated(work.connection, evaluated)
     return await _record_moves(work, [(state, steps) for state, steps in moves if steps])
 
@@ -207,13 +212,20 @@ async def relieve_dunning(work: Work, account_id: str) -> StageChange | None:
     return change
 
 
-async def reconsider_dunning(work: Work, account_id: str) -> StageChange | None:
-    """Decide today alone, for better or worse: a payment was taken back, an exception was set."""
+async def reconsider_dunning(work: Work, account_id: str, *, clock_doubted: bool) -> StageChange | None:
+    """Decide today alone, for better or worse: a payment was taken back, an exception was set.
+
+    While the clock is doubted, or stands before a day already decided, only for better: what is worse is left
+    to the evaluation that follows when the clock is right.
+    """
     [case] = await _debtors(work.connection, [account_id])
-    today = max(local_date(work.now, case.state.time_zone), case.state.evaluated_on)
-    await _note_evaluated(work, case.state, today)
-    decision = decide_stage(case.debtor, case.policy, today)
-    if decision.stage is case.state.stage:
+    today = local_date(work.now, case.state.time_zone)
+    if clock_doubted or today < case.state.evaluated_on:
+        decision = decide_relief(case.debtor, case.policy, today)
+    else:
+        await _note_evaluated(work, case.state, today)
+        decision = decide_stage(case.debtor, case.policy, today)
+    if decision is None or decision.stage is case.state.stage:
         return None
     [change] = await _record_moves(work, [(case.state, [decision])])
     return change
@@ -245,22 +257,35 @@ async def preview_dunning(
     return would
 
 
-async def record_promise(work: Work, *, account_id: str, until: date | None) -> StageChange | Refusal | None:
-    """A promise to pay by ``until`` (included) defers worsening; None withdraws it."""
+async def record_promise(
+    work: Work, *, account_id: str, until: date | None, settings: BillingSettings | None = None
+) -> StageChange | Refusal | None:
+    """A promise to pay by ``until`` (included) defers worsening; None withdraws it.
+
+    By a doubted clock no day is past.
+    """
     account = await repositories.lock_account(work.connection, account_id)
     if account is None:
         return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
-    if until is not None and until < local_date(work.now, account.time_zone):
+    doubted = await _clock_doubted(work, settings)
+    if until is not None and not doubted and until < local_date(work.now, account.time_zone):
         return Refusal("promise_in_the_past", f"{until} is past; take today or a later day", "until")
     await dunning_states.set_promise(work.connection, account_id, until)
     await work.audit("billing.promise_recorded", account_id, until=None if until is None else str(until))
-    return await reconsider_dunning(work, account_id)
+    return await reconsider_dunning(work, account_id, clock_doubted=doubted)
 
 
-async def set_immunity(work: Work, *, account_id: str, immune: bool) -> StageChange | Refusal | None:
+async def set_immunity(
+    work: Work, *, account_id: str, immune: bool, settings: BillingSettings | None = None
+) -> StageChange | Refusal | None:
     """Leave the account alone, or stop doing so; the stage follows at once."""
     if await repositories.lock_account(work.connection, account_id) is None:
         return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
     await dunning_states.set_immune(work.connection, account_id, immune)
     await work.audit("billing.immunity_set", account_id, immune=immune)
-    return await reconsider_dunning(work, account_id)
+    return await reconsider_dunning(work, account_id, clock_doubted=await _clock_doubted(work, settings))
+
+
+async def _clock_doubted(work: Work, settings: BillingSettings | None) -> bool:
+    """Whether it was ever trusted need not be asked: before that nobody was billed, and nobody owes."""
+    return await find_clock_doubt(work.connection, work.now, settings or BillingSettings()) is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from billing.allocate_credit import allocate_credit, record_allocations
+from billing.clock_doubt import find_clock_doubt
+from billing.config import BillingSettings
 from billing.domain.allocation import Allocated
 from billing.domain.ledger import CREDIT_METHOD, Booking, reversal_entry
 from billing.dunning import StageChange, reconsider_dunning
@@ -24,11 +26,14 @@ class Reversal:
     stage_change: StageChange | None
 
 
-async def reverse_payment(work: Work, *, payment_id: str, reason: str) -> Reversal | Refusal:
+async def reverse_payment(
+    work: Work, *, payment_id: str, reason: str, settings: BillingSettings | None = None
+) -> Reversal | Refusal:
     """Reverse the payment whole. Its invoices are open again with their own due dates.
 
     Days on which the money was held do not count as overdue. Other credit of the account fills the gap first;
-    then dunning is decided anew, at once.
+    then dunning is decided anew, at once. Refused while the clock is doubted: the days on which the money was
+    held would be wrong for good, and with them the ladder.
     """
     reason = reason.strip()
     if not reason:
@@ -45,6 +50,9 @@ async def reverse_payment(work: Work, *, payment_id: str, reason: str) -> Revers
     if found.reversed_at is not None:
         message = f"the payment was reversed before: {found.reversal_reason}"
         return Refusal("already_reversed", message, "payment_id")
+    doubt = await find_clock_doubt(work.connection, work.now, settings or BillingSettings())
+    if doubt is not None:
+        return doubt
     allocated = await payments.allocated_of(work.connection, payment_id)
     undone = [Allocated(payment_id, invoice_id, -amount) for invoice_id, _, amount in allocated]
     await record_allocations(work, account, undone)
@@ -55,6 +63,6 @@ async def reverse_payment(work: Work, *, payment_id: str, reason: str) -> Revers
     await allocate_credit(work, account)
     await work.publish(PaymentReversed(payment_id, account.id, found.amount_minor))
     await work.audit("billing.payment_reversed", account.id, payment=payment_id, reason=reason)
-    change = await reconsider_dunning(work, account.id)
+    change = await reconsider_dunning(work, account.id, clock_doubted=False)
     reopened = tuple((number, amount) for _, number, amount in allocated)
     return Reversal(payment_id, reopened, change)

@@ -78,7 +78,7 @@ def clock_status() -> None:
             say(f"trusted  {soon}")
         if standing.doubt:
             say(f"doubt    {standing.doubt}")
-        return standing.doubt is None and (trust is not None or standing.synchronised)
+        return standing.good
 
     if not in_house(body):
         raise typer.Exit(1)

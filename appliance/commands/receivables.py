@@ -83,7 +83,11 @@ def reverse(
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await reverse_payment(work, payment_id=payment_id, reason=reason))
+            outcome_or_fail(
+                await reverse_payment(
+                    work, payment_id=payment_id, reason=reason, settings=house.settings.billing
+                )
+            )
         say(f"payment {payment_id} reversed")
 
     in_house(body)
@@ -108,6 +112,7 @@ def dunning_promise(
                     work,
                     account_id=await find(work.connection, "account", account),
                     until=last_day,
+                    settings=house.settings.billing,
                 )
             )
         say(f"{account}: {'no promise' if last_day is None else f'promised until {last_day}'}")
@@ -208,7 +213,11 @@ def dunning_immune(
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
             account_id = await find(work.connection, "account", account)
-            outcome_or_fail(await set_immunity(work, account_id=account_id, immune=not off))
+            outcome_or_fail(
+                await set_immunity(
+                    work, account_id=account_id, immune=not off, settings=house.settings.billing
+                )
+            )
         say(f"{account}: {'the ladder applies' if off else 'immune'}")
 
     in_house(body)

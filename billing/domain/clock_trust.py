@@ -11,7 +11,7 @@ BUILD_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 def decide_clock_doubt(
     now: datetime, latest_record: datetime | None, tolerance_s: int, leap_days: int
 ) -> str | None:
-    """Why the clock is not to be trusted, or None; ``latest_record`` is the newest instant on record."""
+    """Why the clock is not to be trusted, or None; ``latest_record`` is the newest instant believed."""
     if now < BUILD_EPOCH:
         return f"the clock says {now:%Y-%m-%d %H:%M} UTC, which is before this software was made"
     if latest_record is None:
@@ -23,7 +23,7 @@ def decide_clock_doubt(
         )
     if now > latest_record + timedelta(days=leap_days):
         return (
-            f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {leap_days} days after the latest record "
-            f"({latest_record:%Y-%m-%d %H:%M} UTC)"
+            f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {leap_days} days after it was last known "
+            f"to be right ({latest_record:%Y-%m-%d %H:%M} UTC)"
         )
     return None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Select, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,40 +24,9 @@ from billing.store.tables import (
     rated_charge,
     subscription,
 )
-from core.store.tables import audit, fact
 
 DATABASE_TROUBLE = (OperationalError, InterfaceError)
 """The database itself failed: no account's fault."""
-
-_RECENT_ROWS = 1000
-
-
-async def last_run(connection: AsyncConnection) -> datetime | None:
-    """When the last bill run began."""
-    began: datetime | None = (await connection.execute(select(func.max(bill_run.c.started_at)))).scalar()
-    return began
-
-
-async def latest_record(connection: AsyncConnection, until: datetime | None) -> datetime | None:
-    """The newest instant on record in facts, audit, invoices, payments and runs, but none after ``until``."""
-    recent_facts = _recent(fact.c.occurred_at, fact.c.seq, until).limit(_RECENT_ROWS)
-    recent_audit = _recent(audit.c.at, audit.c.seq, until).limit(_RECENT_ROWS)
-    queries = (
-        select(func.max(recent_facts.subquery().c.at)),
-        select(func.max(recent_audit.subquery().c.at)),
-        # Ids sort by the clock that made them, so the greatest id carries the newest instant.
-        _recent(invoice.c.created_at, invoice.c.id, until).limit(1),
-        _recent(payment.c.received_at, payment.c.id, until).limit(1),
-        select(func.max(bill_run.c.started_at)),
-    )
-    found = [(await connection.execute(query)).scalar() for query in queries]
-    return max((instant for instant in found if instant is not None), default=None)
-
-
-def _recent(at: Column[datetime], order: Column[Any], until: datetime | None) -> Select[Any]:
-    query = select(at.label("at")).order_by(order.desc())
-    return query if until is None else query.where(at <= until)
-
 
 # What was invoiced and rated before
 

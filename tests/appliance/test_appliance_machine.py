@@ -64,8 +64,8 @@ def test_bills_wait_until_somebody_has_found_the_clock_right(machine: Machine) -
     assert machine.hilltop("dunning", "run", code=1, before=UNSYNCHRONISED)
     assert "Billing waits" in machine.hilltop("health", code=1, before=UNSYNCHRONISED).stdout
     assert "not yet" in machine.hilltop("clock", "status", code=1, before=UNSYNCHRONISED).stdout
-    machine.hilltop("bill", "run", "--trust-clock", before=UNSYNCHRONISED)  # puts a run on record
-    assert "bills were run by it" in machine.hilltop("clock", "status", before=UNSYNCHRONISED).stdout
+    machine.hilltop("bill", "run", "--trust-clock", before=UNSYNCHRONISED)
+    assert "said so" in machine.hilltop("clock", "status", before=UNSYNCHRONISED).stdout
 
 
 def test_a_person_may_vouch_for_the_clock(machine: Machine) -> None:
@@ -78,6 +78,24 @@ def test_a_person_may_vouch_for_the_clock(machine: Machine) -> None:
     assert "billing.clock_trusted" in machine.hilltop("audit").stdout
     early = "import core.clock, datetime as d; core.clock.SystemClock.now = lambda s: d.datetime(1999, 1, 1, tzinfo=d.UTC)"
     assert "before this software was made" in machine.hilltop("clock", "trust", before=early, code=1).stderr
+
+
+def _on(day: str) -> str:
+    """Python that makes it noon of that day, without a time server."""
+    noon = f"d.datetime.fromisoformat('{day}T12:00+00:00')"
+    return f"{UNSYNCHRONISED}\nimport datetime as d; core.clock.SystemClock.now = lambda self: {noon}"
+
+
+@pytest.mark.parametrize("first", ["2026-01-02", "2031-05-01"])
+def test_the_first_trust_holds_against_what_a_wrong_clock_wrote_before(tmp_path: Path, first: str) -> None:
+    machine = make_machine(tmp_path)
+    machine.hilltop("first-boot", before=_on(first))
+    assert "2026-11-20 12:00:00" in machine.hilltop("clock", "trust", before=_on("2026-11-20")).stdout
+    machine.hilltop("bill", "run", before=_on("2026-11-20"))
+    said = machine.hilltop("bill", "run", code=1, before=_on(first)).stderr
+    assert "say so: the panel's health page, hilltop clock trust, or the console" in said
+    assert "doubt" in machine.hilltop("clock", "status", code=1, before=_on(first)).stdout
+    machine.hilltop("bill", "run", before=_on("2026-11-21"))
 
 
 def test_a_time_server_is_believed_and_remembered(machine: Machine) -> None:

@@ -43,8 +43,29 @@ async def test_an_owner_vouches_and_the_finding_closes(
         page = await owner.get("/issues")
         assert "Billing waits" not in page.text and "/clock/trust" not in page.text
     assert not await refused()
+    await _known(workplace, new)
+
+
+async def test_the_button_is_there_whenever_the_clock_is_doubted(
+    any_workplace: Workplace, sealer: Sealer, wrist_watch: FakeClock
+) -> None:
+    kept = FakeClock(datetime(2026, 3, 10, 12, 0, tzinfo=UTC))
+    workplace = Workplace(any_workplace.database, kept, any_workplace.ids)
+    await make_operators(workplace)
+    assert not isinstance(await bill_run(workplace, None), Refusal)  # type: ignore[arg-type]
+    kept.step_to(datetime(2027, 3, 10, 12, 0, tzinfo=UTC))
+    async with open_panel(workplace, sealer, wrist_watch) as base:
+        owner = await Panels(workplace, base).as_("owner")
+        page = await owner.get("/issues")
+        assert "more than 100 days after" in page.text and "No time server has set it yet" not in page.text
+        assert (await owner.post("/clock/trust", page.form("/clock/trust"))).status == 303
+        assert "/clock/trust" not in (await owner.get("/issues")).text
+    await _known(workplace, kept)
+
+
+async def _known(workplace: Workplace, clock: FakeClock) -> None:
     async with workplace.reading() as connection:
-        standing = await clock_standing(connection, new, BillingSettings())
+        standing = await clock_standing(connection, clock, BillingSettings())
     assert standing.trust is not None and (standing.trust.by, standing.trust.how) == (
         "operator:owner",
         "vouched",

@@ -66,7 +66,7 @@ async def issues(visit: Visit) -> web.StreamResponse:
 
 @routes.post("/clock/trust", Permission.MONEY)
 async def trust_clock(visit: Visit) -> web.StreamResponse:
-    """Somebody has looked at the clock and says that it is right: billing may begin."""
+    """Somebody has looked at the clock and says that it is right: billing may begin, or go on."""
     form = await visit.form()
     outcome = await visit.attempt(form, lambda work: vouch_for_clock(work, visit.panel.billing))
     if isinstance(outcome, Refusal):

@@ -46,7 +46,10 @@ async def promise(visit: Visit) -> web.StreamResponse:
     if until is None:
         form.blame("until", "is missing: choose the last day of the promise")
     return await _decide(
-        visit, form, "promise", lambda work: record_promise(work, account_id=account_id, until=until)
+        visit,
+        form,
+        "promise",
+        lambda work: record_promise(work, account_id=account_id, until=until, settings=visit.panel.billing),
     )
 
 
@@ -55,7 +58,10 @@ async def forget_promise(visit: Visit) -> web.StreamResponse:
     """The promise no longer counts; the ladder decides at once."""
     form, account_id = await visit.form(), visit.path("account_id")
     return await _decide(
-        visit, form, "promise_gone", lambda work: record_promise(work, account_id=account_id, until=None)
+        visit,
+        form,
+        "promise_gone",
+        lambda work: record_promise(work, account_id=account_id, until=None, settings=visit.panel.billing),
     )
 
 
@@ -66,7 +72,7 @@ async def immunity(visit: Visit) -> web.StreamResponse:
     immune = form.choice("immune", ["yes", "no"]) == "yes"
     return await _decide(
         visit, form, "immune" if immune else "immune_no_more",
-        lambda work: set_immunity(work, account_id=account_id, immune=immune),
+        lambda work: set_immunity(work, account_id=account_id, immune=immune, settings=visit.panel.billing),
     )  # fmt: skip
 
 
@@ -87,7 +93,10 @@ async def reverse(visit: Visit) -> web.StreamResponse:
     if not form.ok:
         return await _payment_page(visit, form, status=422)
     outcome = await visit.attempt(
-        form, lambda work: reverse_payment(work, payment_id=payment_id, reason=reason)
+        form,
+        lambda work: reverse_payment(
+            work, payment_id=payment_id, reason=reason, settings=visit.panel.billing
+        ),
     )
     if isinstance(outcome, Refusal) and outcome.code == "already_reversed":
         return visit.see(f"/payments/{payment_id}", "reversed_again")
