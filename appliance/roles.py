@@ -6,31 +6,42 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from appliance.readiness import notify, watchdog_period_s
+from sqlalchemy.engine import make_url
+
+from appliance.readiness import notify
 from appliance.role_marks import mark_ready
 from appliance.schema import current_revision, schema_fault
 from appliance.sealing_check import check_sealing, tell_sealing_health
 from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
+from appliance.watchdog import Beats, feed_watchdog
 from appliance.wiring import House, open_house
-from core.database import again_when_it_gave_way
+from core.clock import open_clock
+from core.database import Database, again_when_it_gave_way
 from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
+from core.ids import UlidSource
 from core.log import configure_logging, logger
-from core.work import Work
+from core.work import Work, Workplace
 
 if TYPE_CHECKING:
     from provisioning.enforce import Enforcer
 
 _T = TypeVar("_T")
 _TELLING_S = 5.0
+_TELL_AGAIN_S = 30.0
+_LOOP_LIMIT_S = 3 * 3600.0
+"""For one turn of a loop: longer than a statement may take and its rollback (``core.database``)."""
+_JOB_LIMIT_S = 12 * 3600.0
+"""For one turn of a job, beside its pause: the bill run of a large provider is let finish."""
 _log = logger("appliance")
 
 
-async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:
     from radius.role import run_radius
 
     await run_radius(
@@ -43,20 +54,34 @@ async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
     )
 
 
-async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from radius.ingest import run_ingest
     from snmp.role import run_collector
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
             run_ingest(
-                house.settings.journal_directory, house.workplace, house.sealer, stop, house.settings.aaa
+                house.settings.journal_directory,
+                house.workplace,
+                house.sealer,
+                stop,
+                house.settings.aaa,
+                beats.expect("ingest", _LOOP_LIMIT_S),
             )
         )
-        tasks.create_task(run_collector(house.settings.snmp, house.workplace, house.sealer, stop, ready))
+        tasks.create_task(
+            run_collector(
+                house.settings.snmp,
+                house.workplace,
+                house.sealer,
+                stop,
+                ready,
+                beats.expect("targets", house.settings.snmp.refresh_s + _LOOP_LIMIT_S),
+            )
+        )
 
 
-async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from aaa.cross_check import check_directions, cross_check
     from aaa.reap_sessions import reap_sessions
     from appliance.reactions import REACTIONS
@@ -77,31 +102,36 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event) -> No
 
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
+
+    def job(name: str, every_s: float, run: Callable[[], Awaitable[object]]) -> Job:
+        return Job(name, every_s, run, beats.expect(name, every_s + _JOB_LIMIT_S))
+
+    def keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]]) -> Coroutine[None, None, None]:
+        return _keep(name, pause_s, turn, stop, beats.expect(name, pause_s + _LOOP_LIMIT_S))
+
     timetable = Timetable(
         [
-            Job(
+            job(
                 "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
             ),
-            Job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
-            Job("reaping", pace.reaping_s, reap),
-            Job("drift", pace.drift_s, enforcer.check_drift),
-            Job("usage_check", pace.usage_check_s, check_usage),
-            Job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
+            job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
+            job("reaping", pace.reaping_s, reap),
+            job("drift", pace.drift_s, enforcer.check_drift),
+            job("usage_check", pace.usage_check_s, check_usage),
+            job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )
     timetable.start()
     ready.set()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                _keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS), stop)
-            )
-            tasks.create_task(_keep("enforcement", pace.enforcement_s, enforcer.run_due, stop))
+            tasks.create_task(keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS)))
+            tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
     finally:
         timetable.stop()
 
 
-async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:
     from appliance.panel_acts import panel_acts
     from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
@@ -119,9 +149,16 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event) -> None:
     )
 
 
-async def _keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]], stop: asyncio.Event) -> None:
-    """Turn after turn; pause only when there was nothing to do or the turn failed."""
+async def _keep(
+    name: str,
+    pause_s: float,
+    turn: Callable[[], Awaitable[int]],
+    stop: asyncio.Event,
+    beat: Callable[[], None],
+) -> None:
+    """Turn after turn, a beat before each; pause only when there was nothing to do or the turn failed."""
     while not stop.is_set():
+        beat()
         try:
             busy = await again_when_it_gave_way(turn)
         except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
@@ -148,8 +185,9 @@ def make_enforcer(house: House, worker: str) -> Enforcer:
     )
 
 
-_Role = Callable[[House, asyncio.Event, asyncio.Event], Awaitable[None]]
+_Role = Callable[[House, asyncio.Event, asyncio.Event, Beats], Awaitable[None]]
 ROLES: dict[str, _Role] = {"radius": _radius, "collector": _collector, "worker": _worker, "web": _web}
+"""RADIUS and the panel answer on the event loop itself, also without a database: it alone must go on."""
 
 
 async def run_role(name: str, settings: Settings) -> int:
@@ -170,9 +208,25 @@ async def run_role(name: str, settings: Settings) -> int:
     except SettingsError as trouble:
         _log.error("role_cannot_start", reason=str(trouble))
         notify(f"STATUS={trouble}")
+        await _tell_refusal(settings, role_issue(name, str(trouble)), name)
         return 2
     finally:
         notify("STOPPING=1")
+
+
+async def _tell_refusal(settings: Settings, issue: HealthIssue, name: str) -> None:
+    """Open the issue of a role that has no house, as without a sealing key; no database is made for that."""
+    try:
+        clock, database = open_clock(settings.clock.source), Database(settings.database_url)
+    except (ValueError, OSError):
+        return  # this is what was refused then, and there is nowhere to write it
+    if _may_be_there(database):
+        await _tell(Workplace(database, clock, UlidSource(clock)), name, open_issue, issue)
+    await database.close()
+
+
+def _may_be_there(database: Database) -> bool:
+    return not database.is_sqlite or Path(make_url(database.url).database or "").is_file()
 
 
 async def _refuse_other_schema(house: House) -> None:
@@ -189,21 +243,22 @@ async def _refuse_other_schema(house: House) -> None:
 
 async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
     asyncio.get_running_loop().call_soon(_collect_garbage)
+    beats = Beats()
     beside = [
         asyncio.create_task(_announce(ready)),
         asyncio.create_task(_leave_mark(house, name, ready)),
-        asyncio.create_task(_feed_watchdog()),
+        asyncio.create_task(feed_watchdog(beats)),
         asyncio.create_task(_tell_health(house, name, ready)),
         asyncio.create_task(_follow_supervisor(stop)),
     ]
     try:
-        await ROLES[name](house, stop, ready)
+        await ROLES[name](house, stop, ready, beats)
     except Exception as trouble:  # noqa: BLE001 - the boundary of a role
         reason = in_words(trouble, house.settings)
         _log.error("role_failed", reason=reason, exc_info=trouble if reason is None else None)
         reason = reason or f"{type(trouble).__name__}: {trouble}"
         notify(f"STATUS={reason}")
-        await _tell(house, name, open_issue, role_issue(name, reason))
+        await _tell(house.workplace, name, open_issue, role_issue(name, reason))
         return 1
     finally:
         for task in beside:
@@ -223,11 +278,14 @@ def role_issue(name: str, reason: str) -> HealthIssue:
 
 
 async def _tell_health(house: House, name: str, ready: asyncio.Event) -> None:
-    """Close what an earlier start complained of; the worker says when the sealing key does not fit."""
+    """Close what an earlier start complained of; the worker says when the sealing key does not fit.
+
+    Tried until it is done: an issue left open tells the watchers of a role that is down.
+    """
     await ready.wait()
-    await _tell(house, name, close_issue, role_issue(name, "").key)
+    await _tell_at_last(house.workplace, name, close_issue, role_issue(name, "").key)
     if name == "worker":  # one role is enough: all of them have the same key
-        await _tell(house, name, _check_sealing_key, house)
+        await _tell_at_last(house.workplace, name, _check_sealing_key, house)
 
 
 async def _check_sealing_key(work: Work, house: House) -> None:
@@ -235,13 +293,24 @@ async def _check_sealing_key(work: Work, house: House) -> None:
     await tell_sealing_health(work, verdict, words_with_foreign_key(house.settings.sealing_key))
 
 
-async def _tell(house: House, name: str, tell: Callable[[Work, _T], Awaitable[None]], subject: _T) -> None:
-    """Write to the health issues if the database answers; a role's own work never waits for that."""
+async def _tell(
+    workplace: Workplace, name: str, tell: Callable[[Work, _T], Awaitable[None]], subject: _T
+) -> bool:
+    """Write to the health issues; whether the database took it. A role's own work never waits for that."""
     try:
-        async with asyncio.timeout(_TELLING_S), house.workplace.work(f"system:{name}") as work:
+        async with asyncio.timeout(_TELLING_S), workplace.work(f"system:{name}") as work:
             await tell(work, subject)
     except Exception as trouble:  # noqa: BLE001 - the log has said it
         _log.warning("health_not_recorded", error=f"{type(trouble).__name__}: {trouble}")
+        return False
+    return True
+
+
+async def _tell_at_last(
+    workplace: Workplace, name: str, tell: Callable[[Work, _T], Awaitable[None]], subject: _T
+) -> None:
+    while not await _tell(workplace, name, tell, subject):  # noqa: ASYNC110 - no event says it is back
+        await asyncio.sleep(_TELL_AGAIN_S)
 
 
 def _collect_garbage() -> None:
@@ -261,14 +330,6 @@ async def _leave_mark(house: House, name: str, ready: asyncio.Event) -> None:
         mark_ready(house.settings.state.directory, name)
     except OSError as trouble:  # it is for the console's screen
         _log.warning("readiness_not_marked", error=str(trouble))
-
-
-async def _feed_watchdog() -> None:
-    """As long as the event loop turns; a loop that hangs feeds nothing."""
-    period = watchdog_period_s()
-    while period is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(period)
 
 
 async def _follow_supervisor(stop: asyncio.Event) -> None:

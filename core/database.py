@@ -6,6 +6,7 @@ write lock at BEGIN, so a transaction never fails half-way for having read first
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
 BUSY_TIMEOUT_S = 10
+COMMAND_LIMIT_S = 3600.0
+"""No statement of ours takes so long, not even a migration's: PostgreSQL hangs, and an error says so."""
 T = TypeVar("T")
 
 
@@ -43,6 +46,27 @@ def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
+_WIRE = (  # tcp(7): a peer that is silently gone is noticed in half a minute, by whoever waits or sends
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+)
+
+
+def _notice_dead_wires(engine: AsyncEngine) -> None:
+    """A statement over a black-holed connection ends in an error; one that only takes long goes on."""
+
+    # First of all: the dialect's own queries on a new connection go over the wire too.
+    @event.listens_for(engine.sync_engine, "connect", insert=True)
+    def on_connect(connection: Any, _record: Any) -> None:
+        wire = connection.driver_connection._transport.get_extra_info("socket")
+        if wire.family != socket.AF_UNIX:
+            for level, option, value in _WIRE:
+                wire.setsockopt(level, option, value)
+
+
 def _engine(url: str, **pool: Any) -> AsyncEngine:
     """An engine whose errors do not repeat a statement's values: hashes and sealed secrets are among them."""
     return create_async_engine(url, hide_parameters=True, **pool)
@@ -61,7 +85,14 @@ class Database:
             _prepare_sqlite(self._writer, "BEGIN IMMEDIATE")
             _prepare_sqlite(self._reader, "BEGIN")
         else:
-            self._writer = _engine(self.url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
+            self._writer = _engine(
+                self.url,
+                pool_size=pool_size,
+                max_overflow=5,
+                pool_pre_ping=True,
+                connect_args={"command_timeout": COMMAND_LIMIT_S},
+            )
+            _notice_dead_wires(self._writer)
             self._reader = self._writer
 
     @asynccontextmanager

@@ -131,7 +131,7 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as trouble:
         made.close()
-        raise OSError(f"cannot listen on {host} port {port}: {trouble.strerror}") from trouble
+        raise OSError(trouble.errno, f"{host} port {port}: {trouble.strerror}") from trouble
     return made
 
 

@@ -12,7 +12,7 @@ import gc
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import (
@@ -62,17 +62,22 @@ async def ingest_once(
         reader.close()
 
 
-async def run_ingest(
+async def run_ingest(  # noqa: PLR0917 - the same order for every role
     journal_dir: Path,
     workplace: Workplace,
     sealer: Sealer,
     stop: asyncio.Event,
     limits: AaaSettings = DEFAULT_SETTINGS,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take over every journal in the directory until ``stop``, also after the database was away."""
+    """Take over every journal in the directory until ``stop``, also after the database was away.
+
+    ``beat`` is called before each turn.
+    """
     failing = False
     gc.freeze()  # a batch makes many objects; what the process has loaded need not be walked again for each
     while not stop.is_set():
+        beat()
         try:
             taken = await _ingest_all(journal_dir, workplace, sealer, limits)
             pause_s = 0.0 if taken else _IDLE_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,17 +24,22 @@ if TYPE_CHECKING:
 _log = logger("snmp")
 
 
-async def run_collector(
+async def run_collector(  # noqa: PLR0917 - the same order for every role
     settings: SnmpSettings,
     workplace: Workplace,
     sealer: Sealer,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
-    """Poll until ``stop``; ``ready`` is set when the targets were read for the first time."""
+    """Poll until ``stop``; ``ready`` is set when the targets were read for the first time.
+
+    ``beat`` is called before each look at the targets.
+    """
     rounds = _Rounds(settings, workplace, sealer)
     try:
         while not stop.is_set():
+            beat()
             if await rounds.follow_targets() and ready is not None:
                 ready.set()
             with suppress(TimeoutError):

@@ -48,6 +48,12 @@ async def _listen(
     return str(bound[0]), int(bound[1])
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel and wait: left half-way to a connection it would hold up whoever asks the database next."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def run_web(  # noqa: PLR0917 - the same order for every role
     settings: UiSettings,
     workplace: Workplace,
@@ -74,14 +80,15 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         tls = panel_tls(settings)
         if tls is not None:
             tls.look()
-            keeping = asyncio.create_task(keep_certificate(tls, workplace, stop))
-            stack.callback(keeping.cancel)
         host, port = await _listen(stack, app, settings.listen, tls.context if tls else None)
         log.info("panel_listening", host=host, port=port, tls=settings.tls)
         if settings.portal_listen:
             portal = build_portal(workplace, app[PANEL].templates, settings)
             host, port = await _listen(stack, portal, settings.portal_listen, None)
             log.info("portal_listening", host=host, port=port)
+        if tls is not None:
+            keeping = asyncio.create_task(keep_certificate(tls, workplace, stop))
+            stack.push_async_callback(_end, keeping)
         if ready is not None:
             ready.set()
         await stop.wait()

@@ -155,7 +155,8 @@ async def test_radius_answers_while_the_database_is_gone_and_all_is_well_when_it
 
 async def test_the_watchdog_is_fed_by_the_event_loop_itself(tmp_path: Path, monkeypatch: Any) -> None:
     """A hung loop feeds nothing: what is told to systemd comes from a task of the loop that does the work."""
-    from appliance.roles import _announce, _feed_watchdog
+    from appliance.roles import _announce
+    from appliance.watchdog import Beats, feed_watchdog
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -163,7 +164,7 @@ async def test_the_watchdog_is_fed_by_the_event_loop_itself(tmp_path: Path, monk
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "40000")
         ready = asyncio.Event()
-        tasks = [asyncio.create_task(_announce(ready)), asyncio.create_task(_feed_watchdog())]
+        tasks = [asyncio.create_task(_announce(ready)), asyncio.create_task(feed_watchdog(Beats()))]
         for _ in range(3):
             await until(lambda: _heard(manager, b"WATCHDOG=1"), "the watchdog")
         ready.set()
