@@ -58,6 +58,12 @@ def _remedy(now: datetime) -> str:
     return _REMEDY_EARLY if now < BUILD_EPOCH else _REMEDY
 
 
+def refuse_impossible_clock(now: datetime) -> Refusal | None:
+    """Money follows the day on which a subscription begins or ends: it is not taken from such a clock."""
+    doubt = decide_clock_doubt(now, None, tolerance_s=0, leap_days=1)
+    return Refusal("clock_untrusted", f"{doubt}. {_REMEDY_EARLY}", "clock") if doubt else None
+
+
 async def _latest_witness(
     connection: AsyncConnection, now: datetime, settings: BillingSettings
 ) -> datetime | None:
@@ -135,9 +141,10 @@ async def vouch_for_clock(work: Work, settings: BillingSettings) -> Refusal | No
 
     Refused when it cannot be right: before this software was made.
     """
+    impossible = refuse_impossible_clock(work.now)
+    if impossible is not None:
+        return impossible
     doubt = await find_clock_doubt(work.connection, work.now, settings)
-    if doubt is not None and work.now < BUILD_EPOCH:
-        return doubt
     await take_lane(work.connection, "bill_run")
     await _keep_trust(work, "vouched", doubt)
     await close_issue(work, ISSUE_KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
+from billing.clock_doubt import refuse_impossible_clock
 from billing.domain.catalogue import Account, Subscription
 from billing.domain.dunning import Stage
 from billing.facts import DunningStageChanged
@@ -32,6 +33,9 @@ async def subscribe(
     account = await repositories.lock_account(work.connection, account_id)
     if account is None:
         return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
+    impossible = refuse_impossible_clock(work.now) if starts_on is None else None
+    if impossible is not None:
+        return impossible
     starts_on = starts_on or local_date(work.now, account.time_zone)
     refusal = await _refuse_subscription(work, account, service_id, plan_version_id, starts_on)
     if refusal:
@@ -141,6 +145,9 @@ async def end_subscription(
     account = await repositories.lock_account(work.connection, found.account_id)
     if account is None:
         raise RuntimeError(f"subscription {subscription_id} has no account")
+    impossible = refuse_impossible_clock(work.now)  # ended before its start, it would be credited whole
+    if impossible is not None:
+        return impossible
     ends_on = ends_on or max(local_date(work.now, account.time_zone), found.starts_on)
     refusal = _refuse_end(found, ends_on)
     if refusal:

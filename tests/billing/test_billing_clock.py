@@ -12,6 +12,8 @@ from billing.bill_run import BillRunOutcome, bill_run
 from billing.clock_doubt import clock_standing, vouch_for_clock
 from billing.dunning import evaluate_dunning, record_promise, set_immunity
 from billing.reverse_payment import reverse_payment
+from billing.set_up import end_subscription, subscribe
+from billing.store.tables import subscription
 from core.clock import FakeClock
 from core.refusal import Refusal, granted
 from core.store.tables import audit
@@ -196,6 +198,19 @@ async def test_immunity_relieves_even_by_a_doubted_clock(town: Town) -> None:
     async with town.workplace.work("operator:test") as work:
         change = granted(await set_immunity(work, account_id=ann, immune=True))
     assert change is not None and change.to_stage == "clear"
+
+
+async def test_no_subscription_begins_or_ends_on_a_day_before_the_software_was_made(town: Town) -> None:
+    """It would be billed for decades, or be credited as if it had never run."""
+    ann = await town.customer("Ann", "2026-03-10")
+    plan = await town.plan(code="more")
+    await town.bill()
+    town.clock.step_to(datetime(2000, 1, 1, 12, 0, tzinfo=UTC))
+    async with town.workplace.work("operator:test") as work:
+        begun = await subscribe(work, account_id=ann, service_id="svc_9", plan_version_id=plan)
+        running = (await work.connection.execute(select(subscription.c.id))).scalar_one()
+        ended = await end_subscription(work, subscription_id=running)
+    assert [one.code for one in (begun, ended) if isinstance(one, Refusal)] == ["clock_untrusted"] * 2
 
 
 @pytest.mark.parametrize("step", [LEAP, -timedelta(days=10)])
