@@ -20,6 +20,7 @@ from core.log import logger
 from core.refusal import granted
 from core.secrets import SealError, Secret
 from core.work import Work
+from ui.certificate_files import put_key_back
 from ui.certificates import make_self_signed
 from ui.operators import create_operator, has_chosen_password, reset_password
 from ui.passwords import Passwords
@@ -92,8 +93,9 @@ async def code_state(settings: Settings, connection: AsyncConnection) -> str:
 def make_certificate(settings: Settings, now: datetime) -> None:
     """The panel's certificate, if one is asked for below the state directory and none is there.
 
-    The key is written first: where there is a certificate, its key is there. One that cannot be made is a
-    warning: RADIUS does not need it, and the panel comes up without it and says so.
+    The key is written first: where there is a certificate, its key is there, or kept as the one of before
+    when replacing them was cut off. One that cannot be made is a warning: RADIUS does not need it, and the
+    panel comes up without it and says so.
     """
     certificate, key = settings.ui.tls_cert, settings.ui.tls_key
     if certificate is None or key is None:
@@ -105,6 +107,7 @@ def make_certificate(settings: Settings, now: datetime) -> None:
     try:
         forget_unfinished(certificate)
         if certificate.exists():
+            put_key_back(certificate, key)
             return
         made, made_key = make_self_signed(now)
         write_durably(key, made_key, 0o600)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _ssl
 import asyncio
-import os
 import ssl
 from contextlib import suppress
 from datetime import datetime
@@ -18,6 +17,7 @@ from core.clock import SystemClock
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.work import Workplace
+from ui.certificate_files import before, fault_of, in_memory, load, new_context
 
 log = logger("ui")
 
@@ -27,12 +27,6 @@ _REMEDY = (
     "Put the right files there (hilltop certificate install --cert FILE --key FILE), or make a self-signed "
     "one (hilltop certificate renew). The panel takes it over by itself."
 )
-_IN_WORDS = {
-    "KEY_VALUES_MISMATCH": "certificate and key do not belong together",
-    "KEY_TYPE_MISMATCH": "certificate and key do not belong together",
-    "NO_START_LINE": "one of the two is not in PEM form",
-    "EE_KEY_TOO_SMALL": "its key is too small to be safe",
-}
 
 
 class PanelTls:
@@ -40,7 +34,7 @@ class PanelTls:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
-        self.context = _new_context()
+        self.context = new_context()
         self._seen: object = None
         self._fault: str | None = None
         self._has_own = False  # loaded from the files at least once
@@ -51,11 +45,17 @@ class PanelTls:
         if seen == self._seen:
             return
         self._seen = seen
-        self._fault = _fault_of(*self._files)
+        self._fault = fault_of(*self._files)
+        certificate, key = self._files
         if self._fault is None:
-            self.context.load_cert_chain(*self._files, password=_no_passphrase)
+            load(self.context, certificate, key)
             self._has_own = True
-        elif not self._has_own:
+        elif self._has_own:
+            return
+        elif fault_of(certificate, before(key)) is None:  # its replacing was cut off
+            load(self.context, certificate, before(key))
+            self._has_own = True
+        else:
             _load_made_in_memory(self.context)
 
     def issue(self, now: datetime) -> HealthIssue | None:
@@ -101,41 +101,12 @@ async def _tell(workplace: Workplace, found: HealthIssue | None) -> None:
             await open_issue(work, found)
 
 
-def _new_context() -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 def _signature(path: Path) -> object:
     try:
         found = path.stat()
     except OSError as trouble:
         return trouble.errno
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode, found.st_uid
-
-
-def _fault_of(certificate: Path, key: Path) -> str | None:
-    for path in (certificate, key):
-        try:
-            with path.open("rb") as file:
-                file.read(1)
-        except OSError as trouble:
-            return f"{path}: {trouble.strerror}"
-    try:
-        _new_context().load_cert_chain(certificate, key, password=_no_passphrase)
-    except ssl.SSLError as trouble:
-        words = _IN_WORDS.get(
-            trouble.reason or "", trouble.reason or "it is damaged, or its key has a passphrase"
-        )
-        return f"{certificate} with {key}: {words}"
-    except (OSError, ValueError) as trouble:
-        return f"{certificate} with {key}: {trouble}"
-    return None
-
-
-def _no_passphrase() -> bytes:
-    return b"-"  # OpenSSL would ask for one at a terminal
 
 
 def _ends(certificate: Path) -> float | None:
@@ -152,13 +123,5 @@ def _ends(certificate: Path) -> float | None:
 def _load_made_in_memory(context: ssl.SSLContext) -> None:
     from ui.certificates import make_self_signed
 
-    opened = []
-    try:
-        for content in make_self_signed(SystemClock().now()):
-            descriptor = os.memfd_create("hilltop-tls", os.MFD_CLOEXEC)
-            opened.append(descriptor)
-            os.write(descriptor, content)
-        context.load_cert_chain(*(f"/proc/self/fd/{one}" for one in opened))
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+    with in_memory(*make_self_signed(SystemClock().now())) as pair:
+        load(context, *pair)

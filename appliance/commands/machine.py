@@ -123,6 +123,7 @@ def certificate_install(
 ) -> None:
     """Take over a certificate; the panel shows it within seconds, without a restart."""
     from core.clock import SystemClock
+    from ui.certificate_files import fault_in
     from ui.certificates import CertificateError, read_pair
 
     chosen = settings()
@@ -132,9 +133,11 @@ def certificate_install(
         shown = read_pair(pem, key_pem)
     except CertificateError as trouble:
         fail(f"refused: {trouble}")
+    if fault := fault_in(pem, key_pem):
+        fail(f"refused: {fault}")
     if shown.expired(SystemClock().now()):
         fail(f"refused: it expired on {shown.not_after:%Y-%m-%d %H:%M} UTC, if this machine's clock is right")
-    _install(chosen, pem, key_pem)
+    _install(chosen, "certificate.installed", pem, key_pem)
 
 
 @certificate.command("renew")
@@ -145,20 +148,22 @@ def certificate_renew() -> None:
 
     chosen = settings()
     _files(chosen)
-    _install(chosen, *make_self_signed(SystemClock().now()))
+    _install(chosen, "certificate.renewed", *make_self_signed(SystemClock().now()))
 
 
-def _install(chosen: Settings, pem: bytes, key_pem: bytes) -> None:
-    from core.files import write_durably
+def _install(chosen: Settings, action: str, pem: bytes, key_pem: bytes) -> None:
+    from appliance.commands.on_record import put_on_record
+    from ui.certificate_files import replace_pair
     from ui.certificates import read_certificate
 
     file, key = _files(chosen)
     try:
-        write_durably(key, key_pem, 0o600)
-        write_durably(file, pem, 0o644)
+        replace_pair(file, key, pem, key_pem)
     except OSError as trouble:
         fail(f"{trouble.filename}: {trouble.strerror}; run as the user who owns it, or as root")
-    _show(read_certificate(pem))
+    shown = read_certificate(pem)
+    _show(shown)
+    put_on_record(chosen, action, "certificate", {"shown": shown.subject, "fingerprint": shown.fingerprint})
 
 
 def _files(chosen: Settings) -> tuple[Path, Path]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from appliance.commands.running import actor, config_path, fail, read_secret, say, settings
+from appliance.commands.on_record import ANSWERS_WITHIN_S, put_on_record
+from appliance.commands.running import config_path, fail, read_secret, say, settings
 
 if TYPE_CHECKING:
     from appliance.settings import Settings
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 settings_group = typer.Typer(
     help="Every setting in force, as TOML; get, set and unset one.", invoke_without_command=True
 )
-_RECORD_WITHIN_S = 10.0
 _ON_DEBIAN = "systemctl restart hilltop.target"
 
 
@@ -161,7 +161,7 @@ def _must_answer(url: str) -> None:
     async def look() -> None:
         database = Database(url)
         try:
-            async with asyncio.timeout(_RECORD_WITHIN_S), database.read():
+            async with asyncio.timeout(ANSWERS_WITHIN_S), database.read():
                 pass
         finally:
             await database.close()
@@ -201,7 +201,7 @@ def _change(keys: list[Key], wanted: Mapping[str, Any]) -> None:
     for fault in change.left:
         say(f"still wrong: {fault}")
     detail = {"keys": list(wanted), "before": change.before, "after": change.after}
-    _put_on_record(in_force, "settings.changed", detail)
+    put_on_record(in_force, "settings.changed", "settings", detail)
     if not change.left:
         say(f"The services take it over by: {_restart_words()}")
 
@@ -231,41 +231,6 @@ def _restart_words() -> str:
     return "hilltop restart" if is_appliance(_said()) else _ON_DEBIAN
 
 
-def _put_on_record(in_force: Settings | None, action: str, detail: Mapping[str, Any]) -> None:
-    """As well as can be: settings may be wrong, and be changed, because the database is away."""
-    from appliance.settings import SettingsError, load_settings
-    from appliance.trouble import in_words
-
-    try:
-        chosen = in_force or load_settings(config_path())
-        try:
-            asyncio.run(_record(chosen, action, detail))
-        except Exception as trouble:  # noqa: BLE001 - the change is made, and must be told
-            say(f"(not on record: {in_words(trouble, chosen) or type(trouble).__name__})")
-    except SettingsError as trouble:
-        say(f"(not on record: {trouble})")
-
-
-async def _record(chosen: Settings, action: str, detail: Mapping[str, Any]) -> None:
-    from appliance.settings import SettingsError
-    from core.clock import open_clock
-    from core.database import Database
-    from core.ids import UlidSource
-    from core.work import Workplace
-
-    if not chosen.database.url and not (chosen.state.directory / "hilltop.sqlite").exists():
-        raise SettingsError("there is no database yet")
-    clock, database = open_clock(chosen.clock.source), Database(chosen.database_url)
-    try:
-        async with (
-            asyncio.timeout(_RECORD_WITHIN_S),
-            Workplace(database, clock, UlidSource(clock)).work(actor()) as work,
-        ):
-            await work.audit(action, "settings", **detail)
-    finally:
-        await database.close()
-
-
 def restart() -> None:
     """Restart Hilltop's services, so that changed settings are in force; RADIUS pauses for seconds."""
     from appliance.console.asks import AskError, ask_and_wait
@@ -275,7 +240,7 @@ def restart() -> None:
     places = find_places(config_path())
     if places.asks is None:
         fail(f"on this machine it is done by: {_ON_DEBIAN}")
-    _put_on_record(chosen, "services.restart", {})
+    put_on_record(chosen, "services.restart", "settings", {})
     try:
         ask_and_wait(places, "restart-services")
     except AskError as trouble:

@@ -6,18 +6,23 @@ import json
 import ssl
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from appliance_machine import Machine, make_machine
 from appliance_running import appliance, until
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from appliance.role_marks import mark_ready, role_states
 from appliance.roles import ROLES
 from core.clock import FakeClock, SystemClock
 from core.release import version
 from ui.certificates import make_self_signed
+from ui.tls import PanelTls
 
 UNSYNCHRONISED = "import core.clock; core.clock.SystemClock.synchronised = lambda self: False"
 SYNCHRONISED = "import core.clock; core.clock.SystemClock.synchronised = lambda self: True"
@@ -148,6 +153,65 @@ def test_a_certificate_is_taken_over_whole_or_not_at_all(machine: Machine, tmp_p
     assert machine.certificate.read_bytes() != good[0]
     machine.key.write_bytes(good[1])
     assert "do not belong together" in machine.hilltop("certificate", "show", code=1).stderr
+
+
+def test_a_certificate_that_openssl_refuses_is_not_taken_over(machine: Machine, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    now = datetime.now(UTC)
+    weak = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    form = serialization.PrivateFormat.PKCS8
+    (tmp_path / "c").write_bytes(weak.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "k").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
+    before = machine.certificate.read_bytes(), machine.key.read_bytes()
+    words = ("certificate", "install", "--cert", str(tmp_path / "c"), "--key", str(tmp_path / "k"))
+    assert "refused: its key is too small to be safe" in machine.hilltop(*words, code=1).stderr
+    assert (machine.certificate.read_bytes(), machine.key.read_bytes()) == before
+
+
+_CUT = """
+import os
+from pathlib import Path
+put, left = Path.replace, [{}]
+def cut(self, target):
+    if not left[0]:
+        os.kill(os.getpid(), 9)
+    left[0] -= 1
+    return put(self, target)
+Path.replace = cut
+"""
+
+
+@pytest.mark.parametrize("replaced", range(4))
+def test_a_renewal_that_is_cut_off_leaves_a_pair_to_be_had(machine: Machine, replaced: int) -> None:
+    before = machine.certificate.read_bytes(), machine.key.read_bytes()
+    machine.hilltop("certificate", "renew", code=-9, before=_CUT.format(replaced))
+    panel = PanelTls(machine.certificate, machine.key)
+    panel.look()
+    cut_between = replaced == 3
+    found = panel.issue(datetime.now(UTC))
+    assert (found is not None and "the one before" in found.title) == cut_between
+    machine.hilltop("first-boot")
+    assert (machine.certificate.read_bytes(), machine.key.read_bytes()) == before
+    machine.hilltop("certificate", "show")
+
+
+def test_who_replaced_the_certificate_is_on_record_and_the_old_one_is_kept(machine: Machine) -> None:
+    before = machine.certificate.read_bytes(), machine.key.read_bytes()
+    machine.hilltop("certificate", "renew")
+    kept = [path.with_name(f"{path.name}.before") for path in (machine.certificate, machine.key)]
+    assert tuple(path.read_bytes() for path in kept) == before and kept[1].stat().st_mode & 0o777 == 0o600
+    machine.hilltop("certificate", "install", "--cert", str(kept[0]), "--key", str(kept[1]))
+    assert (machine.certificate.read_bytes(), machine.key.read_bytes()) == before
+    record = machine.hilltop("audit").stdout
+    assert "certificate.renewed" in record and "certificate.installed" in record
 
 
 def test_the_consoles_first_screen_loads_the_standard_library_alone() -> None:
