@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.files import rewrite_durably
+from core.files import give_to_owner_of, rewrite_durably
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -64,3 +66,19 @@ def test_a_disk_that_is_full_leaves_the_old_one(
     with pytest.raises(OSError, match="torn"):
         rewrite_durably(mounted, content, mounted, has_copy=True)
     assert mounted.read_bytes() == b"old" * 100
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_link_in_somebody_elses_folder_gives_nothing_away(tmp_path: Path) -> None:
+    folder, own = tmp_path / "folder", tmp_path / "roots-own"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    own.write_text("")
+    link = folder / "made"
+    link.symlink_to(own)
+    give_to_owner_of(folder, link)
+    assert own.stat().st_uid == 0 and link.lstat().st_uid == NOBODY
+    made = folder / "file"
+    with made.open("w") as opened:
+        give_to_owner_of(folder, opened.fileno())
+    assert made.stat().st_uid == NOBODY
