@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 from all_tables import create_tables
 
@@ -21,6 +22,10 @@ from core.database import Database, sqlite_url
 from core.ids import SeededIds
 from core.secrets import Sealer
 from core.work import Workplace
+
+# A law holds on a loaded machine too: nothing here is timed.
+hypothesis.settings.register_profile("hilltop", deadline=None)
+hypothesis.settings.load_profile("hilltop")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from core.store.tables import health_issue
 from core.work import Workplace
 
 CAP_BPS = 100_000_000
-MANY = settings(max_examples=1000, deadline=None)
+MANY = settings(max_examples=1000)
 
 
 def sample(at: float, into: int, out: int, **fields: object) -> CounterSample:

@@ -27,7 +27,7 @@ from core.ids import SeededIds
 from core.secrets import Sealer
 from core.work import Workplace
 
-MANY = settings(max_examples=1000, deadline=None)
+MANY = settings(max_examples=1000)
 octets = st.integers(0, 1 << 40)
 minutes = st.integers(0, 3000)
 
@@ -224,7 +224,7 @@ async def _usage_after(
     return cut, sum(one[3] for one in cut)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(stories())
 async def test_law_reports_in_any_order_and_batches_with_repeats_leave_the_same_records(
     story: tuple[list[AccountingEvent], list[list[AccountingEvent]]],
@@ -233,7 +233,7 @@ async def test_law_reports_in_any_order_and_batches_with_repeats_leave_the_same_
     assert await _usage_after(batches) == await _usage_after([in_order])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(stories(), st.integers(0, 4))
 async def test_law_a_close_in_the_middle_loses_and_invents_nothing(
     story: tuple[list[AccountingEvent], list[list[AccountingEvent]]], close_after: int

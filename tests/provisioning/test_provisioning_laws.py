@@ -155,7 +155,7 @@ FOREIGN = [
 ]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(FAULTS, EVENTS)
 def test_a_faulty_tower_converges_or_raises_one_issue(
     faults: list[str], events: list[tuple[str, int]]
