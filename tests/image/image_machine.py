@@ -151,6 +151,7 @@ class Machine(Powered):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.ports = folder, Ports.free()
+        self.beside: Path | None = None  # a second disk, which is only read
         self.disk = folder / "disk.img"
         self._kernel, self._memory_mib, self._uefi = kernel, memory_mib, uefi
         self._lossy, self._rtc = lossy, rtc
@@ -203,6 +204,8 @@ class Machine(Powered):
             words += ["-blockdev", logged]
             top = "logged"
         words += ["-device", f"virtio-blk-pci,drive={top},bootindex=1"]
+        if self.beside is not None:
+            words += ["-drive", f"if=virtio,format=raw,readonly=on,file={self.beside}"]
         if self._uefi:
             code = f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}"
             words += ["-drive", code, "-drive", f"if=pflash,format=raw,file={self.folder / 'vars.fd'}"]

@@ -222,6 +222,13 @@ def test_cut_off_in_its_first_starts_and_reset_it_always_begins_whole(image: Ima
         secret = machine.read_file("/var/lib/systemd/credential.secret", tmp_path)
         assert _holds(machine.disk, secret)
 
+        machine.beside = image.disk  # as when somebody leaves the disk in that it came from
+        machine.start()
+        machine.hear("more than one disk holds a Hilltop", 240)
+        machine.hear(r"Choice: $", 240)
+        machine.press_power_button(120)
+        machine.beside = None
+
         machine.spoil_data()
         machine.start()
         machine.hear("data partition cannot be used", 240)
