@@ -62,10 +62,14 @@ def test_a_service_can_do_little_harm(unit: str, readable_units: Path) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_meets_no_older_schema_and_comes_back(role: str) -> None:
     lines = _lines(f"hilltop-{role}.service")
-    assert "ExecStartPre=/usr/bin/test -e /run/hilltop/ready" in lines
+    assert "ExecCondition=/usr/bin/test -e /run/hilltop/ready" in lines
     assert {"Type=notify", "WatchdogSec=30", "Restart=always", "StartLimitIntervalSec=0"} <= set(lines)
     assert "After=network.target hilltop-firstboot.service" in lines
     assert not any(line.startswith("Requires=") for line in lines)  # the database may come later
+    starts_them = next(
+        line for line in _lines("hilltop-firstboot.service") if line.startswith("ExecStartPost=")
+    )
+    assert "systemctl --no-block start hilltop.target" in starts_them
 
 
 def test_all_services_of_hilltops_user_stand_behind_the_same_walls() -> None:
