@@ -115,8 +115,11 @@ def test_it_is_set_up_at_its_console_and_answers_a_nas_outside(box: Box) -> None
     known = ('User-Name = "fir"', 'User-Password = "fir-password"')
     machine.wait("an Access-Accept", lambda: "Access-Accept" in box.radius("auth", *known), 90)
     assert "Access-Reject" in box.radius("auth", 'User-Name = "fir"', 'User-Password = "wrong"')
-    used = machine.memory_in_use_mib()
-    print(f"\nidle memory: {used} MiB")
+    looks = []
+    for _ in range(12):  # idle is when the console is not just asking for its status in a process of its own
+        looks.append(machine.memory_in_use_mib())
+        time.sleep(5)
+    print(f"\nidle memory: {min(looks)} MiB; at most {max(looks)} MiB")
 
 
 def test_a_machine_whose_clock_nobody_vouched_for_bills_nobody(box: Box) -> None:
