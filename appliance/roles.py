@@ -7,10 +7,8 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
-
-from sqlalchemy.engine import make_url
 
 from appliance.readiness import notify
 from appliance.role_marks import mark_ready
@@ -20,11 +18,9 @@ from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
 from appliance.watchdog import Beats, feed_watchdog
-from appliance.wiring import House, open_house
-from core.clock import open_clock
-from core.database import Database, again_when_it_gave_way
+from appliance.wiring import House, open_house, open_records
+from core.database import again_when_it_gave_way
 from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
-from core.ids import UlidSource
 from core.log import configure_logging, logger
 from core.work import Work, Workplace
 
@@ -216,17 +212,9 @@ async def run_role(name: str, settings: Settings) -> int:
 
 async def _tell_refusal(settings: Settings, issue: HealthIssue, name: str) -> None:
     """Open the issue of a role that has no house, as without a sealing key; no database is made for that."""
-    try:
-        clock, database = open_clock(settings.clock.source), Database(settings.database_url)
-    except (ValueError, OSError):
-        return  # this is what was refused then, and there is nowhere to write it
-    if _may_be_there(database):
-        await _tell(Workplace(database, clock, UlidSource(clock)), name, open_issue, issue)
-    await database.close()
-
-
-def _may_be_there(database: Database) -> bool:
-    return not database.is_sqlite or Path(make_url(database.url).database or "").is_file()
+    with suppress(SettingsError, ValueError, OSError):  # what was refused then: there is nowhere to write it
+        async with open_records(settings) as workplace:
+            await _tell(workplace, name, open_issue, issue)
 
 
 async def _refuse_other_schema(house: House) -> None:

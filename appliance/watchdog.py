@@ -13,18 +13,16 @@ _log = logger("appliance")
 
 
 class Beats:
-    """When each loop of a process last showed that it goes on, on the monotonic clock."""
+    """By when each loop of a process must show again that it goes on, on the monotonic clock."""
 
     def __init__(self) -> None:
-        self._at_s: dict[str, float] = {}
-        self._limit_s: dict[str, float] = {}
+        self._due_s: dict[str, float] = {}
 
     def expect(self, loop: str, limit_s: float) -> Callable[[], None]:
         """From now on ``loop`` must beat at least every ``limit_s`` seconds; returns what it is to call."""
-        self._limit_s[loop] = limit_s
 
         def beat() -> None:
-            self._at_s[loop] = time.monotonic()
+            self._due_s[loop] = time.monotonic() + limit_s
 
         beat()
         return beat
@@ -32,7 +30,7 @@ class Beats:
     def stuck(self) -> list[str]:
         """The loops that have been silent for longer than their limit."""
         now_s = time.monotonic()
-        return [loop for loop, at_s in self._at_s.items() if now_s - at_s > self._limit_s[loop]]
+        return [loop for loop, due_s in self._due_s.items() if now_s > due_s]
 
 
 async def feed_watchdog(beats: Beats) -> None:

@@ -95,6 +95,25 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
         await database.close()
 
 
+@asynccontextmanager
+async def open_records(settings: Settings) -> AsyncIterator[Workplace]:
+    """The database alone, for what must be written down also where no sealing key is.
+
+    No embedded database is made for that. Raises ``SettingsError``, ``ValueError`` or ``OSError``.
+    """
+    clock, database = open_clock(settings.clock.source), Database(settings.database_url)
+    try:
+        if not _may_be_there(database):
+            raise SettingsError("there is no database yet")
+        yield Workplace(database, clock, UlidSource(clock))
+    finally:
+        await database.close()
+
+
+def _may_be_there(database: Database) -> bool:
+    return not database.is_sqlite or Path(make_url(database.url).database or "").is_file()
+
+
 async def _first_sealer(database: Database, path: Path) -> Sealer:
     async with database.read() as connection:
         if await holds_sealed(connection):

@@ -31,20 +31,11 @@ def put_on_record(in_force: Settings | None, action: str, subject: str, detail: 
 
 
 async def _record(chosen: Settings, action: str, subject: str, detail: Mapping[str, Any]) -> None:
-    from appliance.settings import SettingsError
-    from core.clock import open_clock
-    from core.database import Database
-    from core.ids import UlidSource
-    from core.work import Workplace
+    from appliance.wiring import open_records
 
-    if not chosen.database.url and not (chosen.state.directory / "hilltop.sqlite").exists():
-        raise SettingsError("there is no database yet")
-    clock, database = open_clock(chosen.clock.source), Database(chosen.database_url)
-    try:
-        async with (
-            asyncio.timeout(ANSWERS_WITHIN_S),
-            Workplace(database, clock, UlidSource(clock)).work(actor()) as work,
-        ):
-            await work.audit(action, subject, **detail)
-    finally:
-        await database.close()
+    async with (
+        open_records(chosen) as workplace,
+        asyncio.timeout(ANSWERS_WITHIN_S),
+        workplace.work(actor()) as work,
+    ):
+        await work.audit(action, subject, **detail)

@@ -123,7 +123,7 @@ async def test_radius_and_the_panel_are_not_killed_for_a_database_that_hangs(tmp
             beats, stop, ready = Beats(), asyncio.Event(), asyncio.Event()
             going = asyncio.create_task(ROLES[role](house, stop, ready, beats))  # type: ignore[arg-type]
             await asyncio.wait_for(ready.wait(), 20)
-            assert beats._limit_s == {}
+            assert beats._due_s == {}
             stop.set()
             await going
         async with house.workplace.reading() as connection:
