@@ -41,6 +41,7 @@ _ESCAPE = re.compile(
     r"|[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)"  # window titles and the like, with their text
     r"|[ -/]+[0-~]|[0-OQ-WYZ\\=>c])|[\x00\x07\x08\x0e\x0f]"
 )
+_PROMPT_ENDS = re.compile(r"\A\s*[$#%>]?\s*")  # netmiko's base prompt may lack the sign at the end
 _TAIL = 4096  # characters in which the end mark is looked for: more than any mark with escapes in it
 _LONGEST_REPLY = 16 * 1024 * 1024  # characters; a list of a hundred thousand entries fits
 _POLL_S = 0.01
@@ -199,13 +200,16 @@ def _without_echo(raw: str, typed: tuple[str, ...], prompt: str) -> str:
     """What the console printed of its own: without escapes, prompts and the echo of what was typed."""
     kept = []
     for line in _ESCAPE.sub("", raw).replace("\r", "\n").split("\n"):
-        words = line.strip()
-        is_prompt = bool(prompt) and words.startswith(prompt)
+        said = line
+        if prompt and line.strip().startswith(prompt):
+            # A plain shell may print it after the terminal echoed the command, right before the answer.
+            said = _PROMPT_ENDS.sub("", line.strip().removeprefix(prompt), count=1)
+        words = said.strip()
         # A number alone is an answer (a count), though its digits may well occur in what was typed.
-        may_be_echo = len(words) > 1 and not words.isdigit()
+        may_be_echo = (len(words) > 1 or said != line) and not words.isdigit()
         is_echo = may_be_echo and any(words in line_typed or line_typed in words for line_typed in typed)
-        if words and not is_prompt and not is_echo:
-            kept.append(line.rstrip("\n"))
+        if words and not is_echo:
+            kept.append(said)
     return "\n".join(kept)
 
 

@@ -160,6 +160,20 @@ def test_a_count_is_never_taken_for_the_echo_of_its_digits(count: str) -> None:
     assert _without_echo(f"{typed[0]}\r\n{typed[1]}\r\n{count}\r\n", typed, "[a@b]").split() == [count]
 
 
+@pytest.mark.parametrize(
+    ("printed", "prompt"),
+    [("$ {answer}", "$"), ("hilltop@bng:~$ {answer}", "hilltop@bng:~"), ("[a@b] > {answer}", "[a@b]")],
+)
+def test_an_answer_on_the_line_of_a_late_prompt_is_kept(printed: str, prompt: str) -> None:
+    """dash shows its prompt when it comes to read; the terminal echoed what was typed before that."""
+    typed = ('nft -j list set inet hilltop suspended6; echo "hilltop-af-$?"',)
+    answer = '{"nftables": [{"metainfo": {"release_name": "Lester Gooch #5"}}]}'
+    raw = f"{typed[0]}\r\n{printed.format(answer=answer)}\r\n{printed.format(answer=typed[0])}\r\n"
+    assert _without_echo(raw, typed, prompt) == answer
+    for redrawn in ("", "n", "nft -j li"):
+        assert _without_echo(printed.format(answer=redrawn), typed, prompt) == ""
+
+
 # --- rows
 
 
