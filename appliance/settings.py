@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from aaa.config import AaaSettings
 from billing.config import BillingSettings
+from core.bounds import Seconds
 from provisioning.config import ProvisioningSettings
 from radius.config import RadiusSettings
 from snmp.config import SnmpSettings
@@ -72,14 +73,14 @@ class ClockSettings(_Section):
 class WorkerSettings(_Section):
     """How often (seconds of real time) the worker looks for what is due."""
 
-    outbox_s: float = Field(0.2, gt=0, le=86_400)
-    enforcement_s: float = Field(0.5, gt=0, le=86_400)
-    billing_s: float = Field(300, gt=0, le=86_400)
-    dunning_s: float = Field(300, gt=0, le=86_400)
-    reaping_s: float = Field(60, gt=0, le=86_400)
-    drift_s: float = Field(900, gt=0, le=86_400)
-    usage_check_s: float = Field(900, gt=0, le=86_400)
-    ledger_check_s: float = Field(3600, gt=0, le=86_400)
+    outbox_s: Seconds = 0.2
+    enforcement_s: Seconds = 0.5
+    billing_s: Seconds = 300
+    dunning_s: Seconds = 300
+    reaping_s: Seconds = 60
+    drift_s: Seconds = 900
+    usage_check_s: Seconds = 900
+    ledger_check_s: Seconds = 3600
 
 
 class LogSettings(_Section):

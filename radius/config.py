@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aaa.domain.profile import AccessPolicy
+from core.bounds import Count, Seconds
 from core.endpoints import check_distinct, is_address, split_endpoint
 
 
@@ -18,19 +19,19 @@ class RadiusSettings(BaseModel):
     """A named address is a little faster than a wildcard, which must note where each request came in."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
-    delayed_rejects: int = Field(default=10_000, ge=1, le=10_000_000)
+    delayed_rejects: Count = 10_000
     """Rejects waiting for their time. A tenth of them at most are one NAS's: a flood there costs no other."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
     duplicate_entries: int = Field(default=65_536, ge=1_024, le=10_000_000)
-    directory_refresh_s: float = Field(default=0.25, gt=0, le=86_400)
-    reject_record_s: float = Field(default=1.0, gt=0, le=86_400)
-    status_interval_s: float = Field(default=10.0, gt=0, le=86_400)
+    directory_refresh_s: Seconds = 0.25
+    reject_record_s: Seconds = 1.0
+    status_interval_s: Seconds = 10.0
 
     journal_commit_rows: int = Field(default=100, ge=1, le=5_000)
     journal_commit_ms: float = Field(default=20, ge=0, le=1_000)
     journal_backlog: int = Field(default=20_000, ge=100, le=10_000_000)
     """Records waiting for the disk; beyond them a NAS gets no answer and tries again."""
-    journal_trim_s: float = Field(default=5.0, gt=0, le=86_400)
+    journal_trim_s: Seconds = 5.0
 
     walled_garden_list: str = "hilltop-walled"
     open_list: str = "hilltop-open"
@@ -38,11 +39,11 @@ class RadiusSettings(BaseModel):
     throttle_up_bps: int = Field(default=512_000, ge=1_000, le=1_000_000_000_000)
     interim_jitter_percent: int = Field(default=10, ge=0, le=50)
 
-    dynauth_timeout_s: float = Field(default=2.0, gt=0, le=86_400)
+    dynauth_timeout_s: Seconds = 2.0
     dynauth_tries: int = Field(default=3, ge=1, le=10)
     dynauth_source: str | None = None
     """The address CoA leaves from, when NASes only listen to one of several."""
-    simultaneous_use_check_s: float = Field(default=30.0, gt=0, le=86_400)
+    simultaneous_use_check_s: Seconds = 30.0
 
     @field_validator("auth_listen", "accounting_listen")
     @classmethod
