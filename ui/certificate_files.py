@@ -91,18 +91,21 @@ def before(path: Path) -> Path:
 
 def replace_pair(certificate: Path, key: Path, pem: bytes, key_pem: bytes) -> None:
     """Put a pair in place; one that could be used is kept beside it. Raises ``OSError``."""
-    put_key_back(certificate, key)
-    if fault_of(certificate, key) is None:
+    if put_key_back(certificate, key):
         write_durably(before(certificate), certificate.read_bytes(), 0o644)
         write_durably(before(key), key.read_bytes(), 0o600)
     write_durably(key, key_pem, 0o600)
     write_durably(certificate, pem, 0o644)
 
 
-def put_key_back(certificate: Path, key: Path) -> None:
+def put_key_back(certificate: Path, key: Path) -> bool:
     """Undo a replacing that was cut off after the key: the certificate's own is the one of before.
 
-    Raises ``OSError``.
+    True when the panel can show the pair as it stands afterwards. Raises ``OSError``.
     """
-    if fault_of(certificate, key) is not None and fault_of(certificate, before(key)) is None:
-        write_durably(key, before(key).read_bytes(), 0o600)
+    if fault_of(certificate, key) is None:
+        return True
+    if fault_of(certificate, before(key)) is not None:
+        return False
+    write_durably(key, before(key).read_bytes(), 0o600)
+    return True

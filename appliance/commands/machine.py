@@ -137,31 +137,30 @@ def certificate_install(
         fail(f"refused: {fault}")
     if shown.expired(SystemClock().now()):
         fail(f"refused: it expired on {shown.not_after:%Y-%m-%d %H:%M} UTC, if this machine's clock is right")
-    _install(chosen, "certificate.installed", pem, key_pem)
+    _install(chosen, "certificate.installed", shown, pem, key_pem)
 
 
 @certificate.command("renew")
 def certificate_renew() -> None:
     """Make a new self-signed certificate for the names and addresses that this machine has now."""
     from core.clock import SystemClock
-    from ui.certificates import make_self_signed
+    from ui.certificates import make_self_signed, read_certificate
 
     chosen = settings()
     _files(chosen)
-    _install(chosen, "certificate.renewed", *make_self_signed(SystemClock().now()))
+    pem, key_pem = make_self_signed(SystemClock().now())
+    _install(chosen, "certificate.renewed", read_certificate(pem), pem, key_pem)
 
 
-def _install(chosen: Settings, action: str, pem: bytes, key_pem: bytes) -> None:
+def _install(chosen: Settings, action: str, shown: Certificate, pem: bytes, key_pem: bytes) -> None:
     from appliance.commands.on_record import put_on_record
     from ui.certificate_files import replace_pair
-    from ui.certificates import read_certificate
 
     file, key = _files(chosen)
     try:
         replace_pair(file, key, pem, key_pem)
     except OSError as trouble:
         fail(f"{trouble.filename}: {trouble.strerror}; run as the user who owns it, or as root")
-    shown = read_certificate(pem)
     _show(shown)
     put_on_record(chosen, action, "certificate", {"shown": shown.subject, "fingerprint": shown.fingerprint})
 
