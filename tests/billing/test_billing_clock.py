@@ -50,12 +50,15 @@ FIRST_BOOTS = {
 }
 
 
-@pytest.mark.parametrize("first", FIRST_BOOTS)
-async def test_a_person_is_believed_whatever_a_new_machine_wrote_down_before(
-    any_town: Town, first: str
-) -> None:
-    town = any_town
-    _start(town, FIRST_BOOTS[first])
+@pytest.fixture(params=FIRST_BOOTS)
+def new_town(any_town: Town, request: pytest.FixtureRequest) -> Town:
+    """A town on each database and on a machine whose clock was wrong at its first boot."""
+    _start(any_town, FIRST_BOOTS[request.param])
+    return any_town
+
+
+async def test_a_person_is_believed_whatever_a_new_machine_wrote_down_before(new_town: Town) -> None:
+    town = new_town
     await town.account("Written by a wrong clock")
     town.clock.step_to(RIGHT)
     refused = await _run(town)
@@ -67,12 +70,8 @@ async def test_a_person_is_believed_whatever_a_new_machine_wrote_down_before(
     assert (await town.bill()).invoices == 1
 
 
-@pytest.mark.parametrize("first", FIRST_BOOTS)
-async def test_a_time_server_is_believed_whatever_a_new_machine_wrote_down_before(
-    any_town: Town, first: str
-) -> None:
-    town = any_town
-    _start(town, FIRST_BOOTS[first])
+async def test_a_time_server_is_believed_whatever_a_new_machine_wrote_down_before(new_town: Town) -> None:
+    town = new_town
     ann = await town.account()
     _start(town, RIGHT, synchronised=True)
     assert not await _refused(town)
