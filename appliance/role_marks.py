@@ -1,6 +1,6 @@
 """Which roles are ready, told without a service manager: each leaves a mark in the state directory.
 
-Standard library alone: the console's first screen asks.
+Only light imports: the console's first screen asks.
 """
 
 from __future__ import annotations
@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from core.files import write_durably
+
 ROLE_NAMES = ("radius", "collector", "worker", "web")
 
 
 def mark_ready(state: Path, role: str) -> None:
     """This process is ready; the mark counts for no other of the same number. Raises ``OSError``."""
-    path = _mark(state, role)
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(f"{os.getpid()} {_born(os.getpid())}\n")
-    temporary.replace(path)
+    write_durably(_mark(state, role), f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0o640)
 
 
 def role_states(state: Path) -> dict[str, str]:

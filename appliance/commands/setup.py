@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from appliance.commands.running import (
 )
 from appliance.wiring import House
 from core.clock import SystemClock
+from core.files import write_durably
 from core.store.tables import audit, health_issue
 from ui.store.tables import operator as operators_table
 
@@ -65,11 +65,9 @@ def init(
 
 def _write_settings(path: Path, state: Path) -> None:
     quoted = json.dumps(str(state.absolute()), ensure_ascii=False)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(_TEMPLATE.replace("STATE", quoted))
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)  # open to the roles' user, unlike folders of the state
+        write_durably(path, _TEMPLATE.replace("STATE", quoted).encode(), 0o644)
     except OSError as trouble:
         fail(
             f"{path} cannot be written: {trouble.strerror}; choose another place: hilltop --config FILE init",
