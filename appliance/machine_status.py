@@ -10,10 +10,10 @@ from appliance.first_boot import code_state
 from appliance.role_marks import role_states
 from appliance.schema import schema_fault
 from appliance.settings import Settings
+from appliance.whereabouts import panel_urls
 from appliance.wiring import House
 from billing.clock_doubt import clock_standing
 from core.addresses import local_addresses
-from core.endpoints import split_endpoint
 from core.release import image, version
 from core.schema import revision_of
 from core.store.tables import health_issue
@@ -30,7 +30,7 @@ async def machine_status(house: House) -> dict[str, Any]:
             "version": version(),
             "image": image(),
             "addresses": _addresses(),
-            "panel": panel_urls(chosen),
+            "panel": panel_urls(chosen.ui.listen, tls=chosen.ui.tls),
             "certificate": _fingerprint(chosen),
             "roles": role_states(chosen.state.directory),
             "database": fault or f"at {schema}",
@@ -66,17 +66,6 @@ def _addresses() -> dict[str, list[str]]:
         if not one.address.is_loopback:
             by_name.setdefault(one.interface, []).append(str(one.address))
     return by_name
-
-
-def panel_urls(chosen: Settings) -> list[str]:
-    """Where a browser finds the panel."""
-    host, port = split_endpoint(chosen.ui.listen)
-    hosts = [host]
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - looked at, not listened on
-        found = [one.address for one in local_addresses() if one.reachable]
-        hosts = [str(one) for one in found if (one.version == 6) == (host == "::")]  # each hears its own kind
-    scheme = "https" if chosen.ui.tls else "http"
-    return [f"{scheme}://{f'[{one}]' if ':' in one else one}:{port}/" for one in hosts]
 
 
 def _fingerprint(chosen: Settings) -> str | None:

@@ -12,7 +12,8 @@ def role_process(name: str, config: Path | None) -> int:
     """Run the role until it is told to stop; the exit code: 2 for wrong usage or wrong settings."""
     gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
     from appliance.roles import ROLES, run_role
-    from appliance.settings import SettingsError, load_settings, settings_path
+    from appliance.settings import SettingsError, load_settings
+    from appliance.whereabouts import settings_path
 
     if name not in ROLES:
         return _cannot(f"there is no role {name!r}; the roles are {', '.join(ROLES)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aaa.config import AaaSettings
+from appliance.whereabouts import USUAL_RUNTIME, USUAL_STATE
 from billing.config import BillingSettings
 from core.bounds import Seconds
 from provisioning.config import ProvisioningSettings
 from radius.config import RadiusSettings
 from snmp.config import SnmpSettings
 from ui.config import UiSettings
-
-DEFAULT_PATH = Path("/etc/hilltop/hilltop.toml")
 
 
 class SettingsError(Exception):
@@ -31,8 +29,8 @@ class _Section(BaseModel):
 class StateSettings(_Section):
     """Where Hilltop keeps what must survive; ``runtime`` begins anew at each boot."""
 
-    directory: Path = Path("/var/lib/hilltop")
-    runtime: Path = Path("/run/hilltop")
+    directory: Path = USUAL_STATE
+    runtime: Path = USUAL_RUNTIME
 
     @field_validator("directory", "runtime")
     @classmethod
@@ -128,13 +126,6 @@ class Settings(_Section):
     def ready_mark(self) -> Path:
         """There when the first boot is done: roles may start."""
         return self.state.runtime / "ready"
-
-
-def settings_path(given: Path | None) -> Path:
-    """The file to read: the one given, else ``$HILLTOP_CONFIG``, else ``/etc/hilltop/hilltop.toml``."""
-    if given is not None:
-        return given
-    return Path(os.environ.get("HILLTOP_CONFIG", DEFAULT_PATH))
 
 
 def load_settings(path: Path) -> Settings:

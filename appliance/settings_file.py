@@ -26,6 +26,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from appliance.settings import Settings, SettingsError, faults, read_settings
+from appliance.whereabouts import USUAL_RUNTIME
 from core.database import normalise_url
 from core.files import rewrite_durably
 
@@ -187,7 +188,7 @@ def check_place(key: Key, said: Mapping[str, Any]) -> None:
 def is_appliance(said: Mapping[str, Any]) -> bool:
     """Whether there is somebody who grants what the console asks for."""
     runtime = _get(said, "state.runtime")
-    return (Path(runtime if isinstance(runtime, str) else "/run/hilltop") / "asks").is_dir()
+    return (Path(runtime if isinstance(runtime, str) else USUAL_RUNTIME) / "asks").is_dir()
 
 
 def change_settings(path: Path, wanted: Mapping[str, Any]) -> Change | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from appliance.whereabouts import settings_path
 from core.refusal import Refusal, Refused
 from core.secrets import Secret
 
@@ -35,8 +36,6 @@ def choose_config(path: Path | None) -> None:
 
 def config_path() -> Path:
     """The settings file of this invocation."""
-    from appliance.settings import settings_path
-
     return settings_path(_chosen["config"])
 
 

@@ -22,6 +22,7 @@ from appliance.commands.running import (
     settings,
     show,
 )
+from appliance.whereabouts import USUAL_STATE
 from appliance.wiring import House
 from core.clock import SystemClock
 from core.files import write_durably
@@ -48,7 +49,7 @@ time_zone = "UTC"
 
 
 def init(
-    state: Annotated[Path, typer.Option(help="State directory.")] = Path("/var/lib/hilltop"),
+    state: Annotated[Path, typer.Option(help="State directory.")] = USUAL_STATE,
     operator: Annotated[str, typer.Option(help="Name of the first operator.")] = "owner",
 ) -> None:
     """Write a settings file, make the database and the first operator, print the one-time password.

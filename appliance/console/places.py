@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.whereabouts import USUAL_RUNTIME, USUAL_STATE, settings_path
+
 NETWORK_FILE = Path("/etc/systemd/network/20-hilltop.network")
-_DEFAULT_CONFIG = Path("/etc/hilltop/hilltop.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Places:
 
 def find_places(config: Path | None = None, network_file: Path | None = None) -> Places:
     """As the settings say; what they do not say, or say wrongly, is as usual."""
-    path = config or Path(os.environ.get("HILLTOP_CONFIG", _DEFAULT_CONFIG))
+    path = settings_path(config)
     try:
         told = tomllib.loads(path.read_text())
     except (OSError, ValueError):
@@ -46,8 +46,8 @@ def find_places(config: Path | None = None, network_file: Path | None = None) ->
     certificate = _text(told, "ui", "tls_cert")
     return Places(
         config=path,
-        state=Path(_text(told, "state", "directory") or "/var/lib/hilltop"),
-        runtime=Path(_text(told, "state", "runtime") or "/run/hilltop"),
+        state=Path(_text(told, "state", "directory") or USUAL_STATE),
+        runtime=Path(_text(told, "state", "runtime") or USUAL_RUNTIME),
         listen=_text(told, "ui", "listen") or "127.0.0.1:8080",
         certificate=Path(certificate) if certificate else None,
         network_file=network_file or NETWORK_FILE,

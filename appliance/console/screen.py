@@ -16,10 +16,12 @@ from typing import Any
 from appliance.console.network import interfaces
 from appliance.console.places import Places
 from appliance.role_marks import role_states
+from appliance.whereabouts import panel_urls
 from core.addresses import local_addresses
 from core.release import image, version
 
 WIDTH = 79
+_MOST_URLS = 3
 _MOST_INTERFACES = 5
 _DATA_LOST = Path("/run/hilltop-data-lost")  # left there by the appliance's start: why, in one line
 _LONGEST_REASON = 1000
@@ -148,19 +150,13 @@ def _health(told: dict[str, Any] | None) -> str:
 
 
 def _panel(places: Places) -> list[str]:
-    scheme = "https" if places.certificate else "http"
-    host, _, port = places.listen.rpartition(":")
-    host = host.strip("[]")
-    if host not in {"", "0.0.0.0", "::"}:  # noqa: S104 - looked at, not listened on
-        hosts = [f"[{host}]" if ":" in host else host]
-    else:
-        found = [one.address for one in local_addresses() if one.reachable]
-        found = [one for one in found if (one.version == 6) == (host == "::") or not host]
-        hosts = [f"[{one}]" if one.version == 6 else str(one) for one in found]
-    if not hosts:
+    try:
+        urls = panel_urls(places.listen, tls=places.certificate is not None)
+    except ValueError:  # no role starts with such settings
+        urls = []
+    if not urls:
         return [_row("Panel", "no address yet")]
-    urls = [f"{scheme}://{one}:{port}/" for one in hosts[:3]]
-    return [_row("Panel" if number == 0 else "", url) for number, url in enumerate(urls)]
+    return [_row("" if number else "Panel", url) for number, url in enumerate(urls[:_MOST_URLS])]
 
 
 def _fingerprint(places: Places) -> list[str]:
