@@ -47,11 +47,19 @@ async def find_clock_doubt(
     down meanwhile carries the false instant as well, makes it no truer, and is no reason for doubt when the
     clock is right again.
     """
+    words = await _find_contradiction(connection, now, settings)
+    return _refusal(words, _remedy(now)) if words else None
+
+
+async def _find_contradiction(
+    connection: AsyncConnection, now: datetime, settings: BillingSettings
+) -> str | None:
     latest = await _latest_witness(connection, now, settings)
-    doubt = decide_clock_doubt(now, latest, settings.clock_tolerance_s, settings.clock_leap_days)
-    if doubt is None:
-        return None
-    return Refusal("clock_untrusted", f"{doubt}. {_remedy(now)}", "clock")
+    return decide_clock_doubt(now, latest, settings.clock_tolerance_s, settings.clock_leap_days)
+
+
+def _refusal(words: str, remedy: str) -> Refusal:
+    return Refusal("clock_untrusted", f"{words}. {remedy}", "clock")
 
 
 def _remedy(now: datetime) -> str:
@@ -60,8 +68,8 @@ def _remedy(now: datetime) -> str:
 
 def refuse_impossible_clock(now: datetime) -> Refusal | None:
     """Money follows the day on which a subscription begins or ends: it is not taken from such a clock."""
-    doubt = decide_clock_doubt(now, None, tolerance_s=0, leap_days=1)
-    return Refusal("clock_untrusted", f"{doubt}. {_REMEDY_EARLY}", "clock") if doubt else None
+    words = decide_clock_doubt(now, None, tolerance_s=0, leap_days=1)
+    return _refusal(words, _REMEDY_EARLY) if words else None
 
 
 async def _latest_witness(
@@ -98,21 +106,20 @@ async def check_clock(
     async with workplace.work(actor) as work:
         if vouched:
             return await vouch_for_clock(work, settings)
-        doubt, remedy = await find_clock_doubt(work.connection, work.now, settings), _remedy(work.now)
-        if await _time_server_is_believed(work, workplace.clock, doubt):
-            doubt = None
-        elif doubt is None and await clock_trust.find(work.connection) is None:
+        words = await _find_contradiction(work.connection, work.now, settings)
+        remedy = _remedy(work.now)
+        if await _time_server_is_believed(work, workplace.clock, words):
+            words = None
+        elif words is None and await clock_trust.find(work.connection) is None:
             words, remedy = _NOBODY_SAID.format(now=work.now), _REMEDY_NOBODY
-            doubt = Refusal("clock_untrusted", f"{words}. {remedy}", "clock")
-        if doubt is None:
+        if words is None:
             await close_issue(work, ISSUE_KEY)
-        else:
-            issue = HealthIssue(ISSUE_KEY, "critical", f"Billing waits: {doubt.message}", remedy)
-            await open_issue(work, issue)
-    return doubt
+            return None
+        await open_issue(work, HealthIssue(ISSUE_KEY, "critical", f"Billing waits: {words}", remedy))
+        return _refusal(words, remedy)
 
 
-async def _time_server_is_believed(work: Work, clock: Clock, doubt: Refusal | None) -> bool:
+async def _time_server_is_believed(work: Work, clock: Clock, doubt: str | None) -> bool:
     """Its word is enough, and remembered, while nobody trusts the clock or nothing was billed by it yet.
 
     Later a contradiction between it and the books is for a person to resolve.
@@ -129,8 +136,8 @@ async def _time_server_is_believed(work: Work, clock: Clock, doubt: Refusal | No
     return True
 
 
-async def _keep_trust(work: Work, how: str, doubt: Refusal | None) -> None:
-    despite = {"despite": doubt.message} if doubt else {}
+async def _keep_trust(work: Work, how: str, doubt: str | None) -> None:
+    despite = {"despite": doubt} if doubt else {}
     await clock_trust.keep(work.connection, ClockTrust(work.now, work.actor, how))
     newest = await clock_trust.newest_fact(work.connection)
     await work.audit(clock_trust.TRUSTED, clock_trust.SUBJECT, how=how, after_fact=newest, **despite)
@@ -144,7 +151,7 @@ async def vouch_for_clock(work: Work, settings: BillingSettings) -> Refusal | No
     impossible = refuse_impossible_clock(work.now)
     if impossible is not None:
         return impossible
-    doubt = await find_clock_doubt(work.connection, work.now, settings)
+    doubt = await _find_contradiction(work.connection, work.now, settings)
     await take_lane(work.connection, "bill_run")
     await _keep_trust(work, "vouched", doubt)
     await close_issue(work, ISSUE_KEY)
@@ -153,12 +160,13 @@ async def vouch_for_clock(work: Work, settings: BillingSettings) -> Refusal | No
 
 @dataclass(frozen=True, slots=True)
 class ClockStanding:
-    """What is known of the clock; ``doubt`` says why the records contradict it."""
+    """What is known of the clock; ``doubt``: why the records contradict it, ``remedy``: what to do then."""
 
     now: datetime
     synchronised: bool
     trust: ClockTrust | None
     doubt: str | None
+    remedy: str
 
     @property
     def good(self) -> bool:
@@ -179,7 +187,6 @@ async def clock_standing(
 ) -> ClockStanding:
     """How the clock stands now."""
     now = clock.now()
-    doubt = await find_clock_doubt(connection, now, settings)
-    return ClockStanding(
-        now, clock.synchronised(), await clock_trust.find(connection), doubt.message if doubt else None
-    )
+    words = await _find_contradiction(connection, now, settings)
+    trust = await clock_trust.find(connection)
+    return ClockStanding(now, clock.synchronised(), trust, words, _remedy(now))

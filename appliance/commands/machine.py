@@ -77,7 +77,7 @@ def clock_status() -> None:
             soon = "from the next bill run" if standing.synchronised else "not yet; see: hilltop clock trust"
             say(f"trusted  {soon}")
         if standing.doubt:
-            say(f"doubt    {standing.doubt}")
+            say(f"doubt    {standing.doubt}. {standing.remedy}")
         return standing.good
 
     if not in_house(body):

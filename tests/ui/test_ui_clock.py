@@ -34,6 +34,8 @@ async def test_an_owner_vouches_and_the_finding_closes(
         assert "No time server has set it yet" in page.text and "/clock/trust" not in page.text
         owner = await panels.as_("owner")
         page = await owner.get("/issues")
+        assert 'data-confirm="Is Mar 10, 2026 06:00:00 MDT the time now?"' in page.text
+        assert page.text.count("UDP port 123") == 1  # the remedy is not part of the finding
         form = page.form("/clock/trust")
         new.step_to(datetime(1999, 1, 1, tzinfo=UTC))
         assert (await owner.post("/clock/trust", form)).status == 422

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from test_ui_security import declared_routes
@@ -15,6 +16,7 @@ from ui_client import Browser, Panels, open_panel
 from ui_poison import BRANCHES, PAYLOADS, Text, harmless, hostile, poison
 from ui_world import Provider
 
+import ui
 from billing.set_up import open_account
 from core.clock import FakeClock
 from core.refusal import granted
@@ -146,6 +148,17 @@ async def test_amounts_in_exports_stay_numbers(panel: Panels) -> None:
     assert row["name"].startswith("'=")
     assert row["city"].startswith("'@")
     assert row["open"] == "0.00"
+
+
+def test_no_attribute_is_given_a_word_that_is_markup() -> None:
+    """An instant is shown as an element of its own: inside of an attribute its quotes end it."""
+    templates = list((Path(ui.__file__).parent / "templates").rglob("*.html"))
+    assert len(templates) > 20
+    found = [
+        (path.name, hit) for path in templates
+        for hit in re.findall(r'="[^"]*\{\{[^}]*\|\s*(?:when|ago)\b', path.read_text())
+    ]  # fmt: skip
+    assert found == []
 
 
 async def test_what_is_searched_for_is_echoed_as_text(panel: Panels) -> None:

@@ -160,9 +160,14 @@ class Written:
         if value is None:
             return Markup("never")
         words = _distance(self._clock.now() - value)
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(
+            value.isoformat(), self.exactly(value), words
+        )
+
+    def exactly(self, value: datetime) -> str:
+        """To the second, with the zone's name: ``Mar 10, 2026 14:05:09 CET``. Also for attributes."""
         local = value.astimezone(self._zone)
-        exact = f"{self._instant(local, 'HH:mm:ss')} {local.tzname()}"
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, words)
+        return f"{self._instant(local, 'HH:mm:ss')} {local.tzname()}"
 
 
 def _distance(span: timedelta) -> str:
@@ -245,8 +250,8 @@ class Templates:
         )
         self._environment.filters.update(
             day=written.day, last_day=written.last_day, when=written.when, ago=written.ago,
-            count=written.count, many=written.many, figure=written.figure, decimal=decimal,
-            octets=format_octets, rate=format_rate,
+            exactly=written.exactly, count=written.count, many=written.many, figure=written.figure,
+            decimal=decimal, octets=format_octets, rate=format_rate,
             actor=actor, mailto=mailto, in_words=in_words,
             duration=duration, tone=tone, spoken=spoken, pretty=pretty,
         )  # fmt: skip
