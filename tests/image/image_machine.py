@@ -7,6 +7,7 @@ into a network of its own first, so that nothing of it goes anywhere else.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import functools
@@ -30,6 +31,15 @@ QEMU = "qemu-system-x86_64"
 FIRMWARE = Path("/usr/share/OVMF")
 HOST = "10.0.2.2"  # what the guest calls the machine it runs on
 MIB = 1 << 20
+_SHELL = """[Service]
+ExecStart=/bin/sh -c "stty -echo; exec /bin/sh"
+Environment=PS1=
+StandardInput=tty-force
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS1
+"""
+_SHELL_WANTED = "[Unit]\nWants=observer.service\n"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of clone(2)
 _ESCAPES = re.compile(
     r"\x1b(\[[0-9;?!]*[A-Za-z]|[()][A-Z0-9]|[=>78]|\][^\x07\x1b]*(\x07|\x1b\\))|[\x00\x07\r]"
@@ -173,7 +183,7 @@ class Machine(Powered):
             _copy(self.disk, self.folder / "before.img")
             (self.folder / "writes.log").unlink(missing_ok=True)
             (self.folder / "writes.log").touch()
-        for name in ("serial", "qmp"):
+        for name in ("serial", "shell", "qmp"):
             (self.folder / name).unlink(missing_ok=True)
         errors = (self.folder / "qemu.log").open("wb")
         self.began_s = time.monotonic()
@@ -191,6 +201,9 @@ class Machine(Powered):
             "nice", QEMU, *accelerator(self._kernel), "-smp", "2", "-m", str(self._memory_mib), "-nodefaults", "-display", "none",
             "-no-reboot", "-rtc", f"base={self._rtc}",
             "-vga", "std", "-serial", f"unix:{self.folder / 'serial'},server=on,wait=off",
+            "-serial", f"unix:{self.folder / 'shell'},server=on,wait=off",
+            *_credential("systemd.extra-unit.observer.service", _SHELL),
+            *_credential("systemd.unit-dropin.multi-user.target", _SHELL_WANTED),
             "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off",
             "-netdev", f"user,id=net0,ipv6=off,{self.ports.forwards}",
             "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
@@ -336,6 +349,22 @@ class Machine(Powered):
         self.wait("the guest's memory figures", told, 30)
         return (found["stat-total-memory"] - found["stat-available-memory"]) // MIB
 
+    def observe(self, command: str, timeout_s: float = 60) -> str:
+        """What a shell command of root says in the guest. The image has no such shell: only its host can give it one.
+
+        A unit by a systemd credential (systemd.system-credentials(7)) opens it on the second serial line.
+        """
+        said, end = b"", time.monotonic() + timeout_s
+        with self._socket("shell") as channel:
+            channel.settimeout(1)
+            channel.sendall(f"{command}; echo observed-$?\n".encode())
+            while (done := re.search(rb"(?s)(.*)observed-\d+\r?\n", said)) is None:
+                if time.monotonic() > end:
+                    raise BoxFailed(f"no end of {command}: {said[-500:]!r}")
+                with contextlib.suppress(TimeoutError):
+                    said += channel.recv(4096)
+        return done[1].decode(errors="replace").replace("\r", "").strip()
+
     # -- the serial console
 
     def _listen(self, channel: socket.socket) -> None:
@@ -367,6 +396,12 @@ class Machine(Powered):
         self.wait(f"the console to say {pattern!r}", heard, timeout_s)
         assert found is not None
         return found
+
+
+def _credential(name: str, value: str) -> tuple[str, str]:
+    """QEMU's words for a credential from the machine's owner: an SMBIOS string (type 11)."""
+    octets = base64.b64encode(value.encode()).decode()
+    return "-smbios", f"type=11,value=io.systemd.credential.binary:{name}={octets}"
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -25,7 +25,9 @@ from conftest import Image
 from image_console import AtConsole
 from image_machine import HOST, MIB, Machine
 from image_visitor import Browser, first_answer_s, radclient
+from package_debian import ROOT
 
+from appliance.role_marks import ROLE_NAMES
 from lab.nas import LabNas, LabSession
 from lab.radius_wire import RadiusServer
 
@@ -133,6 +135,31 @@ def test_a_machine_whose_clock_nobody_vouched_for_bills_nobody(box: Box) -> None
     console.begin_commands("owner", OWN)
     assert "invoice" in console.command("bill run")
     console.end_commands()
+
+
+def _limit(unit: str, key: str) -> str:
+    """A limit of a unit's file as its control group says it."""
+    number, letter = re.search(rf"(?m)^{key}=(\d+)([MG]?)$", unit).groups()  # type: ignore[union-attr]
+    return str(int(number) * {"": 1, "M": MIB, "G": 1024 * MIB}[letter])
+
+
+def test_a_roles_limits_are_the_kernels_and_one_killed_for_memory_comes_back(box: Box) -> None:
+    observe = box.machine.observe
+    group = "/sys/fs/cgroup/system.slice/hilltop-{}.service".format
+    for role in ROLE_NAMES:
+        unit = (ROOT / f"systemd/hilltop-{role}.service").read_text()
+        found = observe(f"cd {group(role)} && cat memory.high memory.max pids.max; cd /").split()
+        assert found == [_limit(unit, key) for key in ("MemoryHigh", "MemoryMax", "TasksMax")], role
+    asked = "systemctl show hilltop-radius -P {}".format
+    pid, restarts = observe(asked("MainPID")), int(observe(asked("NRestarts")))
+    observe(f"echo 8M > {group('radius')}/memory.max")
+    box.machine.wait(
+        "radius to be killed for memory", lambda: int(observe(asked("NRestarts"))) > restarts, 60, 2
+    )
+    known = ('User-Name = "fir"', 'User-Password = "fir-password"')
+    box.machine.wait("an Access-Accept", lambda: "Access-Accept" in box.radius("auth", *known), 120)
+    assert observe(asked("MainPID")) not in {pid, "0"}
+    assert "oom-kill" in observe("journalctl -u hilltop-radius --no-pager | grep -o \"result 'oom-kill'\"")
 
 
 async def _account(box: Box, until_s: float) -> list[LabSession]:
