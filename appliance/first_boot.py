@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.migrate import upgrade
+from appliance.role_marks import forget_absent_roles
 from appliance.sealing_check import check_sealing, seal_canary, tell_sealing_health
 from appliance.sealing_key import words_with_foreign_key
 from appliance.settings import Settings
@@ -56,6 +57,7 @@ async def first_boot(settings: Settings) -> bool:
     for stale in (settings.ready_mark, settings.admin_code):
         stale.unlink(missing_ok=True)
     forget_unfinished(settings.sealing_key)
+    forget_absent_roles(settings.state.directory)
     async with open_house(settings, may_make_key=True) as house:
         make_certificate(settings, house.clock.now())
         await make_ready(house)

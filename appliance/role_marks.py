@@ -28,6 +28,19 @@ def role_states(state: Path) -> dict[str, str]:
     return found
 
 
+def absent_roles(state: Path) -> frozenset[str]:
+    """Roles that were ready since this machine started and whose process is gone: stopped, or killed."""
+    return frozenset(
+        role for role in ROLE_NAMES if _mark(state, role).exists() and _marked(state, role) is None
+    )
+
+
+def forget_absent_roles(state: Path) -> None:
+    """As the machine starts: what was left by processes that are gone says nothing of those to come."""
+    for role in absent_roles(state):
+        _mark(state, role).unlink(missing_ok=True)
+
+
 def _marked(state: Path, role: str) -> int | None:
     try:
         pid, born = _mark(state, role).read_text().split()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from appliance.readiness import notify
-from appliance.role_marks import mark_ready
+from appliance.role_marks import absent_roles, mark_ready
 from appliance.schema import current_revision, schema_fault
 from appliance.sealing_check import check_sealing, tell_sealing_health
 from appliance.sealing_key import words_with_foreign_key
@@ -132,6 +132,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
     from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
 
+    state = house.settings.state.directory
     await run_web(
         house.settings.ui,
         house.workplace,
@@ -142,6 +143,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
         acts=panel_acts(house.sealer),
         billing=house.settings.billing,
         effect_of_stage=EFFECT_OF_STAGE,
+        absent_roles=lambda: absent_roles(state) - {"web"},
     )
 
 

@@ -35,7 +35,7 @@ from ui.pages import (
     towers,
 )
 from ui.passwords import Passwords
-from ui.ports import CrossRoomActs, Usage
+from ui.ports import AbsentRoles, CrossRoomActs, Usage
 from ui.sign_in import SignIns
 from ui.web.bill_runs import BillRuns
 from ui.web.error_pages import errors
@@ -60,12 +60,14 @@ def build_app(
     acts: CrossRoomActs,
     billing: BillingSettings | None = None,
     effect_of_stage: Mapping[str, Effect] | None = None,
+    absent_roles: AbsentRoles | None = None,
     clock: Clock | None = None,
 ) -> web.Application:
     """The panel over one workplace.
 
     ``clock`` times sign-ins and defaults to the machine's own, because ``workplace.clock`` may be a lab clock
-    that moves. Without ``effect_of_stage`` the dunning preview shows no device commands.
+    that moves. Without ``effect_of_stage`` the dunning preview shows no device commands,
+    without ``absent_roles`` nobody watches the processes beside this one.
     """
     app = web.Application(middlewares=[errors, limits, gate], client_max_size=LARGEST_BODY)
     sign_in_clock, terms = clock or SystemClock(), billing or BillingSettings()
@@ -75,6 +77,7 @@ def build_app(
         passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
         templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
+        absent_roles=absent_roles or frozenset,
     )  # fmt: skip
     add_routes(app, [page.routes for page in _PAGES])
     refuse_undeclared(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -15,6 +15,10 @@ from core.work import Work
 
 class Usage(UsageSource, LiveUsageSource, Protocol):
     """The meters of the house: closed usage with its evidence, and usage so far."""
+
+
+AbsentRoles = Callable[[], Collection[str]]
+"""Names of roles that ran on this machine and whose process is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from appliance.commands.running import config_path, in_house, settings
 def run() -> None:
     """Run everything on this machine: RADIUS, collector, worker, web."""
     from appliance.migrate import upgrade
+    from appliance.role_marks import forget_absent_roles
     from appliance.roles import ROLES
     from appliance.supervisor import become_supervisor
 
     chosen = settings()
     in_house(lambda house: upgrade(house.workplace.database))
+    forget_absent_roles(chosen.state.directory)
     become_supervisor(config_path(), chosen.log.level, list(ROLES))
 
 

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 from appliance_machine import Machine, make_machine
 from appliance_running import appliance, until
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from appliance.role_marks import mark_ready, role_states
+from appliance.role_marks import absent_roles, forget_absent_roles, mark_ready, role_states
 from appliance.roles import ROLES
 from core.clock import FakeClock, SystemClock
 from core.release import version
@@ -61,6 +62,36 @@ async def test_roles_are_shown_as_they_come_and_go(tmp_path: Path) -> None:
         await until(lambda: role_states(state)["worker"] == "ready", "the worker to be shown as ready")
         mark_ready(state, "web")  # a mark of another process: this one
         assert role_states(state)["web"] != "ready"
+
+
+@pytest.mark.slow
+async def test_a_watcher_is_told_of_a_role_that_is_gone(tmp_path: Path) -> None:
+    async with appliance(tmp_path) as one, aiohttp.ClientSession() as session:
+        state, url = one.settings.state.directory, f"http://{one.settings.ui.listen}/healthz"
+
+        async def told() -> tuple[int, list[str]]:
+            async with session.get(url) as answer:
+                return answer.status, (await answer.json()).get("roles", [])
+
+        await one.start("worker", "web")
+        await until(
+            lambda: role_states(state)["web"] == role_states(state)["worker"] == "ready", "both roles"
+        )
+        assert await told() == (200, [])
+        await one.kill("worker")
+
+        async def missed() -> bool:
+            return await told() == (503, ["worker"])
+
+        async def back() -> bool:
+            return await told() == (200, [])
+
+        await until(missed, "the watcher to be told")
+        await until(back, "the worker to be back")
+        await one.end()
+        await until(lambda: absent_roles(state) == {"worker", "web"}, "both to be gone")
+        forget_absent_roles(state)  # as the next start does
+        assert absent_roles(state) == frozenset()
 
 
 def test_bills_wait_until_somebody_has_found_the_clock_right(machine: Machine) -> None:

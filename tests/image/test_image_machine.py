@@ -156,8 +156,12 @@ def test_a_roles_limits_are_the_kernels_and_one_killed_for_memory_comes_back(box
     box.machine.wait(
         "radius to be killed for memory", lambda: int(observe(asked("NRestarts"))) > restarts, 60, 2
     )
+    box.machine.wait(
+        "a watcher to be told", lambda: (box.browser.health() or {}).get("roles") == ["radius"], 60
+    )
     known = ('User-Name = "fir"', 'User-Password = "fir-password"')
     box.machine.wait("an Access-Accept", lambda: "Access-Accept" in box.radius("auth", *known), 120)
+    box.wait_healthy(60)
     assert observe(asked("MainPID")) not in {pid, "0"}
     assert "oom-kill" in observe("journalctl -u hilltop-radius --no-pager | grep -o \"result 'oom-kill'\"")
 

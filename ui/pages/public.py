@@ -33,11 +33,16 @@ async def health(visit: Visit) -> web.StreamResponse:
     if (found := image()) is not None:
         told["image"] = found
     state = await wellbeing(visit.panel.workplace)
+    failing = set(visit.panel.absent_roles())
     if state is None:
-        return web.json_response(told | {"status": "failing", "database": "unreachable"}, status=503)
-    told |= {"database": "reachable", "schema": state.schema}
-    if state.failing:
-        return web.json_response(told | {"status": "failing", "roles": list(state.failing)}, status=503)
+        told["database"] = "unreachable"
+    else:
+        told |= {"database": "reachable", "schema": state.schema}
+        failing.update(state.failing)
+    if failing:
+        told["roles"] = sorted(failing)
+    if failing or state is None:
+        return web.json_response(told | {"status": "failing"}, status=503)
     return web.json_response(told)
 
 

@@ -34,7 +34,7 @@ class Wellbeing:
     """The schema the database has, and the roles that cannot run."""
 
     schema: str | None
-    failing: tuple[str, ...]
+    failing: frozenset[str]
 
 
 async def wellbeing(workplace: Workplace) -> Wellbeing | None:
@@ -51,4 +51,4 @@ async def wellbeing(workplace: Workplace) -> Wellbeing | None:
     except Exception as trouble:  # noqa: BLE001 - any failure to read is the answer
         log.warning("database_unreachable", error=type(trouble).__name__)
         return None
-    return Wellbeing(schema, tuple(sorted(key.removeprefix(ROLE_ISSUE) for key in keys)))
+    return Wellbeing(schema, frozenset(key.removeprefix(ROLE_ISSUE) for key in keys))

@@ -19,7 +19,7 @@ from core.work import Work, Workplace
 from ui.config import UiSettings
 from ui.passwords import Passwords
 from ui.permissions import Permission, allows
-from ui.ports import CrossRoomActs, Usage
+from ui.ports import AbsentRoles, CrossRoomActs, Usage
 from ui.sign_in import SignIns
 from ui.store.operator_rows import Operator, SignIn
 from ui.web.bill_runs import BillRuns
@@ -45,6 +45,7 @@ class Panel:
     billing: BillingSettings
     acts: CrossRoomActs
     effect_of_stage: Mapping[str, Effect]  # what each dunning stage does to services, for the preview
+    absent_roles: AbsentRoles
 
 
 PANEL: web.AppKey[Panel] = web.AppKey("panel", Panel)
