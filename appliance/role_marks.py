@@ -1,38 +1,47 @@
-"""Which roles are ready, told without a service manager: each leaves a mark in the state directory.
+"""Which roles are ready, told without a service manager: each holds a lock in the state directory.
 
+A lock and not a process number, since one role cannot see another's processes from within its unit
+(``ProtectProc=``, ``PrivateUsers=``), and the kernel lets go of it however a process ends.
 Only light imports: the console's first screen asks.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
-from core.files import write_durably
+from core.files import give_to_owner_of, make_folder
 
 ROLE_NAMES = ("radius", "collector", "worker", "web")
 
 
-def mark_ready(state: Path, role: str) -> None:
-    """This process is ready; the mark counts for no other of the same number. Raises ``OSError``."""
-    write_durably(_mark(state, role), f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0o640)
+def mark_ready(state: Path, role: str) -> int:
+    """Mark this process as ready until the descriptor is closed. Raises ``OSError``."""
+    mark = _mark(state, role)
+    make_folder(mark.parent)
+    descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    try:
+        give_to_owner_of(mark.parent, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # at most as long as somebody looks
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def role_states(state: Path) -> dict[str, str]:
-    """``ready``, ``starting`` or ``not running`` by role."""
+    """``ready``, ``starting`` or ``not running`` by role, for one who sees all processes."""
     running = _running()
-    found = {}
-    for role in ROLE_NAMES:
-        pids = running.get(role, set())
-        found[role] = "not running" if not pids else "ready" if _marked(state, role) in pids else "starting"
-    return found
+    return {
+        role: "ready" if _held(state, role) else "starting" if role in running else "not running"
+        for role in ROLE_NAMES
+    }
 
 
 def absent_roles(state: Path) -> frozenset[str]:
     """Roles that were ready since this machine started and whose process is gone: stopped, or killed."""
-    return frozenset(
-        role for role in ROLE_NAMES if _mark(state, role).exists() and _marked(state, role) is None
-    )
+    return frozenset(role for role in ROLE_NAMES if _held(state, role) is False)
 
 
 def forget_absent_roles(state: Path) -> None:
@@ -41,17 +50,24 @@ def forget_absent_roles(state: Path) -> None:
         _mark(state, role).unlink(missing_ok=True)
 
 
-def _marked(state: Path, role: str) -> int | None:
+def _held(state: Path, role: str) -> bool | None:
+    """Whether a process holds the mark; None where there is none, or none to be read."""
     try:
-        pid, born = _mark(state, role).read_text().split()
-        return int(pid) if born == _born(int(pid)) else None
-    except (OSError, ValueError, LookupError):
+        descriptor = os.open(_mark(state, role), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
         return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
-def _running() -> dict[str, set[int]]:
-    """Processes that were started as ``… role NAME``."""
-    found: dict[str, set[int]] = {}
+def _running() -> set[str]:
+    """Roles with a process that was started as ``… role NAME``."""
+    found: set[str] = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -60,14 +76,9 @@ def _running() -> dict[str, set[int]]:
         except OSError:
             continue
         if len(words) > 3 and words[-3] == b"role":
-            found.setdefault(words[-2].decode(errors="replace"), set()).add(int(entry.name))
+            found.add(words[-2].decode(errors="replace"))
     return found
 
 
 def _mark(state: Path, role: str) -> Path:
     return state / "machine" / f"{role}.ready"
-
-
-def _born(pid: int) -> str:
-    """When a process began, in ticks since the machine did: proc(5), field 22 of ``stat``."""
-    return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]

@@ -317,9 +317,14 @@ async def _announce(ready: asyncio.Event) -> None:
 async def _leave_mark(house: House, name: str, ready: asyncio.Event) -> None:
     await ready.wait()
     try:  # beside the loop: the role answers by now, and this waits for the disk
-        await asyncio.to_thread(mark_ready, house.settings.state.directory, name)
-    except OSError as trouble:  # it is for the console's screen
+        mark = await asyncio.to_thread(mark_ready, house.settings.state.directory, name)
+    except OSError as trouble:  # it is for the console's screen and for watchers
         _log.warning("readiness_not_marked", error=str(trouble))
+        return
+    try:
+        await asyncio.Event().wait()
+    finally:
+        os.close(mark)
 
 
 async def _follow_supervisor(stop: asyncio.Event) -> None:

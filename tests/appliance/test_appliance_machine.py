@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -60,8 +61,30 @@ async def test_roles_are_shown_as_they_come_and_go(tmp_path: Path) -> None:
         state = one.settings.state.directory
         await one.start("worker")
         await until(lambda: role_states(state)["worker"] == "ready", "the worker to be shown as ready")
-        mark_ready(state, "web")  # a mark of another process: this one
-        assert role_states(state)["web"] != "ready"
+        assert role_states(state)["web"] == "not running" and not absent_roles(state)
+
+
+def test_a_mark_counts_as_long_as_its_process_holds_it(tmp_path: Path) -> None:
+    mark = mark_ready(tmp_path, "web")
+    try:
+        assert role_states(tmp_path)["web"] == "ready" and not absent_roles(tmp_path)
+        forget_absent_roles(tmp_path)  # forgets none that is held
+        assert role_states(tmp_path)["web"] == "ready"
+    finally:
+        os.close(mark)
+    assert absent_roles(tmp_path) == {"web"}
+    os.close(mark_ready(tmp_path, "web"))  # what is left is taken over by the next
+    forget_absent_roles(tmp_path)
+    assert not absent_roles(tmp_path)
+
+
+def test_a_mark_that_is_a_link_is_followed_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "machine").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "machine" / "web.ready").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        mark_ready(tmp_path, "web")
+    assert not elsewhere.exists() and not absent_roles(tmp_path)
 
 
 @pytest.mark.slow
