@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -40,6 +41,11 @@ class KnownNas:
     mac_format: str
     octets_reversed: bool
     dynauth_port: int
+    old_secret: Secret | None = None
+    """While the secret is rotated: what its devices may use until ``old_secret_until``."""
+    old_secret_until: datetime | None = None
+    on_new_secret: frozenset[str] = frozenset()
+    """Addresses that were last seen to use the new one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +93,7 @@ class Directory:
         seq = await rows.newest_change(connection)
         draft = _Draft(sealer, policy)
         draft.take_profiles(await rows.profile_rows(connection))
-        nases = draft.nases(await rows.nas_rows(connection))
+        nases = draft.nases(*await _nas_rows(connection))
         after = ""
         while page := await rows.service_page(connection, after, _PAGE):
             last = page[-1].id
@@ -111,9 +117,7 @@ class Directory:
         draft.take_services(
             await rows.services_with_ids(connection, ids), await rows.credentials_of(connection, ids)
         )
-        return draft.finished(
-            await rows.newest_change(connection), draft.nases(await rows.nas_rows(connection))
-        )
+        return draft.finished(await rows.newest_change(connection), draft.nases(*await _nas_rows(connection)))
 
     @staticmethod
     async def terms_for(
@@ -151,8 +155,25 @@ class Directory:
             await asyncio.sleep(0)
         nases = self.nases
         if any(change.entity == "nas" for change in changes):
-            nases = draft.nases(await rows.nas_rows(connection))
+            nases = draft.nases(*await _nas_rows(connection))
         return draft.finished(changes[-1].seq, nases)
+
+
+async def _nas_rows(connection: AsyncConnection) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The NASes and, while secrets are rotated, who uses which."""
+    found = await rows.nas_rows(connection)
+    rotating = [row.id for row in found if row.old_secret_sealed is not None]
+    return found, await rows.secret_uses(connection, rotating) if rotating else ()
+
+
+def _with_uses(nas: KnownNas, uses: Sequence[Any]) -> KnownNas:
+    """The NAS with the addresses whose newest sighting was under the new secret."""
+    on_new = {
+        use.address
+        for use in uses
+        if use.nas_id == nas.id and use.new_at and (use.old_at is None or use.new_at >= use.old_at)
+    }
+    return replace(nas, on_new_secret=frozenset(on_new)) if on_new else nas
 
 
 class _Draft:
@@ -182,9 +203,11 @@ class _Draft:
     def take_profiles(self, found: Sequence[Any]) -> None:
         self._profiles = {row.id: _profile(row) for row in found}
 
-    def nases(self, found: Sequence[Any]) -> tuple[KnownNas, ...]:
-        """The NASes whose secret can be opened, longest prefix first."""
+    def nases(self, found: Sequence[Any], uses: Sequence[Any]) -> tuple[KnownNas, ...]:
+        """The NASes whose secret can be opened, longest prefix first; ``uses``: of secrets being rotated."""
         known = [one for one in map(self._nas, found) if one is not None]
+        if uses:
+            known = [_with_uses(one, uses) for one in known]
         return tuple(sorted(known, key=lambda one: (-one.network.prefixlen, one.id)))
 
     def _nas(self, row: Any) -> KnownNas | None:
@@ -196,8 +219,17 @@ class _Draft:
         return KnownNas(
             row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
             row.message_authenticator, row.signs_requests, row.mac_format, row.octets_reversed,
-            row.dynauth_port,
+            row.dynauth_port, self._old_secret(row), row.old_secret_until,
         )  # fmt: skip
+
+    def _old_secret(self, row: Any) -> Secret | None:
+        if row.old_secret_sealed is None:
+            return None
+        try:
+            return self._sealer.open(row.old_secret_sealed, "nas.secret")
+        except SealError as trouble:
+            self._troubles.append(f"the old secret of NAS {row.name} is ignored: {trouble}")
+            return None
 
     def forget(self, service_ids: Iterable[str]) -> None:
         for service_id in service_ids:

@@ -60,7 +60,7 @@ async def register_nas(
     row = {"id": nas_id, "signs_requests": False, "created_at": work.now} | values
     await repositories.insert_nas(work.connection, row)
     await repositories.append_directory_change(work.connection, "nas", nas_id, work.now)
-    await _watch_secret(work, nas_id, str(values["name"]), secret)
+    await watch_secret(work, nas_id, str(values["name"]), secret)
     await work.audit("nas.register", nas_id, name=values["name"], network=values["network"], dialect=dialect)
     return nas_id
 
@@ -81,7 +81,7 @@ async def change_nas(work: Work, sealer: Sealer, nas_id: str, **fields: Any) -> 
         await repositories.update_nas(work.connection, nas_id, values)
         await repositories.append_directory_change(work.connection, "nas", nas_id, work.now)
     if "secret" in fields:
-        await _watch_secret(work, nas_id, str(values.get("name", row.name)), fields["secret"])
+        await watch_secret(work, nas_id, str(values.get("name", row.name)), fields["secret"])
     await work.audit("nas.change", nas_id, fields=sorted(fields))
     return None
 
@@ -98,6 +98,7 @@ async def _nas_values(
         values[field] = value
     if "secret" in values:
         values["secret_sealed"] = sealer.seal(values.pop("secret"), "nas.secret")
+        values |= {"old_secret_sealed": None, "old_secret_until": None}  # a replacement, not a rotation
     return await _check_nas_unique(work, nas_id, values) or values
 
 
@@ -119,7 +120,8 @@ async def _check_nas_unique(work: Work, nas_id: str, values: Mapping[str, Any]) 
     return None
 
 
-async def _watch_secret(work: Work, nas_id: str, name: str, secret: Secret) -> None:
+async def watch_secret(work: Work, nas_id: str, name: str, secret: Secret) -> None:
+    """Tell the operator of a short secret, and no longer of one that was replaced."""
     key = f"aaa.weak_nas_secret:{nas_id}"
     if len(secret.reveal()) >= checks.STRONG_SECRET:
         await close_issue(work, key)

@@ -6,6 +6,7 @@ from aaa.change_service import change_profile, end_service, set_static_address
 from aaa.create_service import add_credential, create_service, set_password
 from aaa.define_profile import define_profile
 from aaa.register_nas import change_nas, register_nas
+from aaa.rotate_secret import retire_old_secret, rotate_secret
 from aaa.service_terms import NewCredential
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "define_profile",
     "end_service",
     "register_nas",
+    "retire_old_secret",
+    "rotate_secret",
     "set_password",
     "set_static_address",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyrad.client import Client, Timeout
 from pyrad.packet import CoAPacket
@@ -94,6 +94,8 @@ class DynauthTarget:
     port: int
     secret: Secret
     source: str | None = None
+    other_secret: Secret | None = None
+    """While its secret is rotated: tried when there is no answer under ``secret``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,11 @@ async def send_dynauth(
     target: DynauthTarget, request: DynauthRequest, *, timeout_s: float = 2.0, tries: int = 3
 ) -> DynauthOutcome:
     """Send the order and wait for the answer, trying again with growing patience."""
-    return await asyncio.to_thread(_exchange, target, request, timeout_s, tries)
+    outcome = await asyncio.to_thread(_exchange, target, request, timeout_s, tries)
+    if isinstance(outcome, Silent) and target.other_secret is not None:
+        other = replace(target, secret=target.other_secret, other_secret=None)
+        outcome = await asyncio.to_thread(_exchange, other, request, timeout_s, tries)
+    return outcome
 
 
 def _exchange(target: DynauthTarget, request: DynauthRequest, timeout_s: float, tries: int) -> DynauthOutcome:

@@ -40,8 +40,19 @@ class NasWatch:
             state.right = state.wrong = state.unsigned = 0
         return list(self._standing.values())
 
+    def old_secret_ended(self, nas_id: str, name: str, addresses: Iterable[str]) -> None:
+        """The time of a NAS's old secret is over, and these addresses were last seen to use it."""
+        key = old_secret_key(nas_id)
+        some = sorted(addresses)
+        named = ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
+        self._standing[key] = HealthIssue(
+            key, "critical",
+            f"the old RADIUS secret of {name} has ended while {named} still used it",
+            "enter the new secret on the device, or rotate the secret again to one that it can be given",
+        )  # fmt: skip
+
     def _look_at(self, state: NasState) -> None:
-        secret_key, unsigned_key = nas_issue_keys(state.nas.id)
+        secret_key, unsigned_key, _ = nas_issue_keys(state.nas.id)
         if state.wrong:
             self._standing[secret_key] = HealthIssue(
                 secret_key, "warning",
@@ -57,6 +68,11 @@ class NasWatch:
             )  # fmt: skip
 
 
-def nas_issue_keys(nas_id: str) -> tuple[str, str]:
-    """The keys of a NAS's issues: its secret, its missing signatures."""
-    return f"radius.secret:{nas_id}", f"radius.unsigned:{nas_id}"
+def old_secret_key(nas_id: str) -> str:
+    """The key of "its old secret ended while it was in use"."""
+    return f"radius.old_secret:{nas_id}"
+
+
+def nas_issue_keys(nas_id: str) -> tuple[str, str, str]:
+    """The keys of a NAS's issues: its secret, its missing signatures, its old secret."""
+    return f"radius.secret:{nas_id}", f"radius.unsigned:{nas_id}", old_secret_key(nas_id)

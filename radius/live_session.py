@@ -31,6 +31,7 @@ from radius.dynamic_authorization import (
     Silent,
     send_dynauth,
 )
+from radius.secret_rotation import secrets_of
 
 _log = logger("radius")
 _HEARD_LATELY_S = 900
@@ -131,8 +132,8 @@ class LiveSessions:
             address = str(network.network_address)
         if address is None or ip_address(address) not in network:
             return None
-        secret = self._sealer.open(session.secret_sealed, "nas.secret")
-        return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source)
+        secret, other = secrets_of(session, self._sealer, self._workplace.clock.now())
+        return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source, other)
 
     def _identification(self, session: Any, target: DynauthTarget) -> list[WireAttribute]:
         """What names the session and the NAS to itself (RFC 5176 section 3).

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
 from ipaddress import ip_address
 
 from aaa.directory import KnownNas
@@ -18,11 +20,24 @@ _STRANGERS_KEPT = 100
 class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
-    __slots__ = ("_encoded", "delayed", "nas", "right", "secret", "signs", "unsigned", "wrong")
+    __slots__ = (
+        "_encoded", "delayed", "nas", "on_old", "other", "proved", "right", "secret", "signs", "unsigned",
+        "wrong",
+    )  # fmt: skip
 
-    def __init__(self, nas: KnownNas) -> None:
+    def __init__(self, nas: KnownNas, address: str = "") -> None:
         self.nas = nas
         self.secret = SharedSecret(nas.secret.reveal().encode())
+        """The one last seen to work at this address; while a secret is rotated that may be the old one."""
+        self.other: SharedSecret | None = None
+        """While a secret is rotated: the other of the two, tried when ``secret`` does not fit."""
+        self.on_old = False
+        self.proved = False
+        """Whether ``secret`` was seen to fit an unsigned request since the last look, while rotating."""
+        if nas.old_secret is not None:
+            self.other = SharedSecret(nas.old_secret.reveal().encode())
+            if address not in nas.on_new_secret:  # it had the old one before it can have the new one
+                self.swap()
         self.signs = nas.signs_requests
         """Whether an unsigned request is refused under ``auto``: learned from the first signed one."""
         self.right = 0
@@ -33,6 +48,26 @@ class NasState:
         self.delayed = 0
         """Rejects that wait for their time."""
         self._encoded: dict[SessionTerms, bytes] = {}
+
+    def swap(self) -> None:
+        """The other secret is the one in use at this address."""
+        if self.other is not None:
+            self.secret, self.other = self.other, self.secret
+            self.on_old = not self.on_old
+
+    def other_signed(self, packet: bytes, at: int) -> bool:
+        """Whether the other secret made the Message-Authenticator at ``at``; then it is the one in use."""
+        if self.other is None or not self.other.access_is_signed(packet, at):
+            return False
+        self.swap()
+        return True
+
+    def other_made(self, packet: bytes) -> bool:
+        """The same of the authenticator of an Accounting-Request."""
+        if self.other is None or not self.other.request_is_right(packet):
+            return False
+        self.swap()
+        return True
 
     def refuses_unsigned(self, *, has_proxy_state: bool) -> bool:
         """Whether a request without Message-Authenticator gets no answer.
@@ -71,6 +106,8 @@ class NasTable:
         self._by_address: dict[str, NasState | None] = {}
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
         self._strangers: dict[str, int] = {}
+        self.ended_rotations: set[str] = set()
+        """NASes whose old secret has ended here; the database is to learn it."""
         self.learn(nases)
 
     def learn(self, nases: Iterable[KnownNas]) -> None:
@@ -92,9 +129,9 @@ class NasTable:
         if len(self._by_address) >= _ADDRESSES_KEPT:  # a flood from forged sources must not fill memory
             self._remember_signing()
             self._by_address.clear()
-        state = None if nas is None else NasState(nas)
-        if state is not None and self._signing.get(address) == state.nas.secret:
-            state.signs = True
+        state = None if nas is None else NasState(nas, address)
+        if state is not None and (signed_with := self._signing.get(address)) is not None:
+            state.signs |= signed_with in (state.nas.secret, state.nas.old_secret)
         self._by_address[address] = state
         return state
 
@@ -139,6 +176,30 @@ class NasTable:
         for address, state in self._by_address.items():
             if state is not None and state.signs:
                 self._signing[address] = state.nas.secret
+
+    @property
+    def rotating(self) -> list[tuple[str, NasState]]:
+        """The addresses heard of whose secret is being rotated."""
+        if not any(nas.old_secret is not None for nas in self._nases):
+            return []
+        found = self._by_address.items()
+        return [(address, state) for address, state in found if state is not None and state.other is not None]
+
+    def end_rotations(self, now: datetime) -> list[tuple[str, NasState]]:
+        """Forget old secrets whose time is over, also while the database is away.
+
+        Returns the addresses that still used one.
+        """
+        over = {nas.id for nas in self._nases if nas.old_secret_until and nas.old_secret_until <= now}
+        if not over:
+            return []
+        left = [one for one in self.rotating if one[1].nas.id in over and one[1].on_old]
+        self.ended_rotations |= over
+        self.learn(
+            replace(nas, old_secret=None, old_secret_until=None) if nas.id in over else nas
+            for nas in self._nases
+        )
+        return left
 
     def newly_signing(self) -> list[str]:
         """Ids of NASes with one address that were seen to sign, which the database does not know of yet."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
 from aaa.directory import Directory, Login, ServiceAccess
-from aaa.domain.authentication import MsChap, MsChapV2, Proof
+from aaa.domain.authentication import MsChap, MsChapV2, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
 from aaa.domain.mschap import mppe_keys
 from radius.codec import (
@@ -39,6 +39,7 @@ from radius.dialects import address_attributes, interim_attribute
 from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
 from radius.requests import ms_chap_identifier, read_proof
+from radius.secret_rotation import fits_better, other_proof
 
 Source = tuple[Any, ...]
 """Source address, source port, and whatever else the endpoint needs to reply; the address comes first."""
@@ -161,7 +162,7 @@ class AuthenticationPipeline:
         """RFC 5997 section 3: always signed, answered at once."""
         first, repeats = locate(packet)
         at = first.get(80)
-        if at is None or not nas.secret.access_is_signed(packet, at):
+        if at is None or not (nas.secret.access_is_signed(packet, at) or nas.other_signed(packet, at)):
             self.counters.wrong_signature += 1
             nas.wrong += 1
             return None
@@ -182,6 +183,14 @@ class AuthenticationPipeline:
             verdict: Verdict = _no_eap(username)
         else:
             verdict = authorize(self._directory, username, proof, station, nas.nas.mac_format, signed=signed)
+            if nas.other is not None and not signed and type(proof) is Pap:
+                # a secret is being rotated, and only the password can tell which of the two was used
+                other = other_proof(nas, packet, first[2])
+                tried = authorize(self._directory, username, other, station, nas.nas.mac_format, signed=False)
+                if fits_better(proof, verdict, other, tried):
+                    proof, verdict = other, tried
+                    nas.swap()
+                nas.proved |= isinstance(verdict, Accept) and proof.password != b""
         if isinstance(verdict, Accept):
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             reply = self._accept(nas, packet, proof, verdict.login, proxied)
@@ -193,7 +202,7 @@ class AuthenticationPipeline:
         """True: signed. False: unsigned and let through. None: refused, and counted (CVE-2024-3596)."""
         at = first.get(80)
         if at is not None:
-            if not nas.secret.access_is_signed(packet, at):
+            if not nas.secret.access_is_signed(packet, at) and not nas.other_signed(packet, at):
                 self.counters.wrong_signature += 1
                 nas.wrong += 1
                 return None

@@ -30,6 +30,7 @@ from radius.live_session import LiveSessions
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns
 from radius.reject_log import RejectLog
+from radius.secret_rotation import RotationWatch
 from radius.status import RadiusStatus, write_status
 
 _TICK_S = 0.05
@@ -74,6 +75,7 @@ class RadiusServer:
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
         self._watch = NasWatch()
+        self._rotations = RotationWatch(self._nases, self._watch)
         self._issues: set[str] = set()
         self._inherited_issues: set[str] = set()
 
@@ -226,6 +228,7 @@ class RadiusServer:
             await _pause(stop, _TICK_S)
 
     async def _record(self) -> None:
+        await self._rotations.turn(self._workplace)
         await self._rejects.flush(self._workplace)
         signing = self._nases.newly_signing()
         if signing:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Select, and_, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import (
@@ -15,6 +15,7 @@ from aaa.store.tables import (
     entitlement,
     journal_cursor,
     nas,
+    nas_secret_use,
     reject,
     service,
     service_profile,
@@ -43,6 +44,13 @@ async def changes_after(connection: AsyncConnection, seq: int, limit: int) -> Ro
 async def nas_rows(connection: AsyncConnection) -> Rows:
     """Every NAS that is enabled."""
     return (await connection.execute(select(nas).where(nas.c.enabled))).all()
+
+
+async def secret_uses(connection: AsyncConnection, nas_ids: Sequence[str]) -> Rows:
+    """Which secret the addresses of these NASes were seen to use, as ``nas_secret_use`` has it."""
+    return (
+        await connection.execute(select(nas_secret_use).where(nas_secret_use.c.nas_id.in_(list(nas_ids))))
+    ).all()
 
 
 async def all_nas_rows(connection: AsyncConnection) -> Rows:
@@ -159,9 +167,15 @@ async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
             session.c.last_event_at, session.c.interim_interval_s, session.c.nas_id, session.c.nas_address,
             session.c.nas_own_address,
             nas.c.name.label("nas_name"), nas.c.network, nas.c.identifier, nas.c.dialect,
-            nas.c.secret_sealed, nas.c.dynauth_port,
+            nas.c.secret_sealed, nas.c.dynauth_port, nas.c.old_secret_sealed, nas.c.old_secret_until,
+            nas_secret_use.c.old_at, nas_secret_use.c.new_at,
         )
         .join_from(session, nas, nas.c.id == session.c.nas_id)
+        .join(
+            nas_secret_use,
+            and_(nas_secret_use.c.nas_id == nas.c.id, nas_secret_use.c.address == session.c.nas_address),
+            isouter=True,
+        )
         .where(session.c.service_id == service_id, session.c.stopped_at.is_(None))
         .order_by(session.c.started_at, session.c.id)
     )  # fmt: skip

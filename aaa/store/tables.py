@@ -37,6 +37,17 @@ nas = Table(
     Column("dynauth_port", Integer, nullable=False, default=3799),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("created_at", Instant, nullable=False),
+    Column("old_secret_sealed", Text),  # while a secret is rotated: what devices may still use
+    Column("old_secret_until", Instant),
+)
+
+nas_secret_use = Table(  # while a secret is rotated: which of the two an address was seen to use, and when
+    "aaa_nas_secret_use",
+    metadata,
+    Column("nas_id", String(40), ForeignKey("aaa_nas.id"), primary_key=True),
+    Column("address", String(45), primary_key=True),
+    Column("old_at", Instant),
+    Column("new_at", Instant),
 )
 
 service_profile = Table(

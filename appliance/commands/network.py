@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
 
-from aaa.set_up import change_nas, define_profile, register_nas
+from aaa.set_up import change_nas, define_profile, register_nas, retire_old_secret, rotate_secret
 from aaa.store import tables as aaa
 from appliance.commands.running import (
     actor,
@@ -220,11 +221,59 @@ def nas_list() -> None:
             rows = (await connection.execute(select(aaa.nas).order_by(aaa.nas.c.name))).all()
         show(
             "NASes",
-            ["name", "network", "dialect", "signs requests", "CoA port", "enabled", "id"],
-            [[r.name, r.network, r.dialect, r.signs_requests, r.dynauth_port, r.enabled, r.id] for r in rows],
+            ["name", "network", "dialect", "signs requests", "CoA port", "enabled", "old secret until", "id"],
+            [
+                [
+                    r.name,
+                    r.network,
+                    r.dialect,
+                    r.signs_requests,
+                    r.dynauth_port,
+                    r.enabled,
+                    r.old_secret_until,
+                    r.id,
+                ]
+                for r in rows
+            ],
         )
 
     in_house(body)
+
+
+@nases.command("rotate-secret")
+def nas_rotate_secret(
+    nas: Annotated[str, typer.Argument(help="NAS name or id.")],
+    keep_old: Annotated[str, typer.Option(help="How long the old one counts: 30m, 24h, 7d.")] = "24h",
+    secret_file: NewSecretFile = None,
+    retire: Annotated[bool, typer.Option("--retire-old", help="End the old secret now.")] = False,
+) -> None:
+    """Make a new secret and print it; until the NAS has it, the old one goes on working."""
+    kept = _span("--keep-old", keep_old)
+    given = None if secret_file is None else read_secret("RADIUS secret", secret_file)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            nas_id = await find(work.connection, "nas", nas)
+            if retire:
+                outcome_or_fail(await retire_old_secret(work, nas_id))
+                return
+            made = outcome_or_fail(
+                await rotate_secret(work, house.sealer, nas_id, secret=given, keep_old=kept)
+            )
+        if given is None:
+            typer.echo(made.reveal())
+        say(f"NAS {nas}: enter the new secret into it; the old one counts for {keep_old} more")
+
+    in_house(body)
+
+
+def _span(option: str, text: str) -> timedelta:
+    """``30m``, ``24h`` or ``7d``."""
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in units):
+        fail(f"{option} {text!r}: write a span like 30m, 24h or 7d", 2)
+    return timedelta(**{units[unit]: int(number)})
 
 
 @profiles.command("add")

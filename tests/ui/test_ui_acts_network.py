@@ -47,6 +47,30 @@ async def test_a_nas_is_changed_and_gets_another_secret(
     assert "another long" not in str([one.detail for one in await actions(valley_panel, "nas.change")])
 
 
+async def test_a_secret_is_rotated_shown_once_and_the_old_one_ended(
+    valley: Provider, valley_panel: Panels, sealer: Sealer
+) -> None:
+    browser = await valley_panel.as_("network")
+    nas = valley.nases[0]
+    edit, rotate = f"/nases/{nas}/edit", f"/nases/{nas}/rotate"
+    assert (await browser.submit(edit, rotate, keep_old="9999")).status == 422
+    made = await browser.submit(edit, rotate, keep_old="24")
+    [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
+    new = sealer.open(row.secret_sealed, "nas.secret").reveal()
+    assert made.status == 200
+    assert new in made.text
+    assert sealer.open(row.old_secret_sealed, "nas.secret").reveal() == "a long radius secret"
+    again = await browser.get(edit)
+    assert new not in again.text
+    assert "has not been heard" in again.text
+    assert new not in str([one.detail for one in await actions(valley_panel, "nas.rotate_secret")])
+    ended = await browser.submit(edit, f"/nases/{nas}/retire")
+    assert ended.location == f"{edit}?notice=saved"
+    [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
+    assert row.old_secret_sealed is None
+    assert sealer.open(row.secret_sealed, "nas.secret").reveal() == new
+
+
 async def test_a_device_is_changed_and_its_host_key_forgotten(
     valley: Provider, valley_panel: Panels, sealer: Sealer
 ) -> None:
@@ -168,6 +192,8 @@ ACTS = {
     "/subscribers/{account}/immunity": {"billing"},
     "/payments/{payment}/reverse": {"billing"},
     "/nases/{nas}/secret": {"network"},
+    "/nases/{nas}/rotate": {"network"},
+    "/nases/{nas}/retire": {"network"},
     "/devices/{device}/forget-key": {"network"},
     "/snmp/unknown/unbind": {"network"},
 }

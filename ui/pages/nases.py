@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
 
 from aaa.domain import identity
-from aaa.set_up import change_nas, register_nas
+from aaa.rotate_secret import rotation_of
+from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
 from core.refusal import Refusal
 from core.secrets import Secret
 from ui.permissions import Permission
@@ -21,6 +23,7 @@ from ui.web.visit import Routes, Visit, missing
 routes = Routes()
 
 DIALECTS = {"mikrotik": "MikroTik", "wispr": "WISPr", "generic": "Generic"}
+KEEP_OLD = {"1": "1 hour", "24": "24 hours", "72": "3 days", "168": "7 days", "720": "30 days"}
 SIGNATURES = {"auto": "Learn (require once seen)", "require": "Require", "off": "Off"}
 _MAC_WORDS = {
     "mikrotik": "As RouterOS sends it", "colon": "AA:BB:CC:DD:EE:FF", "hyphen": "AA-BB-CC-DD-EE-FF",
@@ -91,8 +94,35 @@ async def save_nas(visit: Visit) -> web.StreamResponse:
     return await _form_page(visit, form, found, status=422)
 
 
+@routes.post("/nases/{nas_id}/rotate", Permission.NETWORK)
+async def rotate(visit: Visit) -> web.StreamResponse:
+    """A new random secret, shown once, while the old one still counts."""
+    form, found = await visit.form(), await _found(visit)
+    hours = form.choice("keep_old", KEEP_OLD)
+    if form.ok:
+        outcome = await visit.attempt(
+            form,
+            lambda work: rotate_secret(
+                work, visit.panel.sealer, found.id, keep_old=timedelta(hours=int(hours))
+            ),
+        )
+        if not isinstance(outcome, Refusal):
+            return await _form_page(visit, Form(_shown(found)), found, issued=outcome)
+    return await _form_page(visit, form.over(_shown(found)), found, status=422)
+
+
+@routes.post("/nases/{nas_id}/retire", Permission.NETWORK)
+async def retire(visit: Visit) -> web.StreamResponse:
+    """The old secret ends now."""
+    form, found = await visit.form(), await _found(visit)
+    outcome = await visit.attempt(form, lambda work: retire_old_secret(work, found.id))
+    if isinstance(outcome, Refusal):
+        return await _form_page(visit, form.over(_shown(found)), found, status=422)
+    return visit.see(f"/nases/{found.id}/edit", "saved")
+
+
 @routes.post("/nases/{nas_id}/secret", Permission.NETWORK)
-async def rotate_secret(visit: Visit) -> web.StreamResponse:
+async def replace_secret(visit: Visit) -> web.StreamResponse:
     """Another RADIUS secret: from the next second on, requests signed with the old one get silence."""
     form, found = await visit.form(), await _found(visit)
     secret = _read_secret(form)
@@ -135,12 +165,16 @@ def _read_secret(form: Form) -> Secret | None:
     return Secret(typed) if typed else None
 
 
-async def _form_page(visit: Visit, form: Form, found: NasRow | None, status: int = 200) -> web.Response:
+async def _form_page(
+    visit: Visit, form: Form, found: NasRow | None, status: int = 200, issued: Secret | None = None
+) -> web.Response:
     async with visit.reading() as connection:
         sites = await network.list_sites(connection)
+        rotation = await rotation_of(connection, found.id) if found else None
     return visit.page(
         "nas_form.html", form=form, nas=found, sites=sites, dialects=DIALECTS, signatures=SIGNATURES,
-        mac_formats=MAC_FORMATS, status=status,
+        mac_formats=MAC_FORMATS, status=status, keep_old=KEEP_OLD, rotation=rotation,
+        issued=issued.reveal() if issued else None,
     )  # fmt: skip
 
 
