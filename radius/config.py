@@ -39,6 +39,9 @@ class RadiusSettings(BaseModel):
     throttle_up_bps: int = Field(default=512_000, ge=1_000, le=1_000_000_000_000)
     interim_jitter_percent: int = Field(default=10, ge=0, le=50)
 
+    dictionary_files: list[str] = []
+    """The operator's own attributes, in FreeRADIUS's format, read after the product's; absolute paths."""
+
     dynauth_timeout_s: Seconds = 2.0
     dynauth_tries: int = Field(default=3, ge=1, le=10)
     dynauth_source: str | None = None
@@ -51,6 +54,16 @@ class RadiusSettings(BaseModel):
         for one in listen:
             split_endpoint(one)
         return listen
+
+    @field_validator("dictionary_files")
+    @classmethod
+    def _absolute(cls, files: list[str]) -> list[str]:
+        for one in files:
+            if not one.startswith("/"):
+                raise ValueError(
+                    f"{one!r} is not an absolute path; write it like /etc/hilltop/dictionary.own"
+                )
+        return files
 
     @field_validator("dynauth_source")
     @classmethod

@@ -131,6 +131,15 @@ class SharedSecret:
             previous = block
         return clear[1 : 1 + clear[0]]
 
+    def hide_salted(self, clear: bytes, authenticator: bytes, salt: bytes) -> bytes:
+        """Any value, hidden with a salt (RFC 2868 section 3.5). ``salt``: two octets, the first bit set."""
+        counted = bytes((len(clear),)) + clear
+        previous, hidden = authenticator + salt, salt
+        for at in range(0, len(counted), 16):
+            previous = self._mask(counted[at : at + 16].ljust(16, b"\0"), previous)
+            hidden += previous
+        return hidden
+
     def _mask(self, block: bytes, previous: bytes) -> bytes:
         state = self._prefix.copy()
         state.update(previous)

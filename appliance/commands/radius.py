@@ -81,6 +81,27 @@ def radius_test(
         raise typer.Exit(1)
 
 
+@radius.command("attributes")
+def radius_attributes(
+    part: Annotated[str, typer.Argument(help="A name, or a part of one.")],
+    output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The attributes by name: number, type and words; radius.dictionary_files holds your own."""
+    from radius.dictionary.described import described_attributes
+
+    try:
+        found = described_attributes(part, settings().radius.dictionary_files)
+    except ValueError as trouble:
+        fail(f"radius.dictionary_files: {trouble}")
+    if not found:
+        fail(f"no attribute has {part!r} in its name; others are written Attr-N or Vendor-V-Attr-N")
+    if output:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    rows = [[one.name, one.number, one.kind, one.words] for one in found]
+    show("attributes", ["name", "number", "type", "words"], rows)
+
+
 @radius.command("status")
 def radius_status() -> None:
     """What the radius processes of this machine say of themselves; exit 1 when none does."""

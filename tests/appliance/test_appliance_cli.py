@@ -160,6 +160,7 @@ REFUSED = [
     ("enforcement approve nowhere", 1, "site"),
     ("radius explain fir --nas nowhere", 1, "nas"),
     ("radius status", 1, "hilltop run"),
+    ("radius attributes no-such-thing", 1, "no attribute has 'no-such-thing' in its name"),
     ("radius test 127.0.0.1:99999 fir --secret-file SECRET --password-file SECRET", 2, "host:port"),
     ("radius test 127.0.0.1:9 fir --secret-file - --password-file -", 2, "standard input"),
     ("bill run --through 9999-12-31", 2, "--through"),
@@ -193,6 +194,18 @@ def test_what_cannot_be_done_is_refused_by_name(hilltop: Terminal, line: str, co
     line = line.replace("SECRET", str(hilltop.config.parent / "secret"))
     said = hilltop(*shlex.split(line), code=code, says=names)
     assert LONG_SECRET not in said
+
+
+def test_attributes_are_found_by_name_with_the_operators_own(hilltop: Terminal) -> None:
+    said = hilltop("radius", "attributes", "cambium-epmp-userl", says="Vendor-17713-Attr-50")
+    assert "Install 2, Admin 3" in said
+    own = hilltop.config.parent / "dictionary.own"
+    own.write_text("ATTRIBUTE Own-Colour 250 integer\nVALUE Own-Colour green 2\n")
+    hilltop("settings", "set", "radius.dictionary_files", str(own))
+    hilltop("radius", "attributes", "own-col", says="green 2")
+    own.write_text("ATTRIBUTE Own-Colour 250 nonsense\n")
+    hilltop("radius", "attributes", "own-col", code=1, says="dictionary.own line 1")
+    hilltop("settings", "unset", "radius.dictionary_files")
 
 
 def test_names_are_shown_as_they_are(hilltop: Terminal) -> None:

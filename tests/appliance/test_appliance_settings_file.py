@@ -130,6 +130,7 @@ def test_values_are_toml_or_text_as_the_key_wants(machine: Machine) -> None:
         (("radius.auth_listen", '["0.0.0.0:1812", "127.0.0.1:1812"]'), "want the same port"),
         (("radius.accounting_listen", "0.0.0.0:1812"), "want the same port"),
         (("radius.dynauth_source", "foo"), "write it like 192.0.2.1"),
+        (("radius.dictionary_files", "dictionary.own"), "write it like /etc/hilltop/dictionary.own"),
         (("ui.listen", "nohost.invalid:8443"), "not an address and port; write it like"),
         (("ui.listen", "::1:8443"), "not an address and port"),
         (("ui.listen", "0.0.0.0:443"), "choose a port from 1024 to 65535"),
