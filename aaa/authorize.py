@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aaa.directory import Directory, Login
-from aaa.domain.authentication import Nothing, Pap, Proof, looks_garbled
+from aaa.domain.authentication import Chap, MsChap, MsChapV2, Nothing, Pap, Proof, looks_garbled
 from aaa.domain.effect import Effect
 from aaa.domain.identity import is_locally_administered, mac_login, normalise_mac
+from aaa.domain.password_hash import METHODS, PasswordHash
 
 
 class Accept(NamedTuple):
@@ -32,7 +33,19 @@ class Silent(NamedTuple):
     reason: str
 
 
-Verdict = Accept | Reject | Silent
+class Unproven(NamedTuple):
+    """The password has to be checked against a hash first, a slow one off the event loop; then ``settle``."""
+
+    login: Login
+    hashed: PasswordHash
+    password: bytes
+
+    def __repr__(self) -> str:
+        return f"Unproven({self.login.credential.username}, …)"
+
+
+_METHOD_NAMES = {Chap: "CHAP", MsChap: "MS-CHAPv1", MsChapV2: "MS-CHAPv2"}
+Verdict = Accept | Reject | Silent | Unproven
 
 
 def authorize(
@@ -53,11 +66,37 @@ def authorize(
     if login is not None and login.credential.kind == "pppoe":
         if login.credential.password and proof.matches(login.credential):
             return _entitled(login)
+        if login.credential.hashed is not None:
+            return _check_hash(login, login.credential.hashed, proof, signed=signed)
         return _wrong_password(login, proof, signed=signed)
     return _authorize_mac(directory, username, proof, calling_station, mac_format, signed=signed)
 
 
-def _entitled(login: Login) -> Verdict:
+def settle(login: Login, *, right: bool) -> Accept | Reject:
+    """The verdict for a login whose password was found right or wrong."""
+    return _entitled(login) if right else _not_the_password(login)
+
+
+def _check_hash(login: Login, hashed: PasswordHash, proof: Proof, *, signed: bool) -> Verdict:
+    """Only a hash of the password is kept: what it can prove decides which methods work."""
+    if isinstance(proof, Pap):
+        if not proof.password or (not signed and looks_garbled(proof.password)):
+            return _wrong_password(login, proof, signed=signed)
+        return Unproven(login, hashed, proof.password)
+    if isinstance(proof, Nothing):
+        return _wrong_password(login, proof, signed=signed)
+    if hashed.scheme == "nt" and not isinstance(proof, Chap):
+        return settle(login, right=proof.matches(login.credential))
+    return Reject(
+        "method_needs_cleartext", login.credential.username,
+        f"the request came by {_METHOD_NAMES[type(proof)]}, and of the password only a hash "
+        f"({hashed.scheme}) is kept, which works with {METHODS[hashed.scheme]}",
+        "let the NAS and the CPE use a method that works, or set the password anew in clear, which works "
+        "with every method", login.service.id,
+    )  # fmt: skip
+
+
+def _entitled(login: Login) -> Accept | Reject:
     service = login.service
     if service.lifecycle == "active" and service.effect is not Effect.BLOCK:
         return Accept(login)
@@ -81,7 +120,7 @@ def _entitled(login: Login) -> Verdict:
 
 def _wrong_password(login: Login, proof: Proof, *, signed: bool) -> Verdict:
     name, service_id = login.credential.username, login.service.id
-    if not login.credential.password:
+    if not login.credential.password and login.credential.hashed is None:
         return Reject(
             "no_password_set", name, "the credential has no password that can be read",
             "set the password again", service_id,
@@ -99,9 +138,13 @@ def _wrong_password(login: Login, proof: Proof, *, signed: bool) -> Verdict:
             )  # fmt: skip
         if not signed and looks_garbled(proof.password):
             return Silent("suspected_wrong_secret")
+    return _not_the_password(login)
+
+
+def _not_the_password(login: Login) -> Reject:
     return Reject(
-        "wrong_password", name, "the password is not the one of this credential",
-        "correct the password in the CPE, or set the credential's password anew", service_id,
+        "wrong_password", login.credential.username, "the password is not the one of this credential",
+        "correct the password in the CPE, or set the credential's password anew", login.service.id,
     )  # fmt: skip
 
 

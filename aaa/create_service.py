@@ -11,7 +11,7 @@ from aaa.entitle import entitle_first
 from aaa.service_terms import NewCredential
 from aaa.store import repositories
 from core.refusal import Refusal
-from core.secrets import Sealer, Secret
+from core.secrets import Sealer
 from core.work import Work
 
 
@@ -101,20 +101,4 @@ async def add_credential(
         work.connection, [terms.credential_values(work, sealer, service_id, checked[0])]
     )
     await terms.service_changed(work, service_id, "credential.add", username=checked[0].username)
-    return None
-
-
-async def set_password(work: Work, sealer: Sealer, *, username: str, password: Secret) -> Refusal | None:
-    """Give a PPPoE user a new password."""
-    await repositories.take_directory_lane(work.connection)
-    row = await repositories.credential_row(work.connection, username)
-    if row is None or row.kind != "pppoe":
-        return Refusal(
-            "username.unknown", f"there is no PPPoE user {username}; check the spelling", "username"
-        )
-    if not password.reveal():
-        return terms.no_password()
-    sealed = sealer.seal(password, "credential.password")
-    await repositories.update_credential(work.connection, username, {"password_sealed": sealed})
-    await terms.service_changed(work, row.service_id, "credential.password", username=username)
     return None

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.domain.authentication import Credential
 from aaa.domain.effect import Effect
 from aaa.domain.nt_hash import md4
+from aaa.domain.password_hash import PasswordHash
 from aaa.domain.profile import AccessPolicy, Profile, SessionTerms, interim_interval_s, terms_of
 from aaa.store import directory_rows as rows
 from core.secrets import Sealer, SealError, Secret
@@ -240,26 +241,43 @@ class _Draft:
 
     def take_services(self, services: Sequence[Any], credentials: Sequence[Any]) -> None:
         access = {row.id: self._service(row) for row in services}
-        passwords = [self._password(row) for row in credentials]
-        hashes = md4([password.decode().encode("utf-16-le") for password in passwords])
-        hash_hashes = md4(hashes)
-        for row, password, once, twice in zip(credentials, passwords, hashes, hash_hashes, strict=True):
+        for row, credential in zip(credentials, self._credentials(credentials), strict=True):
             if row.service_id not in access:
                 continue
             username = row.username.encode()
-            credential = Credential(row.username, row.kind, password, once, twice)
             self._logins[username] = Login(credential, access[row.service_id])
             others = self._usernames_of.get(row.service_id, ())
             self._usernames_of[row.service_id] = (*others, username)
 
-    def _password(self, row: Any) -> bytes:
-        if row.password_sealed is None:
-            return b""
+    def _credentials(self, found: Sequence[Any]) -> list[Credential]:
+        """The credentials of these rows, the hashes of all their passwords made at once."""
+        passwords = [self._opened(row, row.password_sealed, "credential.password") for row in found]
+        kept = [self._kept_hash(row) for row in found]
+        hashes = md4([password.encode("utf-16-le") for password in passwords])
+        for place, hashed in enumerate(kept):
+            if hashed is not None:
+                hashes[place] = bytes.fromhex(hashed.text) if hashed.scheme == "nt" else b""
+        credentials = []
+        for row, password, once, twice, hashed in zip(
+            found, passwords, hashes, md4(hashes), kept, strict=True
+        ):
+            hash_hash = twice if once else b""
+            credentials.append(Credential(row.username, row.kind, password.encode(), once, hash_hash, hashed))
+        return credentials
+
+    def _kept_hash(self, row: Any) -> PasswordHash | None:
+        text = self._opened(row, row.hash_sealed, "credential.hash")
+        return PasswordHash(row.hash_scheme, text) if text else None
+
+    def _opened(self, row: Any, sealed: str | None, purpose: str) -> str:
+        """What was sealed; empty when there is nothing, or nothing that opens."""
+        if sealed is None:
+            return ""
         try:
-            return self._sealer.open(row.password_sealed, "credential.password").reveal().encode()
+            return self._sealer.open(sealed, purpose).reveal()
         except SealError as trouble:
             self._troubles.append(f"{row.username} cannot sign in: {trouble}; set the password again")
-            return b""
+            return ""
 
     def _service(self, row: Any) -> ServiceAccess:
         profile = self._profiles[row.profile_id]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.engine import Row
 
 from aaa.domain import checks
 from aaa.domain.identity import normalise_mac
+from aaa.domain.password_hash import NotUsable, PasswordHash, must_read_hash
 from aaa.facts import AddressChanged
 from aaa.store import repositories
 from core.refusal import Refusal
@@ -19,11 +20,16 @@ from core.work import Work
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """How a CPE signs in: ``pppoe`` with user name and password, or ``mac`` with its address alone."""
+    """How a CPE signs in: ``pppoe`` with user name and password, or ``mac`` with its address alone.
+
+    Instead of the password its hash may be given, as another system exported it
+    (``aaa.domain.password_hash``).
+    """
 
     kind: str
     username: str
     password: Secret | None = None
+    password_hash: Secret | None = None
 
 
 async def service_changed(work: Work, service_id: str, action: str, **detail: Any) -> None:
@@ -81,18 +87,45 @@ def _checked_credential(given: NewCredential) -> NewCredential | Refusal:
     username = checks.check_text(given.username, "username", 253)
     if isinstance(username, Refusal):
         return username
+    return _with_password(given, username)
+
+
+def _with_password(given: NewCredential, username: str) -> NewCredential | Refusal:
+    if given.password_hash is not None:
+        hashed = usable_hash(given.password_hash)
+        return hashed if isinstance(hashed, Refusal) else replace(given, username=username)
     if given.password is None or not given.password.reveal():
         return no_password()
     return NewCredential("pppoe", username, given.password)
 
 
+def usable_hash(given: Secret) -> PasswordHash | Refusal:
+    """The hash of a password as another system exported it."""
+    try:
+        return must_read_hash(given.reveal().strip())
+    except NotUsable as trouble:
+        return Refusal("password_hash.unusable", str(trouble), "password_hash")
+
+
+def kept_password(sealer: Sealer, kept: Secret | PasswordHash) -> dict[str, Any]:
+    """The columns that keep a password, or the hash of one and no password."""
+    if isinstance(kept, PasswordHash):
+        sealed = sealer.seal(Secret(kept.text), "credential.hash")
+        return {"password_sealed": None, "hash_sealed": sealed, "hash_scheme": kept.scheme}
+    sealed = sealer.seal(kept, "credential.password")
+    return {"password_sealed": sealed, "hash_sealed": None, "hash_scheme": None}
+
+
 def credential_values(work: Work, sealer: Sealer, service_id: str, one: NewCredential) -> dict[str, Any]:
     """The row of a checked credential."""
-    sealed = None if one.password is None else sealer.seal(one.password, "credential.password")
+    kept: Secret | PasswordHash | None = one.password
+    if one.password_hash is not None:
+        kept = must_read_hash(one.password_hash.reveal().strip())
+    nothing = {"password_sealed": None, "hash_sealed": None, "hash_scheme": None}
     return {
         "id": work.ids.new("crd"), "service_id": service_id, "kind": one.kind, "username": one.username,
-        "password_sealed": sealed, "created_at": work.now,
-    }  # fmt: skip
+        "created_at": work.now,
+    } | (nothing if kept is None else kept_password(sealer, kept))  # fmt: skip
 
 
 async def check_static_address(work: Work, framed_ip: str, service_id: str = "") -> str | Refusal:

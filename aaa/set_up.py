@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from aaa.change_service import change_profile, end_service, set_static_address
-from aaa.create_service import add_credential, create_service, set_password
+from aaa.create_service import add_credential, create_service
 from aaa.define_profile import define_profile
 from aaa.register_nas import change_nas, register_nas
 from aaa.rotate_secret import retire_old_secret, rotate_secret
 from aaa.service_terms import NewCredential
+from aaa.set_password import keep_only_hash, set_password, set_password_hash
 
 __all__ = [
     "NewCredential",
@@ -17,9 +18,11 @@ __all__ = [
     "create_service",
     "define_profile",
     "end_service",
+    "keep_only_hash",
     "register_nas",
     "retire_old_secret",
     "rotate_secret",
     "set_password",
+    "set_password_hash",
     "set_static_address",
 ]

@@ -10,6 +10,7 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
+from aaa.domain.password_hash import NotUsable, clear_text, read_hash
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
 from appliance.lookup import find
@@ -33,7 +34,17 @@ ACCOUNT_COLUMNS = (
     "time_zone",
     "billing_day",
 )
-SERVICE_COLUMNS = ("plan", "start_date", "label", "username", "password", "mac", "framed_ip", "device")
+SERVICE_COLUMNS = (
+    "plan",
+    "start_date",
+    "label",
+    "username",
+    "password",
+    "password_hash",
+    "mac",
+    "framed_ip",
+    "device",
+)
 REQUIRED = ("account_number", "name", "plan")
 _COLUMN_OF = {  # what the rooms call it: what the file calls it
     "number": "account_number",
@@ -185,13 +196,28 @@ def _account_fields(row: dict[str, str]) -> dict[str, Any]:
 def _credentials(row: dict[str, str]) -> list[NewCredential]:
     credentials = []
     if row.get("username"):
-        password = row.get("password")
-        if not password:
-            raise Refused(Refusal("no_password", "a PPPoE username needs a password", "password"))
-        credentials.append(NewCredential("pppoe", row["username"], Secret(password)))
+        credentials.append(_pppoe(row))
     if row.get("mac"):
         credentials.append(NewCredential("mac", row["mac"], None))
     return credentials
+
+
+def _pppoe(row: dict[str, str]) -> NewCredential:
+    """A password in clear, or a hash: in its own column, or told by how it is written."""
+    password, hashed = row.get("password"), row.get("password_hash")
+    if password and hashed:
+        raise Refused(Refusal("two_passwords", "give the password or its hash, not both", "password_hash"))
+    if hashed:
+        return NewCredential("pppoe", row["username"], password_hash=Secret(hashed))
+    if not password:
+        raise Refused(Refusal("no_password", "a PPPoE username needs a password", "password"))
+    try:
+        is_hash = read_hash(password) is not None
+    except NotUsable as trouble:
+        raise Refused(Refusal("password_hash.unusable", str(trouble), "password")) from None
+    if is_hash:
+        return NewCredential("pppoe", row["username"], password_hash=Secret(password))
+    return NewCredential("pppoe", row["username"], Secret(clear_text(password)))
 
 
 def _date(text: str | None) -> date | None:

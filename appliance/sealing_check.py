@@ -23,6 +23,7 @@ from snmp.store import tables as snmp
 _SEALED: tuple[tuple[Column[str], str, Column[str]], ...] = (  # what is sealed, its purpose, whose it is
     (aaa.nas.c.secret_sealed, "nas.secret", aaa.nas.c.name),
     (aaa.credential.c.password_sealed, "credential.password", aaa.credential.c.username),
+    (aaa.credential.c.hash_sealed, "credential.hash", aaa.credential.c.username),
     (provisioning.device.c.password_sealed, "device.password", provisioning.device.c.name),
     (provisioning.device.c.private_key_sealed, "device.private_key", provisioning.device.c.name),
     (snmp.target.c.community_sealed, "snmp.community", snmp.target.c.name),

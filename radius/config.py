@@ -23,6 +23,10 @@ class RadiusSettings(BaseModel):
     """Rejects waiting for their time. A tenth of them at most are one NAS's: a flood there costs no other."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
     duplicate_entries: int = Field(default=65_536, ge=1_024, le=10_000_000)
+    slow_proof_threads: int = Field(default=2, ge=1, le=32)
+    """Threads that check passwords against argon2id and bcrypt; each needs the memory its hash asks for."""
+    slow_proof_queue: int = Field(default=256, ge=1, le=10_000)
+    """Requests waiting for such a check; beyond them a NAS gets no answer and tries again."""
     directory_refresh_s: Seconds = 0.25
     reject_record_s: Seconds = 1.0
     status_interval_s: Seconds = 10.0

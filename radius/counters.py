@@ -23,6 +23,8 @@ class Counters:
     unsigned_refused: int = 0  # the NAS is known to sign, or must
     unsigned_accepted: int = 0  # an old NAS under "auto" or "off"
     suspected_wrong_secret: int = 0
+    slow_proofs: int = 0  # passwords given to a thread, to be checked against argon2id or bcrypt
+    slow_proofs_refused: int = 0  # too many waited already: no answer, the NAS asks again
     rejects_not_queued: int = 0
     rejects_not_recorded: int = 0
     journal_failures: int = 0  # not committed, not answered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,10 +10,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
+from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, settle
 from aaa.directory import Directory, KnownNas, Login
 from aaa.domain.authentication import Nothing, Pap
 from aaa.domain.identity import normalise_mac
+from aaa.domain.password_hash import METHODS
 from aaa.domain.profile import AccessPolicy
 from aaa.store import directory_rows
 from core.quantities import format_rate
@@ -52,6 +54,10 @@ class Explanation:
     profile: str | None
     attributes: list[str]
     past_rejects: list[PastReject]
+    kept: str = ""
+    """What of the password is kept (cleartext, argon2id, bcrypt, nt, ssha); empty for a login without one."""
+    methods: str = ""
+    """The methods that can be checked with it."""
 
     def __str__(self) -> str:
         return format_explanation(self)
@@ -76,7 +82,7 @@ async def explain(
     directory = await Directory.of_usernames(connection, sealer, names, policy)
     nas = _named(directory, nas_name)
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
-    verdict = _decide(directory, login, username, password, nas.mac_format if nas else "mikrotik")
+    verdict = await _decide(directory, login, username, password, nas.mac_format if nas else "mikrotik")
     past = await directory_rows.rejects_of(connection, names, 5)
     return _explained(username, verdict, login, nas.dialect if nas else "mikrotik", past)
 
@@ -90,7 +96,17 @@ def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:
     raise LookupError(f"no enabled NAS is called {nas_name}; see hilltop nas list")
 
 
-def _decide(
+async def _decide(
+    directory: Directory, login: Login | None, username: str, password: Secret | None, mac_format: str
+) -> Accept | Reject | Silent:
+    verdict = _first_verdict(directory, login, username, password, mac_format)
+    if isinstance(verdict, Unproven):
+        right = await asyncio.to_thread(verdict.hashed.proves, verdict.password)
+        return settle(verdict.login, right=right)
+    return verdict
+
+
+def _first_verdict(
     directory: Directory, login: Login | None, username: str, password: Secret | None, mac_format: str
 ) -> Verdict:
     name = username.encode()
@@ -98,11 +114,13 @@ def _decide(
         return authorize(directory, name, Pap(password.reveal().encode()), None, mac_format, signed=True)
     if login is None or login.credential.kind == "mac":
         return authorize(directory, name, Nothing(), None, mac_format, signed=True)
+    if login.credential.hashed is not None:
+        return settle(login, right=True)
     return authorize(directory, name, Pap(login.credential.password), None, mac_format, signed=True)
 
 
 def _explained(
-    username: str, verdict: Verdict, login: Login | None, dialect: str, past: Sequence[Any]
+    username: str, verdict: Accept | Reject | Silent, login: Login | None, dialect: str, past: Sequence[Any]
 ) -> Explanation:
     word, rule, why, remedy = _in_words(verdict)
     service = login.service if login else None
@@ -118,10 +136,20 @@ def _explained(
             PastReject(row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count)
             for row in past
         ],
+        kept=_kept(login),
+        methods=METHODS.get(_kept(login), ""),
     )  # fmt: skip
 
 
-def _in_words(verdict: Verdict) -> tuple[str, str, str, str]:
+def _kept(login: Login | None) -> str:
+    if login is None:
+        return ""
+    if login.credential.hashed is not None:
+        return login.credential.hashed.scheme
+    return "cleartext" if login.credential.password else ""
+
+
+def _in_words(verdict: Accept | Reject | Silent) -> tuple[str, str, str, str]:
     match verdict:
         case Accept(login) if login.service.terms.walled:
             because = "; ".join(login.service.because) or "no reason recorded"
@@ -138,7 +166,7 @@ def _in_words(verdict: Verdict) -> tuple[str, str, str, str]:
             return "silent", reason, "the password decrypts to noise", "compare the secret on both sides"
 
 
-def _attributes(verdict: Verdict, dialect: str) -> list[str]:
+def _attributes(verdict: Accept | Reject | Silent, dialect: str) -> list[str]:
     if not isinstance(verdict, Accept):
         return []
     service = verdict.login.service
@@ -159,6 +187,8 @@ def format_explanation(explanation: Explanation) -> str:
     if one.service_id:
         lines.append(f"  service  {one.service_id}, profile {one.profile}")
         lines.append(f"  effect   {one.effect}, generation {one.generation}")
+    if one.methods:
+        lines.append(f"  password {one.kept} is kept: works with {one.methods}")
     lines += [f"  reply    {attribute}" for attribute in one.attributes]
     lines += [
         f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {past.count} times on {past.nas_id}: "

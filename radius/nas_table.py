@@ -21,8 +21,8 @@ class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
     __slots__ = (
-        "_encoded", "delayed", "nas", "on_old", "other", "proved", "right", "secret", "signs", "unsigned",
-        "wrong",
+        "_encoded", "delayed", "nas", "on_old", "other", "proved", "proving", "right", "secret", "signs",
+        "unsigned", "wrong",
     )  # fmt: skip
 
     def __init__(self, nas: KnownNas, address: str = "") -> None:
@@ -47,6 +47,8 @@ class NasState:
         """Requests refused because they carried no signature."""
         self.delayed = 0
         """Rejects that wait for their time."""
+        self.proving = 0
+        """Requests whose password is being checked against a slow hash."""
         self._encoded: dict[SessionTerms, bytes] = {}
 
     def swap(self) -> None:

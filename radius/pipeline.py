@@ -10,10 +10,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
-from aaa.authorize import Accept, Reject, Silent, Verdict, authorize
+from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, settle
 from aaa.directory import Directory, Login, ServiceAccess
 from aaa.domain.authentication import MsChap, MsChapV2, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
@@ -40,6 +41,7 @@ from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
 from radius.requests import ms_chap_identifier, read_proof
 from radius.secret_rotation import fits_better, other_proof
+from radius.slow_proof import SlowProofs
 
 Source = tuple[Any, ...]
 """Source address, source port, and whatever else the endpoint needs to reply; the address comes first."""
@@ -76,6 +78,18 @@ class _Delayed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request whose verdict comes later, with what its answer needs."""
+
+    nas: NasState
+    packet: bytes
+    key: Key
+    proof: Proof
+    station: bytes | None
+    proxied: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineLimits:
     """Bounds and delays of one pipeline."""
 
@@ -84,6 +98,15 @@ class PipelineLimits:
     delayed_rejects_of_one: int = 1_000
     duplicate_memory_s: float = 6.0
     duplicate_entries: int = 65_536
+    slow_proofs_of_one: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LateAnswers:
+    """What answers that cannot be given at once need: who finds them out, and how they leave."""
+
+    slow_proofs: SlowProofs
+    send: Callable[[bytes, Source], None]
 
 
 class SignIns:
@@ -113,12 +136,16 @@ class AuthenticationPipeline:
         counters: Counters,
         on_reject: Callable[[Rejection], None],
         limits: PipelineLimits | None = None,
+        *,
+        late: LateAnswers | None = None,
     ) -> None:
         self._nases = nases
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
         self._on_reject = on_reject
+        self._late = late or LateAnswers(SlowProofs(), lambda _reply, _source: None)
+        self._now_s = 0.0
         self._directory: Directory | None = None
         self._delayed: deque[_Delayed] = deque()
         self._services: dict[ServiceAccess, tuple[bytes, bytes]] = {}
@@ -196,7 +223,52 @@ class AuthenticationPipeline:
             reply = self._accept(nas, packet, proof, verdict.login, proxied)
             self._replies.put(key, hash(packet), reply)
             return reply
+        if isinstance(verdict, Unproven):
+            proxied = proxy_states(packet, first, repeats)
+            return self._prove(_Asked(nas, packet, key, proof, station, proxied), verdict, now_s)
         return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
+
+    def _prove(self, asked: _Asked, verdict: Unproven, now_s: float) -> bytes | None:
+        """The answer at once when it is known whether the password is right, else when a thread knows.
+
+        Meanwhile retransmits are told apart and get silence; beyond the bounds the request gets it, and the
+        NAS asks again.
+        """
+        right = self._late.slow_proofs.known(verdict.hashed, verdict.password)
+        if right is not None:
+            return self._settle(asked, settle(verdict.login, right=right), now_s)
+        nas = asked.nas
+        then = partial(self._proven, asked, verdict.login)
+        full = nas.proving >= self._limits.slow_proofs_of_one
+        if full or not self._late.slow_proofs.submit(verdict.hashed, verdict.password, then):
+            self.counters.slow_proofs_refused += 1
+            return None
+        self.counters.slow_proofs += 1
+        nas.proving += 1
+        self._replies.put(asked.key, hash(asked.packet), None)
+        return None
+
+    def _proven(self, asked: _Asked, login: Login, right: bool | None) -> None:
+        """A thread has found out. Whoever asked may have asked something else since then."""
+        asked.nas.proving -= 1
+        fingerprint = hash(asked.packet)
+        if self._replies.find(asked.key, fingerprint) is None:
+            return
+        if right is None:
+            self._replies.drop(asked.key, fingerprint)
+            return
+        reply = self._settle(asked, settle(login, right=right), self._now_s)
+        if reply is not None:
+            self._late.send(reply, asked.key[0])
+
+    def _settle(self, asked: _Asked, verdict: Accept | Reject, now_s: float) -> bytes | None:
+        if isinstance(verdict, Reject):
+            return self._decline(
+                asked.nas, asked.packet, asked.key, verdict, station=asked.station, now_s=now_s
+            )
+        reply = self._accept(asked.nas, asked.packet, asked.proof, verdict.login, asked.proxied)
+        self._replies.put(asked.key, hash(asked.packet), reply)
+        return reply
 
     def _check_signature(self, nas: NasState, packet: bytes, first: Mapping[int, int]) -> bool | None:
         """True: signed. False: unsigned and let through. None: refused, and counted (CVE-2024-3596)."""
@@ -278,6 +350,7 @@ class AuthenticationPipeline:
     def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
         """The delayed rejects whose time has come, with where they go. Call it a few times a second."""
         self._replies.age(now_s)
+        self._now_s = now_s
         while self._delayed and self._delayed[0].due_s <= now_s:
             one = self._delayed.popleft()
             one.nas.delayed -= 1

@@ -28,9 +28,10 @@ from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
 from radius.live_session import LiveSessions
 from radius.nas_table import NasTable
-from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns
+from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
 from radius.reject_log import RejectLog
 from radius.secret_rotation import RotationWatch
+from radius.slow_proof import SlowProofs
 from radius.status import RadiusStatus, write_status
 
 _TICK_S = 0.05
@@ -65,6 +66,7 @@ class RadiusServer:
         self.counters = Counters()
         self._nases = NasTable()
         self._rejects = RejectLog(self._clock, self.counters)
+        self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._directory: Directory | None = None
@@ -105,13 +107,17 @@ class RadiusServer:
         settings = self._settings
         return PipelineLimits(
             settings.reject_delay_s, settings.delayed_rejects, -(-settings.delayed_rejects // 10),
-            settings.duplicate_memory_s, settings.duplicate_entries,
+            settings.duplicate_memory_s, settings.duplicate_entries, -(-settings.slow_proof_queue // 2),
         )  # fmt: skip
 
     def _open_authentication(self, listen: str) -> tuple[AuthenticationPipeline, Endpoint]:
+        def send_late(reply: bytes, source: Source) -> None:
+            endpoint.send(reply, source)
+
         pipeline = AuthenticationPipeline(
-            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits()
-        )
+            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
+            late=LateAnswers(self._slow_proofs, send_late),
+        )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
 
         def handle(datagrams: list[Datagram]) -> None:
@@ -319,6 +325,7 @@ class RadiusServer:
     async def _close(self) -> None:
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.stop_reading()
+        self._slow_proofs.close()
         if self._journal is not None:
             await self._journal.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close

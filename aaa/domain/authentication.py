@@ -13,17 +13,22 @@ from typing import NamedTuple
 
 from aaa.domain import mschap
 from aaa.domain.identity import normalise_mac
+from aaa.domain.password_hash import PasswordHash
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One way to sign in. ``password`` is empty for a MAC login; hashes are made when the directory loads."""
+    """One way to sign in. ``password`` is empty for a MAC login and where only a hash is kept.
+
+    The NT hashes are made when the directory loads; they are empty too where another hash alone is kept.
+    """
 
     username: str
     kind: str  # pppoe, mac
     password: bytes = field(repr=False)
     nt_hash: bytes = field(repr=False)
     nt_hash_hash: bytes = field(repr=False)
+    hashed: PasswordHash | None = None
 
 
 class Pap(NamedTuple):

@@ -72,8 +72,9 @@ def _services() -> Select[Any]:
 
 def _credentials() -> Select[Any]:
     return select(
-        credential.c.service_id, credential.c.kind, credential.c.username, credential.c.password_sealed
-    )
+        credential.c.service_id, credential.c.kind, credential.c.username, credential.c.password_sealed,
+        credential.c.hash_sealed, credential.c.hash_scheme,
+    )  # fmt: skip
 
 
 async def service_page(connection: AsyncConnection, after: str, limit: int) -> Rows:

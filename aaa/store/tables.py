@@ -89,6 +89,9 @@ credential = Table(
     Column("kind", String(10), nullable=False),  # pppoe, mac
     Column("username", String(253), nullable=False, unique=True),  # a MAC is 12 lower-case hex digits
     Column("password_sealed", Text),  # recoverable, for CHAP and MS-CHAP; None for MAC logins
+    # instead of the password, when only its hash is kept; sealed, for an NT hash is as good as a password
+    Column("hash_sealed", Text),
+    Column("hash_scheme", String(10)),  # argon2id, bcrypt, nt, ssha; None: no hash
     Column("created_at", Instant, nullable=False),
 )
 

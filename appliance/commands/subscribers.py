@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from aaa.set_up import NewCredential, set_password
+from aaa.domain.password_hash import METHODS
+from aaa.set_up import NewCredential, keep_only_hash, set_password, set_password_hash
 from aaa.store import tables as aaa
 from appliance.add_subscriber import NewService, add_service
 from appliance.commands.running import (
@@ -36,6 +37,12 @@ from core.secrets import Secret, random_password
 accounts = typer.Typer(help="Who pays.", no_args_is_help=True)
 services = typer.Typer(help="Access lines.", no_args_is_help=True)
 sessions = typer.Typer(help="Who is online.", no_args_is_help=True)
+HashFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with a hash of the password: argon2id, bcrypt, {NT} or {SSHA} (-: standard input)."
+    ),
+]
 _LARGEST_CSV = 16 * 2**20
 
 
@@ -142,6 +149,7 @@ def service_add(
     password_file: Annotated[
         Path | None, typer.Option(help="File with the PPPoE password (-: standard input); else a random one.")
     ] = None,
+    hash_file: HashFile = None,
     mac: Annotated[str | None, typer.Option(help="MAC address for MAC logins.")] = None,
     ip: Annotated[str | None, typer.Option(help="Static address.")] = None,
     device: Annotated[
@@ -157,7 +165,12 @@ def service_add(
         fail("give --pppoe or --mac, so that the CPE can sign in", 2)
     credentials = []
     invented: Secret | None = None
-    if pppoe is not None:
+    if pppoe is not None and hash_file is not None:
+        if password_file is not None:
+            fail("give --password-file or --hash-file, not both", 2)
+        given = read_secret("hash of the PPPoE password", hash_file)
+        credentials.append(NewCredential("pppoe", pppoe, password_hash=given))
+    elif pppoe is not None:
         if password_file is None:
             invented = Secret(random_password(3))
         credentials.append(
@@ -225,8 +238,12 @@ def service_password(
     password_file: Annotated[
         Path | None, typer.Option(help="File with the password (-: standard input); else a random one.")
     ] = None,
+    hash_file: HashFile = None,
 ) -> None:
-    """Give a PPPoE user a new password."""
+    """Give a PPPoE user a new password, or the one of which another system has kept a hash."""
+    if hash_file is not None:
+        _set_hash(username, hash_file, password_file)
+        return
     invented = Secret(random_password(3)) if password_file is None else None
     given = invented or read_secret("PPPoE password", password_file)
 
@@ -234,6 +251,37 @@ def service_password(
         async with house.workplace.work(actor()) as work:
             outcome_or_fail(await set_password(work, house.sealer, username=username, password=given))
         say(f"{username}: new password" + (f", shown once: {invented.reveal()}" if invented else " as given"))
+
+    in_house(body)
+
+
+def _set_hash(username: str, hash_file: Path, password_file: Path | None) -> None:
+    if password_file is not None:
+        fail("give --password-file or --hash-file, not both", 2)
+    given = read_secret("hash of the PPPoE password", hash_file)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await set_password_hash(work, house.sealer, username=username, given=given))
+        say(f"{username}: signs in with the password of that hash")
+
+    in_house(body)
+
+
+@services.command("hash-only")
+def service_hash_only(
+    usernames: Annotated[list[str], typer.Argument(help="PPPoE user names.")],
+    kept: Annotated[
+        str, typer.Option("--as", help="argon2id (PAP alone works), or nt (PAP and MS-CHAP, not CHAP).")
+    ] = "argon2id",
+) -> None:
+    """Forget the passwords of users and keep only hashes of them, which cannot be turned back."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            for username in usernames:
+                outcome_or_fail(await keep_only_hash(work, house.sealer, username=username, scheme=kept))
+        say(f"only {kept} hashes are kept of {len(usernames)}: {METHODS[kept]}")
 
     in_house(body)
 

@@ -101,6 +101,33 @@ async def test_every_fault_is_named_by_line_and_nothing_is_imported(
     assert all(fault.message and "pw" not in fault.message.split() for fault in report.errors)
 
 
+NT_OF_PASSWORD = "8846F7EAEE8FB117AD06BDD830B7586C"
+BCRYPT = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+
+
+async def test_hashes_are_told_by_how_they_are_written(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    header = "account_number,name,region,plan,username,password,password_hash\n"
+    lines = [
+        f"A-1,Fir,CO,home,u1,{BCRYPT},", f"A-2,Elm,CO,home,u2,{{NT}}{NT_OF_PASSWORD},",
+        f"A-3,Ash,CO,home,u3,,{NT_OF_PASSWORD}", f"A-4,Oak,CO,home,u4,{NT_OF_PASSWORD},",
+        "A-5,Bay,CO,home,u5,{CLEAR}$6$not$a-hash,",
+    ]  # fmt: skip
+    report = await run(workplace, sealer, header + "\n".join(lines))
+    assert (report.created, report.errors) == (5, [])
+    async with workplace.reading() as connection:
+        rows = (await connection.execute(select(aaa.credential).order_by(aaa.credential.c.username))).all()
+    assert [row.hash_scheme for row in rows] == ["bcrypt", "nt", "nt", None, None]
+    assert [row.password_sealed is None for row in rows] == [True, True, True, False, False]
+    assert sealer.open(rows[4].password_sealed, "credential.password").reveal() == "$6$not$a-hash"
+    faults = [
+        "A-6,Fir,CO,home,v1,$6$salt$abcdefgh,", f"A-7,Elm,CO,home,v2,pw,{NT_OF_PASSWORD}",
+        "A-8,Ash,CO,home,v3,,plain",
+    ]  # fmt: skip
+    report = await run(workplace, sealer, header + "\n".join(faults))
+    assert [fault.field for fault in report.errors] == ["password", "password_hash", "password_hash"]
+
+
 async def test_a_fault_is_named_by_the_column_of_the_file(workplace: Workplace, sealer: Sealer) -> None:
     await world(workplace)
     text = HEADER + "A-1,Fir,CO,home,fir,pw,,,2020-01-01,\n" + "A-2,Elm,CO,home,elm,pw,,,,32\n"

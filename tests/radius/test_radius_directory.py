@@ -10,7 +10,6 @@ from sqlalchemy import insert, select, update
 
 from aaa.authorize import Accept, Reject, Silent, authorize
 from aaa.change_service import end_service
-from aaa.create_service import set_password
 from aaa.directory import Directory
 from aaa.domain.authentication import Pap, looks_garbled
 from aaa.domain.class_token import MAX_OCTETS, ClassToken, decode_class, encode_class
@@ -20,6 +19,7 @@ from aaa.domain.nt_hash import nt_hash
 from aaa.domain.profile import AccessPolicy, Profile, interim_interval_s
 from aaa.record_rejects import RejectSighting, record_rejects
 from aaa.register_nas import change_nas
+from aaa.set_password import set_password
 from aaa.store import directory_rows
 from aaa.store.tables import credential, directory_change, nas, reject, service_profile
 from core.secrets import Sealer, Secret

@@ -144,6 +144,31 @@ async def test_a_pppoe_password_is_replaced_and_shown_once(valley: Provider, val
     assert "typed by hand" not in trail
 
 
+async def test_a_password_is_given_as_a_hash_or_kept_as_one(valley: Provider, valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("network")
+    service = valley.services["Otis Marsh"]
+    change = f"/services/{service}/change"
+    name = "otis@valley.example"
+    for _ in range(2):
+        kept = await browser.post(
+            f"/services/{service}/hash-only",
+            {"csrf": (await browser.get(change)).form(f"/services/{service}/end")["csrf"],
+             "hash_login": name, "scheme": "nt"},
+        )  # fmt: skip
+        assert kept.status in {303, 422}  # the second time there is no password to forget
+    [row] = await rows(valley_panel, select(aaa.credential).where(aaa.credential.c.username == name))
+    assert (row.hash_scheme, row.password_sealed) == ("nt", None)
+    assert "nt hash only" in (await browser.get(change)).text
+    action = f"/services/{service}/password"
+    refused = await browser.submit(change, action, login=name, new_password="$6$a$bcdef", new_is_hash="yes")
+    assert refused.status == 422
+    assert "SHA-512" in refused.text
+    given = "{NT}8846F7EAEE8FB117AD06BDD830B7586C"
+    await browser.submit(change, action, login=name, new_password=given, new_is_hash="yes")
+    [row] = await rows(valley_panel, select(aaa.credential).where(aaa.credential.c.username == name))
+    assert valley.sealer.open(row.hash_sealed, "credential.hash").reveal() == given[4:].lower()
+
+
 def test_a_repeatable_password_depends_on_form_name_and_key(sealer: Sealer) -> None:
     nonce, other = new_nonce(), Sealer({"k1": bytes(32)})
     made = {

@@ -120,7 +120,12 @@ def read_credential(form: Form) -> NewCredential:
     kind, username = form.choice("kind", SIGN_IN_KINDS), form.text("username", longest=253)
     if kind == "mac":
         return NewCredential("mac", username, None)
-    return NewCredential("pppoe", username, Secret(form.secret("password") or random_password(3)))
+    typed = form.secret("password")
+    if form.flag("password_is_hash"):
+        if typed is None:
+            form.blame("password", "is missing: paste the hash, or take the tick away")
+        return NewCredential("pppoe", username, password_hash=Secret(typed or ""))
+    return NewCredential("pppoe", username, Secret(typed or random_password(3)))
 
 
 async def newest_plans(connection: AsyncConnection, currency: str = "") -> list[money.PlanRow]:

@@ -7,7 +7,14 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from aaa.set_up import add_credential, change_profile, set_password, set_static_address
+from aaa.set_up import (
+    add_credential,
+    change_profile,
+    keep_only_hash,
+    set_password,
+    set_password_hash,
+    set_static_address,
+)
 from core.periods import local_date
 from core.refusal import Refusal
 from core.secrets import Secret
@@ -24,6 +31,7 @@ from ui.web.visit import Routes, Visit, missing
 routes = Routes()
 
 T = TypeVar("T")
+HASH_SCHEMES = {"argon2id": "argon2id: PAP alone works", "nt": "NT hash: PAP and MS-CHAP work"}
 _AS_BEFORE = "same_plan"
 
 
@@ -63,7 +71,7 @@ async def _page(visit: Visit, form: Form, status: int = 200) -> web.Response:
         }
     return visit.page(
         "service_change.html", service=found, account=account, form=form, kinds=SIGN_IN_KINDS,
-        nonce=new_nonce(), status=status, **context,
+        nonce=new_nonce(), status=status, schemes=HASH_SCHEMES, **context,
     )  # fmt: skip
 
 
@@ -133,18 +141,40 @@ async def reset_password(visit: Visit) -> web.StreamResponse:
     nonce, typed = form.text("nonce", longest=80), form.secret("new_password")
     async with visit.reading() as connection:
         logins = await services.logins_of(connection, found.id)
-    username = form.choice("login", [name for kind, name in logins if kind == "pppoe"])
+    username = form.choice("login", [one.username for one in logins if one.kind == "pppoe"])
+    is_hash = form.flag("new_is_hash")
+    if is_hash and not typed:
+        form.blame("new_password", "is missing: paste the hash, or take the tick away")
     if not form.ok:
         return await _page(visit, form, status=422)
     password = Secret(typed) if typed else repeatable_password(visit.panel.sealer, nonce, username)
-    outcome = await visit.attempt(
-        form, lambda work: set_password(work, visit.panel.sealer, username=username, password=password)
-    )
+    outcome = await visit.attempt(form, _new_password(visit, username, password, is_hash=is_hash))
     if isinstance(outcome, Refusal):
         return await _page(visit, form, status=422)
     if typed:
         return visit.see(f"/services/{found.id}/change", "pppoe_password")
     return shown_once(visit, found.account_id, username, password)
+
+
+def _new_password(
+    visit: Visit, username: str, password: Secret, *, is_hash: bool
+) -> Callable[[Work], Awaitable[Refusal | None]]:
+    sealer = visit.panel.sealer
+    if is_hash:
+        return lambda work: set_password_hash(work, sealer, username=username, given=password)
+    return lambda work: set_password(work, sealer, username=username, password=password)
+
+
+@routes.post("/services/{service_id}/hash-only", Permission.SUBSCRIBERS)
+async def hash_only(visit: Visit) -> web.StreamResponse:
+    """Forget the password and keep a hash of it."""
+    form, found = await visit.form(), await _service(visit)
+    username = form.choice("hash_login", [one.username for one in found.logins if one.kept == "cleartext"])
+    scheme = form.choice("scheme", HASH_SCHEMES)
+    return await _change(
+        visit, form, "hash_only",
+        lambda work: keep_only_hash(work, visit.panel.sealer, username=username, scheme=scheme),
+    )  # fmt: skip
 
 
 @routes.post("/services/{service_id}/points", Permission.SUBSCRIBERS)

@@ -11,6 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.identity import normalise_mac
+from aaa.domain.password_hash import METHODS
 from aaa.store.tables import (
     credential,
     entitlement,
@@ -24,6 +25,25 @@ from aaa.store.tables import (
 from aaa.store.tables import session as session_table
 from provisioning.store.tables import device, enforcement_point, task, transcript
 from ui.read.rows import PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """One way to sign in. ``kept``: cleartext, or the hash that alone is kept; empty for a MAC."""
+
+    kind: str
+    username: str
+    kept: str
+
+    @property
+    def is_hash_only(self) -> bool:
+        """True when the password cannot be read any more."""
+        return self.kept not in {"", "cleartext"}
+
+    @property
+    def methods(self) -> str:
+        """The methods that work with what is kept."""
+        return METHODS.get(self.kept, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ class ServiceView:
     rate_down_bps: int
     rate_up_bps: int
     framed_ip: str | None
-    logins: list[tuple[str, str]]  # kind and name
+    logins: list[LoginRow]
     points: list[str]
 
 
@@ -163,14 +183,18 @@ async def service_view(connection: AsyncConnection, service_id: str) -> ServiceV
     )  # fmt: skip
 
 
-async def logins_of(connection: AsyncConnection, service_id: str) -> list[tuple[str, str]]:
-    """Kind (pppoe, mac) and name of each way to sign in."""
+async def logins_of(connection: AsyncConnection, service_id: str) -> list[LoginRow]:
+    """Each way to sign in, and what of its password is kept."""
+    clear = credential.c.password_sealed.is_not(None).label("clear")
     query = (
-        select(credential.c.kind, credential.c.username)
+        select(credential.c.kind, credential.c.username, credential.c.hash_scheme, clear)
         .where(credential.c.service_id == service_id)
         .order_by(credential.c.id)
     )
-    return [(row.kind, row.username) for row in await connection.execute(query)]
+    return [
+        LoginRow(row.kind, row.username, row.hash_scheme or ("cleartext" if row.clear else ""))
+        for row in await connection.execute(query)
+    ]
 
 
 async def device_ids_of(connection: AsyncConnection, service_id: str) -> set[str]:

@@ -35,6 +35,7 @@ NOTICES = {
     "profile": "The profile is changed. Live sessions move to its rates within moments.",
     "address": "The address is saved; it is given at the next sign-in.",
     "point": "The device enforces this service from now on.",
+    "hash_only": "The password is forgotten; only a hash of it is kept.",
     "pppoe_password": "The new PPPoE password is in force within a second.",
     "as_before": "Nothing changed: it was so already.",
     "ended": "The service has ended. Its last days come with the next invoice.",
