@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.directory_certificates import ENTITIES, Certificates
 from aaa.domain.authentication import Credential
 from aaa.domain.effect import Effect
 from aaa.domain.nt_hash import md4
@@ -47,6 +48,7 @@ class KnownNas:
     old_secret_until: datetime | None = None
     on_new_secret: frozenset[str] = frozenset()
     """Addresses that were last seen to use the new one."""
+    radsec_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +86,7 @@ class Directory:
     logins: Mapping[bytes, Login] = field(repr=False)
     usernames_of: Mapping[str, tuple[bytes, ...]] = field(repr=False)
     troubles: tuple[str, ...] = ()
+    certificates: Certificates = field(default_factory=Certificates, repr=False)
 
     @classmethod
     async def load(
@@ -101,7 +104,7 @@ class Directory:
             draft.take_services(page, await rows.credentials_between(connection, after, last))
             after = last
             await asyncio.sleep(0)
-        return draft.finished(seq, nases)
+        return draft.finished(seq, nases, await Certificates.load(connection, sealer))
 
     @classmethod
     async def of_usernames(
@@ -157,7 +160,11 @@ class Directory:
         nases = self.nases
         if any(change.entity == "nas" for change in changes):
             nases = draft.nases(*await _nas_rows(connection))
-        return draft.finished(changes[-1].seq, nases)
+        certificates = self.certificates
+        ours = [(change.entity, change.entity_id) for change in changes if change.entity in ENTITIES]
+        if ours:
+            certificates = await certificates.refreshed(connection, sealer, ours)
+        return draft.finished(changes[-1].seq, nases, certificates)
 
 
 async def _nas_rows(connection: AsyncConnection) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -196,10 +203,14 @@ class _Draft:
         self._terms: dict[tuple[str, str], SessionTerms] = {}
         self._troubles: list[str] = []
 
-    def finished(self, seq: int, nases: tuple[KnownNas, ...]) -> Directory:
+    def finished(
+        self, seq: int, nases: tuple[KnownNas, ...], certificates: Certificates | None = None
+    ) -> Directory:
+        certificates = certificates or Certificates()
         return Directory(
-            seq, self._policy, nases, self._profiles, self._logins, self._usernames_of, tuple(self._troubles)
-        )
+            seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
+            (*self._troubles, *certificates.troubles), certificates,
+        )  # fmt: skip
 
     def take_profiles(self, found: Sequence[Any]) -> None:
         self._profiles = {row.id: _profile(row) for row in found}
@@ -221,6 +232,7 @@ class _Draft:
             row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
             row.message_authenticator, row.signs_requests, row.mac_format, row.octets_reversed,
             row.dynauth_port, self._old_secret(row), row.old_secret_until,
+            radsec_identity=row.radsec_identity,
         )  # fmt: skip
 
     def _old_secret(self, row: Any) -> Secret | None:

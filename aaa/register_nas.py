@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aaa.domain import checks
+from aaa.domain.certificate import check_radsec_identity
 from aaa.domain.identity import MAC_FORMATS
 from aaa.store import repositories
 from core.health import HealthIssue, close_issue, open_issue
@@ -15,7 +16,7 @@ from core.work import Work
 
 NAS_FIELDS = (
     "name", "network", "secret", "dialect", "message_authenticator", "mac_format", "identifier", "site_id",
-    "octets_reversed", "dynauth_port", "enabled",
+    "octets_reversed", "dynauth_port", "enabled", "radsec_identity",
 )  # fmt: skip
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -28,6 +29,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     ),
     "mac_format": lambda value: checks.check_choice(value, "mac_format", tuple(MAC_FORMATS)),
     "dynauth_port": lambda value: checks.check_port(value, "dynauth_port"),
+    "radsec_identity": lambda value: check_radsec_identity(value) if value else None,
 }
 
 
@@ -45,13 +47,19 @@ async def register_nas(
     site_id: str | None = None,
     octets_reversed: bool = False,
     dynauth_port: int = 3799,
+    radsec_identity: str | None = None,
 ) -> str | Refusal:
-    """Let a device send us RADIUS; returns its id. Networks may overlap (longest wins), not be equal."""
+    """Let a device send us RADIUS; returns its id. Networks may overlap (longest wins), not be equal.
+
+    ``radsec_identity`` lets it come by RadSec too, from wherever it is: a name in its certificate, or
+    ``sha256:`` and the certificate's fingerprint.
+    """
     await repositories.take_directory_lane(work.connection)
     given = {
         "name": name, "network": network, "secret": secret, "dialect": dialect,
         "message_authenticator": message_authenticator, "mac_format": mac_format, "identifier": identifier,
         "site_id": site_id, "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": True,
+        "radsec_identity": radsec_identity,
     }  # fmt: skip
     nas_id = work.ids.new("nas")
     values = await _nas_values(work, sealer, nas_id, given)
@@ -116,6 +124,14 @@ async def _check_nas_unique(work: Work, nas_id: str, values: Mapping[str, Any]) 
                 "nas.network_taken",
                 f"{values['network']} already belongs to {other.name}; change that one or give another",
                 "network",
+            )
+    if values.get("radsec_identity") is not None:
+        other = await repositories.nas_with_radsec_identity(work.connection, values["radsec_identity"])
+        if other is not None and other.id != nas_id:
+            return Refusal(
+                "nas.radsec_identity_taken",
+                f"{other.name} has that RadSec identity already; change that one or give another",
+                "radsec_identity",
             )
     return None
 

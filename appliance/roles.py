@@ -80,6 +80,7 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, be
 async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from aaa.cross_check import check_directions, cross_check
     from aaa.reap_sessions import reap_sessions
+    from aaa.store import certificate_rows
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
     from billing.bill_run import bill_run
@@ -95,6 +96,15 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
         async with house.workplace.work("system:usage") as work:
             await cross_check(work)
             await check_directions(work)
+
+    async def look_after_certificates() -> None:
+        async with house.workplace.reading() as connection:
+            if not await certificate_rows.authorities(connection):
+                return
+        from aaa.keep_certificates import keep_certificates  # its library is for those who have an authority
+
+        async with house.workplace.work("system:certificates") as work:
+            await keep_certificates(work, house.sealer)
 
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
@@ -114,6 +124,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             job("reaping", pace.reaping_s, reap),
             job("drift", pace.drift_s, enforcer.check_drift),
             job("usage_check", pace.usage_check_s, check_usage),
+            job("certificates", pace.certificates_s, look_after_certificates),
             job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )

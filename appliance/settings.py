@@ -79,6 +79,7 @@ class WorkerSettings(_Section):
     drift_s: Seconds = 900
     usage_check_s: Seconds = 900
     ledger_check_s: Seconds = 3600
+    certificates_s: Seconds = 600
 
 
 class LogSettings(_Section):

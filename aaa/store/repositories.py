@@ -76,6 +76,11 @@ async def nas_at(connection: AsyncConnection, network: str) -> Row[Any] | None:
     return await _one(connection, nas, nas.c.network == network)
 
 
+async def nas_with_radsec_identity(connection: AsyncConnection, identity: str) -> Row[Any] | None:
+    """The NAS whose certificate must be for ``identity``."""
+    return await _one(connection, nas, nas.c.radsec_identity == identity)
+
+
 async def insert_profile(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     """A new service profile row."""
     await connection.execute(insert(service_profile).values(**values))

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -35,6 +36,8 @@ nas = Table(
     Column("mac_format", String(20), nullable=False),  # how a MAC login is spelled: see aaa.domain.identity
     Column("octets_reversed", Boolean, nullable=False, default=False),
     Column("dynauth_port", Integer, nullable=False, default=3799),
+    # whom its certificate must be for when it comes by RadSec: a name, or sha256: and its fingerprint
+    Column("radsec_identity", String(253)),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("created_at", Instant, nullable=False),
     Column("old_secret_sealed", Text),  # while a secret is rotated: what devices may still use
@@ -49,6 +52,7 @@ nas_secret_use = Table(  # while a secret is rotated: which of the two an addres
     Column("old_at", Instant),
     Column("new_at", Instant),
 )
+Index("uq_aaa_nas_radsec_identity", nas.c.radsec_identity, unique=True)
 
 service_profile = Table(
     "aaa_service_profile",
@@ -141,7 +145,7 @@ directory_change = Table(
     "aaa_directory_change",
     metadata,
     Column("seq", BigId, primary_key=True, autoincrement=True),
-    Column("entity", String(20), nullable=False),  # nas, service, profile
+    Column("entity", String(20), nullable=False),  # nas, service, profile, authority, certificate
     Column("entity_id", String(40), nullable=False),
     Column("at", Instant, nullable=False),
 )
@@ -276,4 +280,53 @@ usage_close = Table(
     Column("digest", String(64), nullable=False),
     Column("closed_at", Instant, nullable=False),
     UniqueConstraint("service_id", "claim"),
+)
+
+authority = Table(  # a certificate authority of ours, or another's that we trust (it has no key here)
+    "aaa_authority",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("kind", String(10), nullable=False),  # root, issuing, outside
+    Column("parent_id", String(40), ForeignKey("aaa_authority.id")),  # the root of an issuing one
+    Column("certificate", Text, nullable=False),  # PEM
+    Column("issuer_digest", String(64), nullable=False),  # of its name: what its certificates are known by
+    Column("key_sealed", Text),
+    Column("issues", Boolean, nullable=False, default=False),  # true of the one that signs what is new
+    Column("uses", JSON, nullable=False),  # who may come with its certificates: client, nas
+    Column("crl_base", String(253)),  # written into certificates: where our CRLs are fetched
+    Column("crl", LargeBinary),  # DER, the newest
+    Column("crl_number", BigInteger, nullable=False, default=0),
+    Column("crl_due_at", Instant),  # the end of its validity
+    Column("outside_revoked", JSON, nullable=False),  # serials (hexadecimal) in an outside authority's CRL
+    Column("not_after", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("retired_at", Instant),  # trusted no more since then
+)
+
+certificate = Table(
+    "aaa_certificate",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("authority_id", String(40), ForeignKey("aaa_authority.id"), nullable=False),
+    Column("purpose", String(10), nullable=False),  # server, client, nas
+    Column("serial", String(40), nullable=False, unique=True),  # hexadecimal
+    Column("fingerprint", String(64), nullable=False, unique=True),  # SHA-256 of the DER, hexadecimal
+    Column("subject", String(64), nullable=False),  # the common name
+    Column("names", JSON, nullable=False),
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), index=True),  # whose a client's is
+    Column("username", String(253)),  # which of the service's user names a client signs in as
+    Column("nas_id", String(40), index=True),
+    Column("key_type", String(10), nullable=False),
+    Column("certificate", Text, nullable=False),  # PEM
+    Column("key_sealed", Text),  # our own server's alone; others get theirs once and we keep none
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False, index=True),
+    Column("issued_at", Instant, nullable=False),
+    Column("issued_by", String(80), nullable=False),
+    Column("renews_id", String(40)),  # the one it is to replace
+    Column("superseded_at", Instant),  # when the overlap with its successor ends
+    Column("revoked_at", Instant, index=True),
+    Column("revoked_by", String(80)),
+    Column("reason", String(24)),
 )
