@@ -93,7 +93,11 @@ def _clean(event: AccountingEvent) -> AccountingEvent:
     """The event with texts that every database takes."""
     texts: dict[str, Any] = {
         "acct_session_id": _text(event.acct_session_id, 253), "username": _text(event.username, 253),
-        "framed_ip": _text(event.framed_ip, 45), "calling_station": _text(event.calling_station, 64),
+        "framed_ip": _text(event.framed_ip, 45),
+        "framed_ipv6_address": _text(event.framed_ipv6_address, 45),
+        "framed_ipv6_prefix": _text(event.framed_ipv6_prefix, 49),
+        "delegated_ipv6_prefix": _text(event.delegated_ipv6_prefix, 49),
+        "calling_station": _text(event.calling_station, 64),
         "nas_port_id": _text(event.nas_port_id, 253), "terminate_cause": _text(event.terminate_cause, 40),
     }  # fmt: skip
     changed = {name: text for name, text in texts.items() if text != getattr(event, name)}

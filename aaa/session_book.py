@@ -93,6 +93,8 @@ class SessionBook:
             id=self._work.ids.new("ses"), key=key, nas_id=event.nas_id, acct_session_id=event.acct_session_id,
             username=event.username, service_id=service_id, meter_id=self._work.ids.new("mtr"),
             calling_station=event.calling_station, nas_port_id=event.nas_port_id, framed_ip=event.framed_ip,
+            framed_ipv6_address=event.framed_ipv6_address, framed_ipv6_prefix=event.framed_ipv6_prefix,
+            delegated_ipv6_prefix=event.delegated_ipv6_prefix, mac=_mac_of(event.calling_station),
             started_at=began_at(event) or event.occurred_at, last_event_at=event.occurred_at,
             last_received_at=event.received_at, interim_interval_s=interim_s, start_seen=False,
             generation=generation, is_new=True, changed=True,
@@ -110,11 +112,10 @@ class SessionBook:
 
     def rivals(self, session: Session) -> list[Session]:
         """The other open sessions from the same CPE on the same service."""
-        mac = _mac(session)
         return [
             other
             for other in self._open_of_service.get(session.service_id or "", [])
-            if other is not session and other.is_open and same_line(session, other, mac, _mac(other))
+            if other is not session and other.is_open and same_line(session, other, session.mac, other.mac)
         ]
 
     def former_holders(self, session: Session) -> list[Session]:
@@ -177,6 +178,8 @@ class SessionBook:
         await session_rows.update_sessions(connection, [_bound(one, CHANGING) for one in moved])
         await usage_rows.insert_meters(connection, [self._meter_row(session) for session in new])
         await session_rows.insert_sessions(connection, [_row(session) for session in new])
+        moves = [(session.id, move) for session in touched for move in session.address_moves]
+        await session_rows.keep_address_moves(connection, moves)
         states = {one.meter_id: one.meter.as_json() for one in standing}
         stored = {one.meter_id: one.stored_state for one in touched}
         changed = {meter_id: state for meter_id, state in states.items() if state != stored[meter_id]}
@@ -218,8 +221,8 @@ class SessionBook:
                 self._open_of_service.setdefault(session.service_id, []).append(session)
 
 
-def _mac(session: Session) -> str | None:
-    return None if session.calling_station is None else normalise_mac(session.calling_station)
+def _mac_of(calling_station: str | None) -> str | None:
+    return None if calling_station is None else normalise_mac(calling_station)
 
 
 def _is_late(session: Session, at: datetime) -> bool:
@@ -252,8 +255,11 @@ def _row(session: Session) -> dict[str, Any]:
         "id": session.id, "key": session.key, "nas_id": session.nas_id,
         "acct_session_id": session.acct_session_id, "username": session.username,
         "service_id": session.service_id, "meter_id": session.meter_id,
-        "calling_station": session.calling_station, "nas_port_id": session.nas_port_id,
-        "framed_ip": session.framed_ip, "started_at": session.started_at, "start_seen": session.start_seen,
+        "calling_station": session.calling_station, "mac": session.mac, "nas_port_id": session.nas_port_id,
+        "framed_ip": session.framed_ip, "framed_ipv6_address": session.framed_ipv6_address,
+        "framed_ipv6_prefix": session.framed_ipv6_prefix,
+        "delegated_ipv6_prefix": session.delegated_ipv6_prefix,
+        "started_at": session.started_at, "start_seen": session.start_seen,
         "last_event_at": session.last_event_at, "last_received_at": session.last_received_at,
         "stopped_at": session.stopped_at, "close_cause": session.close_cause,
         "close_inferred": session.close_inferred, "octets_in": session.meter.way_in.total,
@@ -280,7 +286,8 @@ def _identity(session: Session) -> tuple[Any, ...]:
     return (
         session.key, session.calling_station, session.nas_port_id, session.framed_ip, session.started_at,
         session.start_seen, session.stopped_at, session.close_cause, session.close_inferred,
-        session.nas_address, session.nas_own_address,
+        session.nas_address, session.nas_own_address, session.framed_ipv6_address,
+        session.framed_ipv6_prefix, session.delegated_ipv6_prefix,
     )  # fmt: skip
 
 

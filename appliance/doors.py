@@ -47,7 +47,7 @@ DOORS = {
     "tax": Door("catalogue", "taxes", "Tax rates."),
     "account": Door("subscribers", "accounts", "Who pays."),
     "service": Door("subscribers", "services", "Access lines."),
-    "session": Door("subscribers", "sessions", "Who is online."),
+    "sessions": Door("sessions", "sessions", "Who is online, who was, and who had an address."),
     "import": Door("subscribers", "import_csv", "Import accounts and services from CSV, all lines or none."),
     "hold": Door("enforcement", "holds", "Holds on services."),
     "enforcement": Door("enforcement", "enforcement", "Making towers match entitlements."),

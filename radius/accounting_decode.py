@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network
 from socket import inet_ntoa
 from typing import Any
 
@@ -88,6 +89,9 @@ def decode_accounting(datagram: bytes, origin: AccountingOrigin) -> AccountingEv
         gigawords_present="input_gigawords" in evidence or "output_gigawords" in evidence,
         session_time_s=_age_s(evidence),
         framed_ip=_address(packet, first, Attr.FRAMED_IP_ADDRESS),
+        framed_ipv6_address=_ipv6_address(packet, first),
+        framed_ipv6_prefix=_ipv6_prefix(packet, first, Attr.FRAMED_IPV6_PREFIX),
+        delegated_ipv6_prefix=_ipv6_prefix(packet, first, Attr.DELEGATED_IPV6_PREFIX),
         calling_station=_text(packet, first, Attr.CALLING_STATION_ID),
         nas_port_id=_text(packet, first, Attr.NAS_PORT_ID),
         terminate_cause=_terminate_cause(packet, first),
@@ -151,6 +155,29 @@ def _address(packet: bytes, first: Mapping[int, int], kind: int) -> str | None:
     if at is None or packet[at + 1] != 6 or packet[at + 2 : at + 6] == _NO_ADDRESS:
         return None
     return inet_ntoa(packet[at + 2 : at + 6])
+
+
+def _ipv6_address(packet: bytes, first: Mapping[int, int]) -> str | None:
+    """Framed-IPv6-Address (RFC 6911 section 3.1); None for one of an impossible length, or ``::``."""
+    at = first.get(Attr.FRAMED_IPV6_ADDRESS)
+    if at is None or packet[at + 1] != 18:
+        return None
+    octets = packet[at + 2 : at + 18]
+    return str(IPv6Address(octets)) if any(octets) else None
+
+
+def _ipv6_prefix(packet: bytes, first: Mapping[int, int], kind: int) -> str | None:
+    """A prefix as RFC 3162 section 2.3 and RFC 4818 write it: reserved, length in bits, leading octets.
+
+    Bits behind the length must be zero; a NAS that leaves them is taken at the length it says.
+    """
+    at = first.get(kind)
+    if at is None or not 4 <= packet[at + 1] <= 20:
+        return None
+    bits, octets = packet[at + 3], packet[at + 4 : at + packet[at + 1]]
+    if not 0 < bits <= 128 or len(octets) * 8 < bits:
+        return None
+    return str(IPv6Network((octets.ljust(16, b"\0"), bits), strict=False))
 
 
 def _terminate_cause(packet: bytes, first: Mapping[int, int]) -> str | None:

@@ -28,6 +28,7 @@ from ui.pages import (
     receivables,
     service_changes,
     services,
+    sessions,
     snmp_targets,
     subscriber,
     subscriber_import,
@@ -46,8 +47,8 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     audit, catalogue, dashboard, devices, door, dunning, invoices, nases, new_service, operators, payments,
-    public, receivables, service_changes, services, snmp_targets, subscriber_import, subscribers, towers,
-    subscriber,
+    public, receivables, service_changes, services, sessions, snmp_targets,
+    subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 
 

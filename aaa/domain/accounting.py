@@ -40,6 +40,9 @@ class AccountingEvent:
     gigawords_present: bool = False
     session_time_s: int | None = None
     framed_ip: str | None = None
+    framed_ipv6_address: str | None = None
+    framed_ipv6_prefix: str | None = None
+    delegated_ipv6_prefix: str | None = None
     calling_station: str | None = None
     nas_port_id: str | None = None
     terminate_cause: str | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.decision import Decision
+from aaa.domain.identity import normalise_mac
 from aaa.domain.session_meter import Report, SessionMeter
 from aaa.domain.usage import Interval
 
@@ -31,6 +32,29 @@ class FreshReading:
     octets_in: int = 0
     octets_out: int = 0
     decision: Decision = Decision.FIRST
+
+
+ADDRESS_KINDS = {
+    "ipv4": "framed_ip", "ipv6": "framed_ipv6_address", "prefix": "framed_ipv6_prefix",
+    "delegated": "delegated_ipv6_prefix",
+}  # fmt: skip
+"""What a session may have an address by, and the field of sessions and events that holds the newest."""
+_IPV6_FIELDS = tuple(field for kind, field in ADDRESS_KINDS.items() if kind != "ipv4")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressMove:
+    """From ``at`` on the session has ``network``; until ``before_until`` it had ``before`` (None: nothing).
+
+    ``before_since`` is when the session came to ``before`` if it had that from its beginning.
+    """
+
+    kind: str
+    at: datetime
+    network: str
+    before: str | None
+    before_since: datetime
+    before_until: datetime
 
 
 @dataclass(slots=True)
@@ -59,6 +83,10 @@ class Session:
     incarnation: int = 0
     nas_address: str | None = None
     nas_own_address: str | None = None
+    mac: str | None = None
+    framed_ipv6_address: str | None = None
+    framed_ipv6_prefix: str | None = None
+    delegated_ipv6_prefix: str | None = None
     meter: SessionMeter = field(default_factory=SessionMeter)
     stored_state: dict[str, Any] = field(default_factory=dict)
     stored_identity: tuple[Any, ...] = ()  # what the row holds besides its counts
@@ -67,6 +95,7 @@ class Session:
     late: bool = False  # a report belongs before others: the whole meter is resolved again
     fresh: list[FreshReading] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
+    address_moves: list[AddressMove] = field(default_factory=list)
 
     @property
     def is_open(self) -> bool:
@@ -168,10 +197,33 @@ def take_event(session: Session, event: AccountingEvent) -> None:
         session.start_seen = True
         session.nas_address = event.evidence.get("source", session.nas_address)
         session.nas_own_address = event.evidence.get("nas_ip_address", session.nas_own_address)
-    if event.framed_ip is not None and event.occurred_at >= session.last_event_at:
-        session.framed_ip = event.framed_ip
-    session.calling_station = session.calling_station or event.calling_station
+    if event.occurred_at >= session.last_event_at:
+        _take_addresses(session, event)
+    if session.calling_station is None and event.calling_station is not None:
+        session.calling_station = event.calling_station
+        session.mac = normalise_mac(event.calling_station)
     session.nas_port_id = session.nas_port_id or event.nas_port_id
+
+
+def _take_addresses(session: Session, event: AccountingEvent) -> None:
+    """The event's addresses are the session's newest; what that ends or begins late is remembered."""
+    if event.framed_ip is not None and event.framed_ip != session.framed_ip:
+        _move_address(session, event, "ipv4")
+    for name in _IPV6_FIELDS:
+        network = getattr(event, name)
+        if network is not None and network != getattr(session, name):
+            _move_address(session, event, next(kind for kind, one in ADDRESS_KINDS.items() if one == name))
+
+
+def _move_address(session: Session, event: AccountingEvent, kind: str) -> None:
+    name = ADDRESS_KINDS[kind]
+    before, network = getattr(session, name), getattr(event, name)
+    is_first_report = session.meter.at is None and not session.fresh
+    if event.occurred_at > session.started_at and not is_first_report:
+        session.address_moves.append(
+            AddressMove(kind, event.occurred_at, network, before, session.started_at, session.last_event_at)
+        )
+    setattr(session, name, network)
 
 
 def same_line(one: Session, other: Session, one_mac: str | None, other_mac: str | None) -> bool:

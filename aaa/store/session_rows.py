@@ -10,23 +10,27 @@ from sqlalchemy import BigInteger, Select, Update, bindparam, cast, insert, sele
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.session import AddressMove
 from aaa.store.repositories import chunks
-from aaa.store.tables import credential, meter, service, service_profile, session
+from aaa.store.tables import credential, meter, service, service_profile, session, session_address
+from core.database import insert_for
 from core.store.columns import to_microseconds
 
 COUNTING = ("last_event_at", "last_received_at", "octets_in", "octets_out", "gigawords_seen")
 """Columns that every report moves. None is indexed: an interim update, which is nearly every report, then
 costs no index a change."""
 CHANGING = (
-    "key", "calling_station", "nas_port_id", "nas_address", "nas_own_address", "framed_ip", "started_at",
-    "start_seen", "stopped_at", "close_cause", "close_inferred", *COUNTING,
+    "key", "calling_station", "mac", "nas_port_id", "nas_address", "nas_own_address", "framed_ip",
+    "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix", "started_at", "start_seen",
+    "stopped_at", "close_cause", "close_inferred", *COUNTING,
 )  # fmt: skip
 """Columns that accounting changes; ``generation`` is not among them: moving a live session sets it."""
 LOADED = (
     "id", "key", "nas_id", "acct_session_id", "username", "service_id", "meter_id", "calling_station",
     "nas_port_id", "framed_ip", "started_at", "last_event_at", "last_received_at", "interim_interval_s",
     "start_seen", "stopped_at", "close_cause", "close_inferred", "generation", "incarnation", "nas_address",
-    "nas_own_address", "octets_in", "octets_out", "gigawords_seen",
+    "nas_own_address", "mac", "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix",
+    "octets_in", "octets_out", "gigawords_seen",
 )  # fmt: skip
 """The columns of a loaded session in their order; behind them comes its meter's state."""
 
@@ -113,6 +117,25 @@ async def update_counts(connection: AsyncConnection, rows: Sequence[Mapping[str,
     """Write the ``COUNTING`` columns alone, of sessions in which nothing else has changed."""
     if rows:
         await connection.execute(_UPDATE_COUNTING, rows)
+
+
+async def keep_address_moves(connection: AsyncConnection, moves: Sequence[tuple[str, AddressMove]]) -> None:
+    """Sessions came to other addresses: until when they had the ones before, and since when the new ones."""
+    for session_id, move in moves:
+        standing = update(session_address).where(
+            session_address.c.session_id == session_id, session_address.c.kind == move.kind,
+            session_address.c.last_seen_at.is_(None),
+        )  # fmt: skip
+        ended = await connection.execute(standing.values(last_seen_at=move.before_until))
+        key: dict[str, Any] = {"session_id": session_id, "kind": move.kind}
+        rows = [key | {"first_seen_at": move.at, "network": move.network, "last_seen_at": None}]
+        if ended.rowcount == 0 and move.before is not None:
+            since, until = move.before_since, move.before_until
+            rows.append(key | {"first_seen_at": since, "network": move.before, "last_seen_at": until})
+        statement = insert_for(connection, session_address)
+        again = {name: statement.excluded[name] for name in ("network", "last_seen_at")}
+        keys = ["session_id", "kind", "first_seen_at"]
+        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=again), rows)
 
 
 async def services_by_username(connection: AsyncConnection, usernames: Iterable[str]) -> dict[str, str]:

@@ -176,14 +176,19 @@ session = Table(
     Column("nas_id", String(40), nullable=False),
     Column("acct_session_id", String(253), nullable=False),
     Column("username", String(253), nullable=False),
-    Column("service_id", String(40), index=True),  # None: no such credential; kept for the operator
+    Column("service_id", String(40)),  # None: no such credential; kept for the operator
     Column("meter_id", String(40)),
     Column("calling_station", String(64)),
+    Column("mac", String(12)),  # the MAC in calling_station, as twelve hex digits
     Column("nas_address", String(45)),  # where its Start came from: the NAS may be a whole prefix
     # what its Start called itself (NAS-IP-Address): not where it is reached when a translator is between
     Column("nas_own_address", String(45)),
     Column("nas_port_id", String(253)),
-    Column("framed_ip", String(45), index=True),
+    # the newest of each kind that was reported; what it replaced is in aaa_session_address
+    Column("framed_ip", String(45)),
+    Column("framed_ipv6_address", String(45)),
+    Column("framed_ipv6_prefix", String(49)),  # RFC 3162: the prefix of the link
+    Column("delegated_ipv6_prefix", String(49)),  # RFC 4818: what the CPE hands on
     Column("started_at", Instant, nullable=False),
     Column(
         "start_seen", Boolean, nullable=False, default=True
@@ -210,6 +215,72 @@ partial_index(
     "ix_aaa_session_nas_open",
     session.c.nas_id,
     where=session.c.stopped_at.is_(None),
+)
+partial_index(
+    "ix_aaa_session_open_started",
+    session.c.started_at,
+    session.c.id,
+    where=session.c.stopped_at.is_(None),
+)
+# The history is read newest first, whatever it is narrowed to: each of these gives a page without sorting.
+Index("ix_aaa_session_started", session.c.started_at, session.c.id)
+Index("ix_aaa_session_service", session.c.service_id, session.c.started_at, session.c.id)
+Index("ix_aaa_session_nas", session.c.nas_id, session.c.started_at, session.c.id)
+Index("ix_aaa_session_username", session.c.username, session.c.started_at, session.c.id)
+Index("ix_aaa_session_framed_ip", session.c.framed_ip, session.c.started_at, session.c.id)
+for _column in (
+    session.c.mac, session.c.close_cause, session.c.framed_ipv6_address, session.c.framed_ipv6_prefix,
+    session.c.delegated_ipv6_prefix,
+):  # fmt: skip
+    partial_index(
+        f"ix_aaa_session_{_column.name}",
+        _column,
+        session.c.started_at,
+        session.c.id,
+        where=_column.is_not(None),
+    )
+
+session_address = Table(
+    # The addresses of a session that had others before, or came to one only after its Start. A session with
+    # no row of a kind had the one in aaa_session from beginning to end.
+    "aaa_session_address",
+    metadata,
+    Column("session_id", String(40), ForeignKey("aaa_session.id"), primary_key=True),
+    Column("kind", String(10), primary_key=True),  # ipv4, ipv6, prefix, delegated
+    Column("first_seen_at", Instant, primary_key=True),  # the first report with it
+    Column("network", String(49), nullable=False, index=True),
+    Column("last_seen_at", Instant),  # the last report with it; None: it has it as long as it runs
+)
+
+dynauth_exchange = Table(  # what was asked of a NAS about a live session, and its answer (RFC 5176)
+    "aaa_dynauth_exchange",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("session_id", String(40), ForeignKey("aaa_session.id"), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("request", String(12), nullable=False),  # coa, disconnect
+    Column("sent", Text, nullable=False),
+    Column("answer", String(12), nullable=False),  # ack, nak, silent, not_sent
+    Column("error_cause", Integer),  # RFC 5176 section 3.5
+    Column("detail", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("ms", Integer, nullable=False),
+)
+Index("ix_aaa_dynauth_exchange_session", dynauth_exchange.c.session_id, dynauth_exchange.c.at)
+
+dynauth_client = Table(  # proxies and scripts that may send us Disconnect- and CoA-Requests (RFC 5176)
+    "aaa_dynauth_client",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("network", String(64), nullable=False, unique=True),  # address or prefix, CIDR
+    Column("secret_sealed", Text, nullable=False),
+    Column("may_disconnect", Boolean, nullable=False),
+    Column("may_change", Boolean, nullable=False),
+    Column("nas_ids", JSON),  # None: every NAS
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("created_at", Instant, nullable=False),
 )
 
 journal_cursor = Table(  # how far each local accounting journal has come into the database, exactly once

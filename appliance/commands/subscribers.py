@@ -36,7 +36,6 @@ from core.secrets import Secret, random_password
 
 accounts = typer.Typer(help="Who pays.", no_args_is_help=True)
 services = typer.Typer(help="Access lines.", no_args_is_help=True)
-sessions = typer.Typer(help="Who is online.", no_args_is_help=True)
 HashFile = Annotated[
     Path | None,
     typer.Option(
@@ -307,36 +306,6 @@ def account_list(limit: Limit = 100) -> None:
             ["number", "name", "balance", "stage", "next cycle", "id"],
             [[r.number, r.name, o, r.stage, r.next_cycle_on, r.id] for r, o in zip(rows, owed, strict=True)],
         )
-
-    in_house(body)
-
-
-@sessions.command("list")
-def session_list(limit: Limit = 100) -> None:
-    """Sessions without a Stop, newest first."""
-
-    async def body(house: House) -> None:
-        session = aaa.session
-        async with house.workplace.reading() as connection:
-            rows = (
-                await connection.execute(
-                    select(session, aaa.nas.c.name.label("nas_name"))
-                    .join(aaa.nas, aaa.nas.c.id == session.c.nas_id, isouter=True)
-                    .where(session.c.stopped_at.is_(None))
-                    .order_by(session.c.started_at.desc())
-                    .limit(limit)
-                )
-            ).all()
-        show(
-            "Online",
-            ["user", "NAS", "address", "from", "since", "last heard", "up", "down"],
-            [
-                [r.username, r.nas_name or r.nas_id, r.framed_ip, r.calling_station, r.started_at,
-                 r.last_received_at, format_octets(r.octets_in), format_octets(r.octets_out)]
-                for r in rows
-            ],
-            none="nobody",
-        )  # fmt: skip
 
     in_house(body)
 

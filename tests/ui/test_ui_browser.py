@@ -84,7 +84,7 @@ def paths(valley: Provider) -> list[str]:
         "/", "/subscribers", f"/subscribers/{valley.accounts['Ada Whitlock']}",
         f"/subscribers/{valley.accounts['Hester Quill']}", "/subscribers/new", "/subscribers/import", "/towers",
         f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
-        "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
+        "/sessions", "/sessions?state=all", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
         "/password", "/portal", "/snmp", "/snmp/new", f"/snmp/{valley.snmp_targets[0]}",
         f"/nases/{valley.nases[0]}/edit", f"/devices/{valley.devices[0]}/edit",
@@ -97,16 +97,18 @@ def paths(valley: Provider) -> list[str]:
 async def linked(page: Page, address: str, account_id: str) -> list[str]:
     """An invoice with its document and the origin of its first line, and a transcript, as one finds them."""
     await page.goto(f"{address}/subscribers/{account_id}")
+    session = await page.locator("a[href^='/sessions/ses']").first.get_attribute("href")
     invoice = await page.locator("a[href^='/invoices/inv']").first.get_attribute("href")
     transcript = await page.locator("a[href^='/transcripts/']").first.get_attribute("href")
     payment = await page.locator("a[href^='/payments/pay']").first.get_attribute("href")
     assert invoice is not None
     assert transcript is not None
     assert payment is not None
+    assert session is not None
     await page.goto(address + invoice)
     line = await page.locator("a[href*='/lines/']").nth(1).get_attribute("href")
     assert line is not None
-    return [invoice, f"{invoice}/document", line, transcript, payment]
+    return [invoice, f"{invoice}/document", line, transcript, payment, session]
 
 
 WAYS = {

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.close_usage import usage_by_day
 from aaa.domain.effect import Effect
+from aaa.domain.session_filter import SessionFilter
 from aaa.entitlements import entitlement_of
 from aaa.place_hold import lift_hold, place_hold
+from aaa.sessions import SessionView, list_sessions
 from core.periods import local_date
 from core.refusal import Refusal
 from core.work import Work
@@ -155,8 +157,8 @@ async def table_csv(visit: Visit) -> web.StreamResponse:
             case "usage":
                 return csv_file("usage", UsageDay, await _usage_days(visit, connection))
             case "sessions":
-                found = await services.sessions_of(connection, service_id, limit=EXPORT)
-                return csv_file("sessions", services.SessionRow, found)
+                page = await list_sessions(connection, SessionFilter(service_ids=(service_id,)), limit=EXPORT)
+                return csv_file("sessions", SessionView, page.rows)
             case "holds":
                 return csv_file(
                     "holds", services.HoldRow, await services.holds_of(connection, service_id, EXPORT)

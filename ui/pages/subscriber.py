@@ -13,6 +13,7 @@ from core.refusal import Refusal
 from ui.permissions import Permission
 from ui.read import receivables, services, subscriber
 from ui.read.rows import EXPORT
+from ui.read.sessions import latest_of
 from ui.web.csv_files import csv_file
 from ui.web.forms import Form
 from ui.web.visit import Routes, Visit, missing
@@ -57,7 +58,7 @@ async def subscriber_page(visit: Visit, account_id: str, form: Form, status: int
 async def _service_context(connection: AsyncConnection, service_id: str) -> dict[str, object]:
     return {
         "service": await services.service_view(connection, service_id),
-        "sessions": await services.sessions_of(connection, service_id, limit=6),
+        "sessions": await latest_of(connection, service_id, limit=6),
         "holds": await services.holds_of(connection, service_id),
         "history": await services.history_of(connection, service_id),
         "rejects": await services.rejects_of(connection, service_id, limit=6),

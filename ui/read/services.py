@@ -22,7 +22,6 @@ from aaa.store.tables import (
     service,
     service_profile,
 )
-from aaa.store.tables import session as session_table
 from provisioning.store.tables import device, enforcement_point, task, transcript
 from ui.read.rows import PAGE
 
@@ -65,28 +64,6 @@ class ServiceView:
     framed_ip: str | None
     logins: list[LoginRow]
     points: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """One accounting session."""
-
-    started_at: datetime
-    stopped_at: datetime | None
-    nas: str
-    username: str
-    framed_ip: str
-    calling_station: str
-    octets_down: int
-    octets_up: int
-    last_event_at: datetime
-    close_cause: str
-    close_inferred: bool
-
-    @property
-    def lasted(self) -> timedelta:
-        """From start to stop, or to the last word of it."""
-        return (self.stopped_at or self.last_event_at) - self.started_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,25 +207,6 @@ async def _points(connection: AsyncConnection, service_id: str) -> list[str]:
 
 def _point_name(mechanism: str, device_name: str | None) -> str:
     return device_name or ("live session" if mechanism == "live_session" else mechanism)
-
-
-async def sessions_of(connection: AsyncConnection, service_id: str, limit: int = 10) -> list[SessionRow]:
-    """The service's sessions, those without a Stop first, then newest first."""
-    query = (
-        select(session_table, nas.c.name.label("nas_name"))
-        .outerjoin(nas, nas.c.id == session_table.c.nas_id)
-        .where(session_table.c.service_id == service_id)
-        .order_by(session_table.c.stopped_at.is_not(None), session_table.c.started_at.desc())
-        .limit(limit)
-    )
-    return [
-        SessionRow(
-            row.started_at, row.stopped_at, row.nas_name or row.nas_id, row.username, row.framed_ip or "",
-            row.calling_station or "", row.octets_out, row.octets_in, row.last_event_at,
-            row.close_cause or "", row.close_inferred,
-        )
-        for row in await connection.execute(query)
-    ]  # fmt: skip
 
 
 async def holds_of(connection: AsyncConnection, service_id: str, limit: int = 20) -> list[HoldRow]:

@@ -40,3 +40,17 @@ sign_in_failure = Table(
     Column("failures", Integer, nullable=False),
     Column("window_started_at", Instant, nullable=False),
 )
+
+api_token = Table(
+    "ui_api_token",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("token_digest", String(64), nullable=False, unique=True),  # SHA-256; the token itself is not kept
+    Column("scope", String(10), nullable=False),  # read, act
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(80), nullable=False),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+    Column("revoked_by", String(80)),
+)

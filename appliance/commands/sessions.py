@@ -1,0 +1,178 @@
+"""Commands for sessions: who is online, what was, and one session with its reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from aaa.domain.session_filter import SessionFilter, read_filter
+from aaa.sessions import SessionDetail, SessionView, list_sessions, read_mark, session_detail
+from aaa.store.session_search import nas_ids_of_site
+from appliance.commands.running import Limit, fail, in_house, say, show
+from appliance.lookup import find, services_of_account
+from appliance.wiring import House
+from core.quantities import format_octets
+from core.refusal import Refusal
+
+sessions = typer.Typer(help="Who is online, who was, and who had an address.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@sessions.command("list")
+def session_list(
+    limit: Limit = 100,
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    closed: Annotated[bool, typer.Option("--closed", help="Closed ones only.")] = False,
+    service: Annotated[str | None, typer.Option(help="Service label, id or user name.")] = None,
+    account: Annotated[str | None, typer.Option(help="Account number or id.")] = None,
+    user: Annotated[str | None, typer.Option(help="User name, exactly.")] = None,
+    mac: Annotated[str | None, typer.Option(help="MAC of the CPE, in any spelling.")] = None,
+    address: Annotated[str | None, typer.Option(help="IPv4, IPv6 or prefix.")] = None,
+    nas: Annotated[str | None, typer.Option(help="NAS name or id.")] = None,
+    site: Annotated[str | None, typer.Option(help="Tower name or id.")] = None,
+    why: Annotated[str | None, typer.Option(help="Why it ended: Lost-Carrier, lost_stop, …")] = None,
+    started_from: Annotated[str | None, typer.Option("--from", help="Started at this time or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Started before this time.")] = None,
+    after: Annotated[str, typer.Option(help="The mark a page before this one ended with.")] = "",
+    output: Json = False,
+) -> None:
+    """Sessions online now, newest first; with filters, also those that have ended."""
+    asked = {
+        "state": "closed" if closed else "" if everything else "online", "username": user, "mac": mac,
+        "address": address, "why": why, "from": started_from, "until": until,
+    }  # fmt: skip
+
+    async def body(house: House) -> None:
+        texts = {name: text for name, text in asked.items() if text}
+        wanted = _option(read_filter(texts, house.settings.ui.time_zone))
+        position = _option(read_mark(after))
+        async with house.workplace.reading() as connection:
+            wanted = await _narrowed(connection, wanted, service, account, nas, site)
+            page = await list_sessions(connection, wanted, after=position, limit=limit)
+        if output:
+            rows = [shown(view) for view in page.rows]
+            typer.echo(json.dumps({"sessions": rows, "next_after": page.next_after}, indent=2, default=str))
+            return
+        _show_sessions(page.rows)
+        if page.next_after:
+            say(f"more follow: --after {page.next_after}")
+
+    in_house(body)
+
+
+def _option(found: Any) -> Any:
+    """What was read from options, or exit 2 naming the option."""
+    if isinstance(found, Refusal):
+        fail(f"--{found.field}: {found.message}", 2)
+    return found
+
+
+async def _narrowed(
+    connection: Any,
+    wanted: SessionFilter,
+    service: str | None,
+    account: str | None,
+    nas: str | None,
+    site: str | None,
+) -> SessionFilter:
+    services: list[str] = []
+    if service is not None:
+        services.append(await find(connection, "service", service))
+    if account is not None:
+        services += await services_of_account(connection, await find(connection, "account", account))
+        if not services:
+            fail(f"--account: {account} has no service")
+    if services:
+        wanted = replace(wanted, service_ids=tuple(services))
+    if site is not None:
+        ids = await nas_ids_of_site(connection, await find(connection, "site", site))
+        wanted = replace(wanted, nas_ids=tuple(ids))
+    if nas is not None:
+        wanted = replace(wanted, nas_ids=(await find(connection, "nas", nas),))
+    return wanted
+
+
+def _show_sessions(rows: Sequence[SessionView]) -> None:
+    show(
+        "Sessions",
+        ["user", "NAS", "port", "addresses", "CPE", "started", "lasted", "down", "up", "why it ended", "id"],
+        [
+            [one.username, one.nas, one.nas_port_id, "\n".join(one.addresses), one.mac or one.calling_station,
+             one.started_at, _span(one), format_octets(one.octets_down), format_octets(one.octets_up),
+             one.why or "online", one.id]
+            for one in rows
+        ],
+        none="nobody",
+    )  # fmt: skip
+
+
+def _span(view: SessionView) -> str:
+    return str(view.lasted).partition(".")[0]
+
+
+def shown(view: SessionView) -> dict[str, Any]:
+    """A session as plain data."""
+    return asdict(view) | {"online": view.is_open, "lasted_s": int(view.lasted.total_seconds())}
+
+
+@sessions.command("show")
+def session_show(session: Annotated[str, typer.Argument(help="Session id.")], output: Json = False) -> None:
+    """One session: place, addresses, reports with what was decided about each, orders to its NAS."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            detail = await session_detail(connection, session)
+        if detail is None:
+            fail(f"there is no session {session!r}; see: hilltop sessions list")
+        if output:
+            plain = asdict(detail) | {"session": shown(detail.session)}
+            typer.echo(json.dumps(plain, indent=2, default=_plain))
+        else:
+            _show_detail(detail)
+
+    in_house(body)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _show_detail(detail: SessionDetail) -> None:
+    one = detail.session
+    say(f"{one.username} on {one.nas} {one.nas_port_id}, CPE {one.calling_station or 'unknown'}")
+    say(f"  service   {one.service or 'nobody has that user name'} {one.service_id or ''}".rstrip())
+    say(f"  started   {one.started_at:%Y-%m-%d %H:%M:%S}Z{'' if one.start_seen else ' (inferred: no Start)'}")
+    if one.stopped_at is not None:
+        say(f"  stopped   {one.stopped_at:%Y-%m-%d %H:%M:%S}Z: {one.why}")
+    else:
+        say(f"  online    last heard {one.last_received_at:%Y-%m-%d %H:%M:%S}Z")
+    used = f"{format_octets(one.octets_down)} down, {format_octets(one.octets_up)} up"
+    say(f"  used      {used} in {_span(one)}")
+    for span in detail.spans:
+        until = "" if span.last_seen_at is None else f" to {span.last_seen_at:%Y-%m-%d %H:%M:%S}Z"
+        say(f"  {span.kind:9} {span.network} from {span.first_seen_at:%Y-%m-%d %H:%M:%S}Z{until}")
+    show(
+        f"Reports ({len(detail.readings)} of {detail.reading_count})",
+        ["time", "kind", "down", "up", "decision"],
+        [
+            [
+                r.at,
+                r.evidence.get("kind"),
+                format_octets(r.octets_down),
+                format_octets(r.octets_up),
+                r.decision,
+            ]
+            for r in detail.readings
+        ],
+    )  # fmt: skip
+    if detail.exchanges:
+        show(
+            "Orders to its NAS",
+            ["time", "by", "order", "answer", "tries", "ms"],
+            [[x.at, x.actor, x.sent, x.detail, x.tries, x.ms] for x in detail.exchanges],
+        )

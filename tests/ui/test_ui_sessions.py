@@ -1,0 +1,114 @@
+"""The sessions pages: online, history, filters, one session; what is shown is what is on record."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+from sqlalchemy import select
+from ui_client import Panels
+from ui_world import Provider
+
+from aaa.domain.accounting import AccountingEvent, AccountingKind
+from aaa.record_accounting import record_accounting
+from aaa.store.tables import session
+
+
+async def two_more(valley: Provider) -> None:
+    """Linus dialled from another CPE last night and lost his link; a stranger is online."""
+    began = valley.clock.now() - timedelta(hours=9)
+
+    def told(kind: AccountingKind, minutes: int, name: str, number: str, **fields: object) -> AccountingEvent:
+        at = began + timedelta(minutes=minutes)
+        values = {
+            "framed_ip": "100.64.2.99",
+            "calling_station": "02-00-5e-00-10-0a",
+            "nas_port_id": "ether3.120",
+        }
+        return AccountingEvent(
+            nas_id=valley.nases[2], kind=kind, acct_session_id=number, username=name, class_token=b"",
+            occurred_at=at, received_at=at, **(values | fields),  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    linus, prefix = "linus@valley.example", "2001:db8:7:100::/56"
+    events = [
+        told(AccountingKind.START, 0, linus, "9000aa01"),
+        told(AccountingKind.INTERIM, 5, linus, "9000aa01", octets_in=5, octets_out=70, delegated_ipv6_prefix=prefix),
+        told(AccountingKind.STOP, 7, linus, "9000aa01", octets_in=6, octets_out=80, terminate_cause="Lost-Carrier"),
+        told(AccountingKind.START, 9, "stranger", "77", calling_station="02-00-5E-00-99-01", framed_ip="100.64.2.77"),
+    ]  # fmt: skip
+    async with valley.workplace.work("test") as work:
+        await record_accounting(work, events, b"k" * 32)
+
+
+async def session_called(valley: Provider, number: str) -> str:
+    async with valley.workplace.reading() as connection:
+        found = await connection.execute(select(session.c.id).where(session.c.acct_session_id == number))
+        return str(found.scalar_one())
+
+
+async def test_online_and_history_by_every_filter(valley: Provider, valley_panel: Panels) -> None:
+    await two_more(valley)
+    browser = await valley_panel.as_("viewer")
+    online = (await browser.get("/sessions")).text
+    assert "11 sessions online now" in online
+    assert "stranger" in online
+    assert "nobody's user name" in online
+    assert "the link to the CPE was lost" not in online
+    lost = await session_called(valley, "9000aa01")
+    for query in (
+        "why=Lost-Carrier", "address=2001:db8:7:1aa::5", "address=100.64.2.99", "mac=02:00:5E:00:10:0A",
+        "who=linus@valley.example&mac=0200.5e00.100a", "who=Fairweather&address=100.64.2.99",
+        f"nas={valley.nases[2]}&from=2026-03-10T01:00&until=2026-03-10T01:35&address=100.64.2.99",
+        f"tower={valley.sites[2]}&why=Lost-Carrier", f"who={valley.services['Linus Fairweather']}&why=Lost-Carrier",
+    ):  # fmt: skip
+        page = await browser.get(f"/sessions?state=all&{query}")
+        assert page.status == 200, query
+        assert page.text.count('href="/sessions/ses_') == 1, query
+        assert f"/sessions/{lost}" in page.text, query
+        assert "12 min" not in page.text
+    assert (
+        "No session matches"
+        in (await browser.get(f"/sessions?state=all&tower={valley.sites[0]}&why=Lost-Carrier")).text
+    )
+    rows = await browser.get("/sessions/rows?state=online")
+    assert "<html" not in rows.text
+    assert "stranger" in rows.text
+
+
+async def test_what_cannot_be_read_is_said_beside_an_empty_list(valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("viewer")
+    for query, said in (
+        ("mac=zz", "is no MAC"), ("address=10.0.0.0/8", "one address at a time"), ("from=soon", "is no time"),
+        ("until=2026-03-08T02:30", "did not happen in America/Denver"), ("after=x", "no mark of a page"),
+        ("from=2025-11-02T01:30", "happened twice"),
+    ):  # fmt: skip
+        page = await browser.get(f"/sessions?{query}")
+        assert (page.status, said in page.text) == (422, True), (query, page.text)
+
+
+async def test_one_session_with_its_reports_and_addresses(valley: Provider, valley_panel: Panels) -> None:
+    await two_more(valley)
+    browser = await valley_panel.as_("viewer")
+    page = (await browser.get(f"/sessions/{await session_called(valley, '9000aa01')}")).text
+    for words in (
+        "Linus Fairweather", "the link to the CPE was lost", "ether3.120", "2001:db8:7:100::/56", "02:00:5E:00:10:0A",
+        "100.64.2.99", "Lost-Carrier", "Mar 10, 2026 01:35:00 MDT", "Advance",
+    ):  # fmt: skip
+        assert words in page, words
+    assert (await browser.get("/sessions/ses_none")).status == 404
+    subscriber = (await browser.get(f"/subscribers/{valley.accounts['Linus Fairweather']}")).text
+    assert "7 min; the link to the CPE was lost" in subscriber
+    assert subscriber.index("Online") < subscriber.index("7 min; the link"), "what is online comes first"
+
+
+async def test_the_list_as_a_file(valley: Provider, valley_panel: Panels) -> None:
+    await two_more(valley)
+    browser = await valley_panel.as_("viewer")
+    page = await browser.get("/sessions?state=all&format=csv")
+    rows = list(csv.DictReader(io.StringIO(page.text)))
+    assert len(rows) == 12
+    (lost,) = [row for row in rows if row["close_cause"] == "Lost-Carrier"]
+    assert (lost["octets_down"], lost["delegated_ipv6_prefix"]) == ("80", "2001:db8:7:100::/56")
+    assert lost["why"] == "the link to the CPE was lost"
