@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aaa.directory import Directory, Login
-from aaa.domain.authentication import Chap, MsChap, MsChapV2, Nothing, Pap, Proof, looks_garbled
+from aaa.domain.authentication import (
+    Chap,
+    Credential,
+    MsChap,
+    MsChapV2,
+    Nothing,
+    Pap,
+    Proof,
+    looks_garbled,
+)
 from aaa.domain.effect import Effect
 from aaa.domain.identity import is_locally_administered, mac_login, normalise_mac
 from aaa.domain.password_hash import METHODS, PasswordHash
@@ -46,6 +55,7 @@ class Unproven(NamedTuple):
 
 _METHOD_NAMES = {Chap: "CHAP", MsChap: "MS-CHAPv1", MsChapV2: "MS-CHAPv2"}
 Verdict = Accept | Reject | Silent | Unproven
+_NOBODY = Credential("", "pppoe", b"nobody has this password", bytes(16), bytes(16))
 
 
 def authorize(
@@ -163,6 +173,7 @@ def _authorize_mac(
     if mac is None or login is None or login.credential.kind != "mac":
         if not signed and isinstance(proof, Pap) and looks_garbled(proof.password):
             return Silent("suspected_wrong_secret")
+        proof.matches(_NOBODY)  # the same work as for a name that exists: the time tells nothing
         return _unknown(name, mac)
     if not proof.shows_mac(username):
         return Reject(

@@ -37,6 +37,8 @@ url = "{url}"
 [radius]
 auth_listen = ["127.0.0.1:{auth_port}"]
 accounting_listen = ["127.0.0.1:{accounting_port}"]
+requests_per_s_of_source = 0
+requests_per_s_of_nas = 0
 """
 
 

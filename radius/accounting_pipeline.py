@@ -39,12 +39,18 @@ class AccountingPipeline:
         self._replies = ReplyCache(limits.duplicate_memory_s, limits.duplicate_entries)
         self.counters = counters
 
-    def receive(self, datagram: bytes, source: Source, now_us: int) -> bytes | Pending | None:
+    def receive(  # noqa: PLR0911 - the ways out without a reply
+        self, datagram: bytes, source: Source, now_us: int
+    ) -> bytes | Pending | None:
         """A reply to send at once, a record to commit first, or nothing; ``now_us`` since 1970."""
         nas = self._nases.at(source[0])
         if nas is None:
             self.counters.unknown_source += 1
             self._nases.note_stranger(source[0])
+            return None
+        nas.reports_left -= 1.0
+        if nas.reports_left < 0.0 and not nas.refill_reports(now_us / 1e6):
+            self.counters.over_limit += 1
             return None
         try:
             packet = trim(datagram)

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from aaa.domain.profile import AccessPolicy
 from core.bounds import Count, Seconds
 from core.endpoints import check_distinct, is_address, split_endpoint
+from radius.lockout import LockoutLimits
+from radius.rate_limits import RateLimits
 
 
 class RadiusSettings(BaseModel):
@@ -21,6 +23,16 @@ class RadiusSettings(BaseModel):
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: Count = 10_000
     """Rejects waiting for their time. A tenth of them at most are one NAS's: a flood there costs no other."""
+    requests_per_s_of_source: int = Field(default=20_000, ge=0, le=10_000_000)
+    requests_per_s_of_nas: int = Field(default=40_000, ge=0, le=10_000_000)
+    """What a worker takes of sign-ins, and again of reports; beyond that silence. 0: no limit."""
+    unknown_names_per_s: int = Field(default=20, ge=0, le=1_000_000)
+    """Sign-ins from one source under names nobody has that are answered; ten times as many at once."""
+    lockout_after: int = Field(default=5, ge=2, le=1_000)
+    """Wrong passwords for one login from one device until it must wait: 2 s, and each time twice as long."""
+    lockout_longest_s: Seconds = 300.0
+    lockout_longest_known_s: Seconds = 10.0
+    """The longest wait of a device that has signed in there before."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
     duplicate_entries: int = Field(default=65_536, ge=1_024, le=10_000_000)
     slow_proof_threads: int = Field(default=2, ge=1, le=32)
@@ -81,6 +93,16 @@ class RadiusSettings(BaseModel):
         listen = [*self.auth_listen, *self.accounting_listen]
         check_distinct("radius.auth_listen and radius.accounting_listen", listen)
         return self
+
+    @property
+    def rates(self) -> RateLimits:
+        """How much a worker takes of whom."""
+        return RateLimits(self.requests_per_s_of_source, self.requests_per_s_of_nas, self.unknown_names_per_s)
+
+    @property
+    def lockout(self) -> LockoutLimits:
+        """When wrong passwords make wait."""
+        return LockoutLimits(self.lockout_after, self.lockout_longest_s, self.lockout_longest_known_s)
 
     @property
     def policy(self) -> AccessPolicy:

@@ -25,6 +25,10 @@ class Counters:
     suspected_wrong_secret: int = 0
     slow_proofs: int = 0  # passwords given to a thread, to be checked against argon2id or bcrypt
     slow_proofs_refused: int = 0  # too many waited already: no answer, the NAS asks again
+    over_limit: int = 0  # more from one source or NAS than a worker takes
+    held_back: int = 0  # refused unread after wrong passwords
+    lockouts_not_kept: int = 0  # more logins guessed at than are watched
+    unknown_not_answered: int = 0  # a storm of names nobody has
     rejects_not_queued: int = 0
     rejects_not_recorded: int = 0
     journal_failures: int = 0  # not committed, not answered

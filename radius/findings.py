@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from core.health import HealthIssue
 from radius.nas_table import NasState
@@ -15,6 +16,21 @@ JOURNAL_ISSUE = HealthIssue(
 )
 
 
+_QUIET_TURNS = 60
+
+
+@dataclass(slots=True)
+class NasTotals:
+    """What came from a NAS since the start of this process."""
+
+    name: str
+    right: int = 0
+    wrong: int = 0
+    unsigned: int = 0
+    over_limit: int = 0
+    unknown_not_answered: int = 0
+
+
 class NasWatch:
     """Notices NASes whose requests get no answer: another secret, or no signature where one is due.
 
@@ -23,6 +39,9 @@ class NasWatch:
 
     def __init__(self) -> None:
         self._standing: dict[str, HealthIssue] = {}
+        self._quiet: dict[str, int] = {}
+        self.totals: dict[str, NasTotals] = {}
+        """What has been counted of each NAS since the start, by its id."""
 
     def issues(self, states: Iterable[NasState], registered: Collection[str]) -> list[HealthIssue]:
         """The issues that stand now, after what was seen since the last time.
@@ -31,14 +50,55 @@ class NasWatch:
         """
         kept = {key for nas_id in registered for key in nas_issue_keys(nas_id)}
         self._standing = {key: issue for key, issue in self._standing.items() if key in kept}
+        self.totals = {nas_id: one for nas_id, one in self.totals.items() if nas_id in registered}
+        self._let_floods_end()
         for state in states:
+            self._count(state)
+            self._look_for_floods(state)
             if state.right:
-                for key in nas_issue_keys(state.nas.id):
+                for key in nas_issue_keys(state.nas.id)[:3]:
                     self._standing.pop(key, None)
             else:
                 self._look_at(state)
-            state.right = state.wrong = state.unsigned = 0
+            state.right = state.wrong = state.unsigned = state.over = state.unknown = 0
         return list(self._standing.values())
+
+    def _count(self, state: NasState) -> None:
+        if not (state.right or state.wrong or state.unsigned or state.over or state.unknown):
+            return
+        total = self.totals.setdefault(state.nas.id, NasTotals(state.nas.name))
+        total.right += state.right
+        total.wrong += state.wrong
+        total.unsigned += state.unsigned
+        total.over_limit += state.over
+        total.unknown_not_answered += state.unknown
+
+    def _let_floods_end(self) -> None:
+        """A flood is over when a minute of turns has seen none of it."""
+        for key in [key for key, turns in self._quiet.items() if turns >= _QUIET_TURNS]:
+            del self._quiet[key]
+            self._standing.pop(key, None)
+        for key in self._quiet:
+            self._quiet[key] += 1
+
+    def _look_for_floods(self, state: NasState) -> None:
+        *_, flood_key, storm_key = nas_issue_keys(state.nas.id)
+        if state.over:
+            self._quiet[flood_key] = 0
+            self._standing[flood_key] = HealthIssue(
+                flood_key, "warning",
+                f"{state.nas.name} sends more RADIUS than a worker takes from it; the rest gets silence",
+                "look for a loop or a forged source on its side; if it is right, raise "
+                "radius.requests_per_s_of_source and radius.requests_per_s_of_nas",
+            )  # fmt: skip
+        if state.unknown:
+            self._quiet[storm_key] = 0
+            self._standing[storm_key] = HealthIssue(
+                storm_key, "warning",
+                f"{state.nas.name} asks for many logins that nobody has; not all are answered",
+                "see the refused sign-ins: somebody is guessing names, or the services of that tower are "
+                "missing here; radius.unknown_names_per_s is the limit",
+            )  # fmt: skip
 
     def old_secret_ended(self, nas_id: str, name: str, addresses: Iterable[str]) -> None:
         """The time of a NAS's old secret is over, and these addresses were last seen to use it."""
@@ -52,7 +112,7 @@ class NasWatch:
         )  # fmt: skip
 
     def _look_at(self, state: NasState) -> None:
-        secret_key, unsigned_key, _ = nas_issue_keys(state.nas.id)
+        secret_key, unsigned_key, *_ = nas_issue_keys(state.nas.id)
         if state.wrong:
             self._standing[secret_key] = HealthIssue(
                 secret_key, "warning",
@@ -73,6 +133,9 @@ def old_secret_key(nas_id: str) -> str:
     return f"radius.old_secret:{nas_id}"
 
 
-def nas_issue_keys(nas_id: str) -> tuple[str, str, str]:
-    """The keys of a NAS's issues: its secret, its missing signatures, its old secret."""
-    return f"radius.secret:{nas_id}", f"radius.unsigned:{nas_id}", old_secret_key(nas_id)
+def nas_issue_keys(nas_id: str) -> tuple[str, str, str, str, str]:
+    """The keys of a NAS's issues: secret, missing signatures, old secret, then flood and unknown names."""
+    return (
+        f"radius.secret:{nas_id}", f"radius.unsigned:{nas_id}", old_secret_key(nas_id),
+        f"radius.flood:{nas_id}", f"radius.unknown_names:{nas_id}",
+    )  # fmt: skip

@@ -11,22 +11,47 @@ from aaa.directory import KnownNas
 from aaa.domain.profile import SessionTerms
 from core.secrets import Secret
 from radius.dialects import terms_attributes
+from radius.rate_limits import Allowance, RateLimits
 from radius.shared_secret import SharedSecret
 
 _ADDRESSES_KEPT = 20_000
 _STRANGERS_KEPT = 100
 
 
+class NasLimits:
+    """The limits of one NAS, whose addresses share its buckets."""
+
+    __slots__ = ("rates", "reports", "requests")
+
+    def __init__(self, rates: RateLimits) -> None:
+        self.rates = rates
+        self.requests = rates.of_nas()
+        self.reports = rates.of_nas()
+
+
 class NasState:
     """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
 
     __slots__ = (
-        "_encoded", "delayed", "nas", "on_old", "other", "proved", "proving", "right", "secret", "signs",
+        "_allowance", "_encoded", "_reports", "_unknown_names", "delayed", "left", "nas", "on_old", "other",
+        "over", "proved", "proving", "reports_left", "right", "secret", "signs", "unknown",
         "unsigned", "wrong",
     )  # fmt: skip
 
-    def __init__(self, nas: KnownNas, address: str = "") -> None:
+    def __init__(self, nas: KnownNas, address: str = "", limits: NasLimits | None = None) -> None:
         self.nas = nas
+        limits = limits or NasLimits(RateLimits())
+        self._allowance = Allowance(limits.rates, limits.requests)
+        self._reports = Allowance(limits.rates, limits.reports)
+        self._unknown_names = limits.rates.of_unknown_names()
+        self.left = 0.0
+        """Requests that may come before the buckets are asked; the pipeline counts it down itself."""
+        self.reports_left = 0.0
+        """The same of Accounting-Requests."""
+        self.over = 0
+        """Datagrams beyond the limits, which got silence."""
+        self.unknown = 0
+        """Sign-ins under names nobody has, beyond what is answered."""
         self.secret = SharedSecret(nas.secret.reveal().encode())
         """The one last seen to work at this address; while a secret is rotated that may be the old one."""
         self.other: SharedSecret | None = None
@@ -50,6 +75,26 @@ class NasState:
         self.proving = 0
         """Requests whose password is being checked against a slow hash."""
         self._encoded: dict[SessionTerms, bytes] = {}
+
+    def refill(self, now_s: float) -> bool:
+        """Ask the buckets for more requests and use one; False: the source has sent too many."""
+        taken = self._allowance.take(now_s)
+        self.left = max(taken - 1.0, 0.0)
+        self.over += not taken
+        return taken > 0
+
+    def refill_reports(self, now_s: float) -> bool:
+        """The same of Accounting-Requests."""
+        taken = self._reports.take(now_s)
+        self.reports_left = max(taken - 1.0, 0.0)
+        self.over += not taken
+        return taken > 0
+
+    def answers_unknown(self, now_s: float) -> bool:
+        """Whether one more sign-in under a name nobody has is answered."""
+        answered = self._unknown_names.take(1.0, now_s) >= 1
+        self.unknown += not answered
+        return answered
 
     def swap(self) -> None:
         """The other secret is the one in use at this address."""
@@ -102,7 +147,9 @@ class NasTable:
     device that signs its requests does not shut out its neighbour that cannot.
     """
 
-    def __init__(self, nases: Iterable[KnownNas] = ()) -> None:
+    def __init__(self, nases: Iterable[KnownNas] = (), rates: RateLimits | None = None) -> None:
+        self._rates = rates or RateLimits()
+        self._limits: dict[str, NasLimits] = {}
         self._nases: tuple[KnownNas, ...] = ()
         self._by_prefix: list[tuple[int, int, dict[int, KnownNas]]] = []
         self._by_address: dict[str, NasState | None] = {}
@@ -117,6 +164,7 @@ class NasTable:
         self._remember_signing()
         self._nases = tuple(nases)
         self._by_prefix = _by_prefix(self._nases)
+        self._limits = {nas.id: self._limits.get(nas.id) or NasLimits(self._rates) for nas in self._nases}
         self._by_address = {}
 
     def at(self, address: str) -> NasState | None:
@@ -129,13 +177,20 @@ class NasTable:
     def _look_up(self, address: str) -> NasState | None:
         nas = self._nas_of(address)
         if len(self._by_address) >= _ADDRESSES_KEPT:  # a flood from forged sources must not fill memory
-            self._remember_signing()
-            self._by_address.clear()
-        state = None if nas is None else NasState(nas, address)
+            self._make_room()
+        state = None if nas is None else NasState(nas, address, self._limits[nas.id])
         if state is not None and (signed_with := self._signing.get(address)) is not None:
             state.signs |= signed_with in (state.nas.secret, state.nas.old_secret)
         self._by_address[address] = state
         return state
+
+    def _make_room(self) -> None:
+        """Strangers go first: what is known of the NASes is worth more than forged addresses."""
+        if len(self.states) > _ADDRESSES_KEPT // 2:
+            self._remember_signing()
+            self._by_address = {}
+        else:
+            self._by_address = {at: state for at, state in self._by_address.items() if state is not None}
 
     def _nas_of(self, address: str) -> KnownNas | None:
         """One look a prefix length, however many NASes there are: forged sources make many such looks."""

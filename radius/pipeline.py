@@ -37,6 +37,7 @@ from radius.codec import (
 )
 from radius.counters import Counters
 from radius.dialects import address_attributes, interim_attribute
+from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
 from radius.requests import ms_chap_identifier, read_proof
@@ -48,6 +49,7 @@ Source = tuple[Any, ...]
 Key = tuple[Source, int]
 """What identifies a retransmit: where it comes from, and its identifier."""
 
+_UNKNOWN = frozenset({"unknown_user", "unknown_mac", "no_user_name"})
 _SERVICES_KEPT = 65_536
 _MS_CHAP_ERROR = 2
 _MS_CHAP_MPPE_KEYS = 12
@@ -138,8 +140,10 @@ class AuthenticationPipeline:
         limits: PipelineLimits | None = None,
         *,
         late: LateAnswers | None = None,
+        lockout: Lockout | None = None,
     ) -> None:
         self._nases = nases
+        self._lockout = lockout or Lockout(LockoutLimits(), counters)
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
@@ -155,12 +159,18 @@ class AuthenticationPipeline:
         """Answer from this snapshot from now on."""
         self._directory = directory
 
-    def receive(self, datagram: bytes, source: Source, now_s: float) -> bytes | None:
+    def receive(  # noqa: PLR0911 - the ways out without a reply
+        self, datagram: bytes, source: Source, now_s: float
+    ) -> bytes | None:
         """The reply to send back to ``source`` now, if any; ``now_s`` is monotonic."""
         nas = self._nases.at(source[0])
         if nas is None:
             self.counters.unknown_source += 1
             self._nases.note_stranger(source[0])
+            return None
+        nas.left -= 1.0
+        if nas.left < 0.0 and not nas.refill(now_s):
+            self.counters.over_limit += 1
             return None
         try:
             packet = trim(datagram)
@@ -206,6 +216,12 @@ class AuthenticationPipeline:
         proof = read_proof(packet, first, repeats, username, nas.secret)
         at = first.get(31)
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
+        # one look-up, and only while somebody guesses; EAP's own names are looked up where they are read
+        watched = self._lockout.watched.get(username) if self._lockout.watched else None
+        if watched is not None and 79 not in first:
+            refused = self._lockout.refusal(self._directory, nas.nas.id, username, station, now_s)
+            if refused is not None:
+                return self._decline(nas, packet, key, refused, station=station, now_s=now_s)
         if 79 in first:
             verdict: Verdict = _no_eap(username)
         else:
@@ -222,6 +238,8 @@ class AuthenticationPipeline:
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             reply = self._accept(nas, packet, proof, verdict.login, proxied)
             self._replies.put(key, hash(packet), reply)
+            if watched is not None:
+                self._lockout.right_password(nas.nas.id, username, station)
             return reply
         if isinstance(verdict, Unproven):
             proxied = proxy_states(packet, first, repeats)
@@ -268,6 +286,9 @@ class AuthenticationPipeline:
             )
         reply = self._accept(asked.nas, asked.packet, asked.proof, verdict.login, asked.proxied)
         self._replies.put(asked.key, hash(asked.packet), reply)
+        if self._lockout.watched:
+            name = verdict.login.credential.username.encode()
+            self._lockout.right_password(asked.nas.nas.id, name, asked.station)
         return reply
 
     def _check_signature(self, nas: NasState, packet: bytes, first: Mapping[int, int]) -> bool | None:
@@ -329,6 +350,11 @@ class AuthenticationPipeline:
             self.counters.suspected_wrong_secret += 1
             nas.wrong += 1
             return None
+        if verdict.rule == "wrong_password":
+            self._note_wrong_password(nas, verdict.identity.encode(), station, now_s)
+        elif verdict.rule in _UNKNOWN and not nas.answers_unknown(now_s):
+            self.counters.unknown_not_answered += 1
+            return None
         self.counters.rejects += 1
         text = None if station is None else station.decode("utf-8", "replace")
         self._on_reject(Rejection(nas.nas.id, verdict, text))
@@ -346,6 +372,12 @@ class AuthenticationPipeline:
         nas.delayed += 1
         self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, nas, key, hash(packet), reply))
         return None
+
+    def _note_wrong_password(
+        self, nas: NasState, username: bytes, station: bytes | None, now_s: float
+    ) -> None:
+        if self._directory is not None:
+            self._lockout.wrong_password(self._directory, nas.nas.id, username, station, now_s)
 
     def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
         """The delayed rejects whose time has come, with where they go. Call it a few times a second."""

@@ -27,6 +27,8 @@ from radius.endpoint import Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
 from radius.live_session import LiveSessions
+from radius.lockout import Lockout
+from radius.lockout_watch import LockoutWatch
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
 from radius.reject_log import RejectLog
@@ -64,7 +66,9 @@ class RadiusServer:
         self._sealer = sealer
         self._journal_path = journal_path
         self.counters = Counters()
-        self._nases = NasTable()
+        self._nases = NasTable(rates=settings.rates)
+        self._lockout = Lockout(settings.lockout, self.counters)
+        self._lockouts = LockoutWatch(self._lockout)
         self._rejects = RejectLog(self._clock, self.counters)
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))
@@ -116,7 +120,7 @@ class RadiusServer:
 
         pipeline = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=LateAnswers(self._slow_proofs, send_late),
+            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout,
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
 
@@ -164,6 +168,7 @@ class RadiusServer:
         turns: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
             ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
             ("rejects", settings.reject_record_s, self._record),
+            ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
             ("trimming", settings.journal_trim_s, self._trim),
             ("status", settings.status_interval_s, self._write_status),
             ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),

@@ -165,6 +165,20 @@ reject = Table(  # one row for each (NAS, identity, rule): repeated rejects are 
     Column("count", BigInteger, nullable=False),
 )
 
+lockout = Table(  # who is held back after wrong passwords; "" is every device that never signed in there
+    "aaa_lockout",
+    metadata,
+    Column("nas_id", String(40), primary_key=True),
+    Column("identity", String(253), primary_key=True),
+    Column("calling_station", String(64), primary_key=True),
+    Column("service_id", String(40), index=True),
+    Column("failures", BigInteger, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False, index=True),
+    Column("let_go_at", Instant),
+    Column("let_go_by", String(80)),
+)
+
 session = Table(
     "aaa_session",
     metadata,

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from appliance.commands.running import (
+    actor,
     fail,
     in_house,
     one_from_stdin,
+    outcome_or_fail,
     read_secret,
     say,
     settings,
@@ -120,3 +122,43 @@ def radius_status() -> None:
         show("  counters", ["what", "count"], [[name, n] for name, n in one.counters.items() if n])
     if not found:
         fail("no radius process has run here; start it with: hilltop run")
+
+
+@radius.command("held")
+def radius_held(output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Logins that are held back after wrong passwords, and for how long."""
+    from aaa.lockouts import held_back
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            found = await held_back(connection, house.clock.now())
+        if output:
+            typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str))
+            return
+        show(
+            "Held back after wrong passwords",
+            ["login", "device", "NAS", "wrong passwords", "looked at again"],
+            [
+                [one.identity, one.calling_station or "any not known there", one.nas, one.failures, one.until]
+                for one in found
+            ],
+        )
+
+    in_house(body)
+
+
+@radius.command("let-go")
+def radius_let_go(
+    username: Annotated[str, typer.Argument(help="A login that is held back.")],
+    nas: Annotated[str | None, typer.Option(help="At this NAS only.")] = None,
+) -> None:
+    """Look at the next password of a login again at once."""
+    from aaa.lockouts import let_go
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            nas_id = None if nas is None else await find(work.connection, "nas", nas)
+            outcome_or_fail(await let_go(work, username, nas_id))
+        say(f"{username}: the next password is looked at again within a second")
+
+    in_house(body)

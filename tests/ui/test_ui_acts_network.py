@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 from test_ui_acts import actions, count, rows, twice
@@ -9,6 +11,7 @@ from test_ui_pages import rows_of
 from ui_client import Browser, Panels
 from ui_world import Provider
 
+from aaa.lockouts import HeldSighting, write_held
 from aaa.store import tables as aaa
 from billing.store import tables as billing
 from core.secrets import Sealer
@@ -69,6 +72,23 @@ async def test_a_secret_is_rotated_shown_once_and_the_old_one_ended(
     [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
     assert row.old_secret_sealed is None
     assert sealer.open(row.secret_sealed, "nas.secret").reveal() == new
+
+
+async def test_a_login_that_is_held_back_is_shown_and_let_go(valley: Provider, valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("billing")
+    nas, now = valley.nases[0], valley.workplace.clock.now()
+    async with valley.workplace.work("system:radius") as work:
+        held = HeldSighting(nas, "<b>otis", "02005e000001", None, 7, now, now + timedelta(seconds=200))
+        await write_held(work, [held])
+    page = await browser.get("/rejects")
+    assert "&lt;b&gt;otis" in page.text
+    assert "02005e000001" in page.text
+    done = await browser.submit("/rejects", "/rejects/let-go", identity="<b>otis", nas_id=nas)
+    assert done.location == "/rejects?notice=let_go"
+    assert "02005e000001" not in (await browser.get("/rejects")).text
+    [row] = await rows(valley_panel, select(aaa.lockout))
+    assert row.let_go_by == "operator:billing"
+    assert [one.subject for one in await actions(valley_panel, "lockout.let_go")] == ["<b>otis"]
 
 
 async def test_a_device_is_changed_and_its_host_key_forgotten(
@@ -192,6 +212,7 @@ ACTS = {
     "/subscribers/{account}/immunity": {"billing"},
     "/payments/{payment}/reverse": {"billing"},
     "/nases/{nas}/secret": {"network"},
+    "/rejects/let-go": {"billing", "network"},
     "/nases/{nas}/rotate": {"network"},
     "/nases/{nas}/retire": {"network"},
     "/devices/{device}/forget-key": {"network"},

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from aaa.domain import identity
+from aaa.lockouts import held_back, let_go
 from aaa.rotate_secret import rotation_of
 from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
 from core.refusal import Refusal
@@ -183,6 +184,18 @@ async def rejects(visit: Visit) -> web.StreamResponse:
     """Refused sign-ins with their reasons."""
     async with visit.reading() as connection:
         rows = await services.recent_rejects(connection, EXPORT if visit.wants_csv else 200)
+        held = await held_back(connection, visit.panel.workplace.clock.now())
     if visit.wants_csv:
         return csv_file("rejects", services.RejectRow, rows)
-    return visit.page("rejects.html", rejects=rows)
+    return visit.page("rejects.html", rejects=rows, held=held)
+
+
+@routes.post("/rejects/let-go", Permission.SUBSCRIBERS)
+async def let_one_go(visit: Visit) -> web.StreamResponse:
+    """Look at the next password of a login that is held back; one that is over already stays over."""
+    form = await visit.form()
+    identity, nas_id = form.text("identity", longest=253), form.text("nas_id", longest=40)
+    if not form.ok:
+        raise missing()
+    await visit.attempt(form, lambda work: let_go(work, identity, nas_id))
+    return visit.see("/rejects", "let_go")

@@ -46,6 +46,7 @@ NOTICES = {
     "immune_no_more": "Dunning treats this account like every other again.",
     "reversed": "The payment is reversed; its invoices are open again.",
     "reversed_again": "This payment was reversed before; nothing was booked twice.",
+    "let_go": "The next password is looked at again within a second.",
     "nas_secret": "The new RADIUS secret is in force within a second. Enter it into the NAS now.",
     "key_forgotten": "The host key is forgotten; the next contact pins the one it meets.",
     "bound": "The interface meters this service from the next poll on.",
