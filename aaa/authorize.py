@@ -108,7 +108,7 @@ def _check_hash(login: Login, hashed: PasswordHash, proof: Proof, *, signed: boo
 
 def _entitled(login: Login) -> Accept | Reject:
     service = login.service
-    if service.lifecycle == "active" and service.effect is not Effect.BLOCK:
+    if service.admitted:
         return Accept(login)
     name = login.credential.username
     if service.lifecycle == "pending":

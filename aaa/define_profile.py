@@ -1,85 +1,78 @@
-"""Define service profiles: the technical half of a plan."""
+"""Define service profiles, the technical half of a plan, and change them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any, Unpack
 
-from aaa.domain import checks
+from aaa.domain import profile_terms as terms
+from aaa.domain.profile_terms import MoreTerms, ProfileChanges
+from aaa.facts import ProfileRedefined
 from aaa.store import repositories
 from core.refusal import Refusal
 from core.work import Work
 
-MIN_INTERIM_S = 60  # RFC 2869 section 5.16
-
 
 async def define_profile(
-    work: Work,
-    *,
-    name: str,
-    rate_down_bps: int,
-    rate_up_bps: int,
-    burst_down_bps: int | None = None,
-    burst_up_bps: int | None = None,
-    burst_seconds: int | None = None,
-    pool: str | None = None,
-    interim_interval_s: int = 300,
-    session_timeout_s: int | None = None,
-    idle_timeout_s: int | None = None,
+    work: Work, *, name: str, rate_down_bps: int, rate_up_bps: int, **more: Unpack[MoreTerms]
 ) -> str | Refusal:
     """Define the technical half of a plan; returns the profile's id."""
     await repositories.take_directory_lane(work.connection)
-    checked_name = checks.check_text(name, "name", 80)
-    if isinstance(checked_name, Refusal):
-        return checked_name
-    values = {
-        "rate_down_bps": rate_down_bps, "rate_up_bps": rate_up_bps, "burst_down_bps": burst_down_bps,
-        "burst_up_bps": burst_up_bps, "burst_seconds": burst_seconds, "session_timeout_s": session_timeout_s,
-        "idle_timeout_s": idle_timeout_s,
-    }  # fmt: skip
-    refusal = (
-        checks.check_positive(values.items())
-        or _check_profile(values, interim_interval_s)
-        or await _check_name_free(work, checked_name)
-    )
+    asked: dict[str, Any] = {"interim_interval_s": 300} | dict(more)
+    asked |= {"name": name, "rate_down_bps": rate_down_bps, "rate_up_bps": rate_up_bps}
+    checked = terms.check_fields(asked)
+    if isinstance(checked, Refusal):
+        return checked
+    values = dict.fromkeys(terms.FIELDS) | checked
+    refusal = terms.check_agreement(values) or await _check_name_free(work, str(values["name"]))
     if refusal is not None:
         return refusal
     profile_id = work.ids.new("prf")
-    row = values | {
-        "id": profile_id, "name": checked_name, "pool": pool, "interim_interval_s": interim_interval_s,
-        "created_at": work.now,
-    }  # fmt: skip
+    row = values | {"id": profile_id, "created_at": work.now}
     await repositories.insert_profile(work.connection, row)
     await repositories.append_directory_change(work.connection, "profile", profile_id, work.now)
-    await work.audit("profile.define", profile_id, name=checked_name, down=rate_down_bps, up=rate_up_bps)
+    await work.audit("profile.define", profile_id, name=values["name"], down=rate_down_bps, up=rate_up_bps)
     return profile_id
+
+
+async def redefine_profile(
+    work: Work, profile_id: str, **changes: Unpack[ProfileChanges]
+) -> list[str] | Refusal:
+    """Give fields of a profile other values; returns the names of those that changed.
+
+    New sign-ins get them within a second, and the live sessions of its services are moved: a fact asks for
+    that, because there may be ten thousand.
+    """
+    await repositories.take_directory_lane(work.connection)
+    row = await repositories.profile_row(work.connection, profile_id)
+    if row is None:
+        return Refusal(
+            "profile.unknown", f"there is no profile {profile_id}; look it up by its name", "profile_id"
+        )
+    checked = terms.check_fields(changes)
+    if isinstance(checked, Refusal):
+        return checked
+    stands = {field: getattr(row, field) for field in terms.FIELDS}
+    new = {field: value for field, value in checked.items() if value != stands[field]}
+    refusal = terms.check_agreement(stands | new)
+    if refusal is None and "name" in new:
+        refusal = await _check_name_free(work, new["name"])
+    if refusal is not None:
+        return refusal
+    if new:
+        await _write(work, profile_id, stands, new)
+    return sorted(new)
+
+
+async def _write(work: Work, profile_id: str, stands: dict[str, Any], new: dict[str, Any]) -> None:
+    await repositories.update_profile(work.connection, profile_id, new)
+    await repositories.append_directory_change(work.connection, "profile", profile_id, work.now)
+    before = {field: stands[field] for field in new}
+    await work.audit("profile.redefine", profile_id, before=before, after=new)
+    if set(new) - {"name"}:
+        await work.publish(ProfileRedefined(profile_id, "", f"the profile {stands['name']} was redefined"))
 
 
 async def _check_name_free(work: Work, name: str) -> Refusal | None:
     if await repositories.profile_named(work.connection, name) is None:
         return None
     return Refusal("profile.name_taken", f"there is a profile {name}; choose another name", "name")
-
-
-def _check_profile(values: Mapping[str, int | None], interim_interval_s: int) -> Refusal | None:
-    if interim_interval_s < MIN_INTERIM_S:
-        return Refusal(
-            "interim_interval_s.range",
-            f"an interim update every {interim_interval_s} s is too often; RFC 2869 asks for at least "
-            f"{MIN_INTERIM_S}, 300 is usual",
-            "interim_interval_s",
-        )
-    bursts = [values["burst_down_bps"], values["burst_up_bps"], values["burst_seconds"]]
-    if any(bursts) and not all(bursts):
-        return Refusal(
-            "burst.incomplete",
-            "a burst needs both rates and its seconds; give all three or none",
-            "burst_seconds",
-        )
-    for way in ("down", "up"):
-        burst, rate = values[f"burst_{way}_bps"], values[f"rate_{way}_bps"]
-        if burst is not None and rate is not None and burst < rate:
-            return Refusal(
-                f"burst_{way}_bps.range", f"the burst rate {way} is below the rate {rate}; raise it",
-                f"burst_{way}_bps",
-            )  # fmt: skip
-    return None

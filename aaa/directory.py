@@ -16,12 +16,23 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.directory_certificates import ENTITIES, Certificates
+from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
 from aaa.domain.effect import Effect
 from aaa.domain.nt_hash import md4
 from aaa.domain.password_hash import PasswordHash
-from aaa.domain.profile import AccessPolicy, Profile, SessionTerms, interim_interval_s, terms_of
+from aaa.domain.profile import (
+    AccessPolicy,
+    Profile,
+    SessionTerms,
+    interim_interval_s,
+    is_admitted,
+    terms_of,
+)
+from aaa.domain.profile_terms import FIELDS
+from aaa.domain.reply_template import ReplyTemplate
 from aaa.store import directory_rows as rows
+from aaa.store import prefix_rows
 from core.secrets import Sealer, SealError, Secret
 
 _PAGE = 250  # services between two breaths of the event loop
@@ -65,6 +76,9 @@ class ServiceAccess:
     interim_interval_s: int
     simultaneous_use: int
     profile_name: str
+    admitted: bool = True
+    """Whether the right password gets a session (perhaps one in the walled garden)."""
+    addressing: Addressing = NO_ADDRESSING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +101,8 @@ class Directory:
     usernames_of: Mapping[str, tuple[bytes, ...]] = field(repr=False)
     troubles: tuple[str, ...] = ()
     certificates: Certificates = field(default_factory=Certificates, repr=False)
+    templates: tuple[ReplyTemplate, ...] = ()
+    """The operator's own reply lines, of every scope."""
 
     @classmethod
     async def load(
@@ -97,11 +113,16 @@ class Directory:
         seq = await rows.newest_change(connection)
         draft = _Draft(sealer, policy)
         draft.take_profiles(await rows.profile_rows(connection))
+        draft.take_templates(await rows.template_rows(connection))
         nases = draft.nases(*await _nas_rows(connection))
         after = ""
         while page := await rows.service_page(connection, after, _PAGE):
             last = page[-1].id
-            draft.take_services(page, await rows.credentials_between(connection, after, last))
+            draft.take_services(
+                page,
+                await rows.credentials_between(connection, after, last),
+                await prefix_rows.prefixes_between(connection, after, last),
+            )
             after = last
             await asyncio.sleep(0)
         return draft.finished(seq, nases, await Certificates.load(connection, sealer))
@@ -117,20 +138,26 @@ class Directory:
         """A directory of these user names alone, for explaining one of them."""
         draft = _Draft(sealer, policy or AccessPolicy())
         draft.take_profiles(await rows.profile_rows(connection))
+        draft.take_templates(await rows.template_rows(connection))
         ids = sorted(set(await rows.service_ids_of_usernames(connection, usernames)))
-        draft.take_services(
-            await rows.services_with_ids(connection, ids), await rows.credentials_of(connection, ids)
-        )
+        await draft.read_services(connection, ids)
         return draft.finished(await rows.newest_change(connection), draft.nases(*await _nas_rows(connection)))
 
     @staticmethod
-    async def terms_for(
-        connection: AsyncConnection, service_id: str, effect: Effect, policy: AccessPolicy
-    ) -> SessionTerms:
-        """The terms a service's sessions have under ``effect``, straight from the database."""
+    async def access_of(
+        connection: AsyncConnection, sealer: Sealer, service_id: str, effect: Effect, policy: AccessPolicy
+    ) -> ServiceAccess:
+        """What a service may do under ``effect``, straight from the database and without its credentials."""
+        draft = _Draft(sealer, policy)
+        draft.take_profiles(await rows.profile_rows(connection))
         (row,) = await rows.services_with_ids(connection, [service_id])
-        profiles = {one.id: _profile(one) for one in await rows.profile_rows(connection)}
-        return terms_of(profiles[row.profile_id], effect, policy)
+        own = (await prefix_rows.addressing_of(connection, [row]))[service_id]
+        return draft.service(row, own, effect)
+
+    @staticmethod
+    async def templates_of(connection: AsyncConnection) -> tuple[ReplyTemplate, ...]:
+        """The reply templates as they stand."""
+        return _templates(await rows.template_rows(connection))
 
     async def refreshed(self, connection: AsyncConnection, sealer: Sealer) -> Directory:
         """The snapshot after the latest changes; the same object when nothing changed."""
@@ -143,6 +170,9 @@ class Directory:
 
     async def _with(self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[Any]) -> Directory:
         draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
+        draft.templates = self.templates
+        if any(change.entity == "template" for change in changes):
+            draft.take_templates(await rows.template_rows(connection))
         services = {change.entity_id for change in changes if change.entity == "service"}
         profiles = sorted({change.entity_id for change in changes if change.entity == "profile"})
         if profiles:
@@ -153,9 +183,7 @@ class Directory:
             draft.forget(changed[start : start + _PAGE])
         for start in range(0, len(changed), _PAGE):
             some = changed[start : start + _PAGE]
-            draft.take_services(
-                await rows.services_with_ids(connection, some), await rows.credentials_of(connection, some)
-            )
+            await draft.read_services(connection, some)
             await asyncio.sleep(0)
         nases = self.nases
         if any(change.entity == "nas" for change in changes):
@@ -200,8 +228,9 @@ class _Draft:
         self._profiles = profiles or {}
         self._logins = logins if logins is not None else {}
         self._usernames_of = usernames_of if usernames_of is not None else {}
-        self._terms: dict[tuple[str, str], SessionTerms] = {}
+        self._terms: dict[tuple[str, Effect], SessionTerms] = {}
         self._troubles: list[str] = []
+        self.templates: tuple[ReplyTemplate, ...] = ()
 
     def finished(
         self, seq: int, nases: tuple[KnownNas, ...], certificates: Certificates | None = None
@@ -209,8 +238,11 @@ class _Draft:
         certificates = certificates or Certificates()
         return Directory(
             seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
-            (*self._troubles, *certificates.troubles), certificates,
+            (*self._troubles, *certificates.troubles), certificates, self.templates,
         )  # fmt: skip
+
+    def take_templates(self, found: Sequence[Any]) -> None:
+        self.templates = _templates(found)
 
     def take_profiles(self, found: Sequence[Any]) -> None:
         self._profiles = {row.id: _profile(row) for row in found}
@@ -251,8 +283,23 @@ class _Draft:
                 if login is not None and login.service.id == service_id:  # the name may be another's by now
                     del self._logins[username]
 
-    def take_services(self, services: Sequence[Any], credentials: Sequence[Any]) -> None:
-        access = {row.id: self._service(row) for row in services}
+    async def read_services(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
+        """Take these services as the database has them."""
+        self.take_services(
+            await rows.services_with_ids(connection, ids),
+            await rows.credentials_of(connection, ids),
+            await prefix_rows.prefixes_of(connection, ids),
+        )
+
+    def take_services(
+        self, services: Sequence[Any], credentials: Sequence[Any], prefixes: Sequence[Any]
+    ) -> None:
+        having = {row.service_id for row in prefixes}
+        netmasks = {row.id: row.netmask_bits for row in services if row.netmask_bits or row.id in having}
+        own = prefix_rows.as_addressing(netmasks, prefixes)
+        access = {
+            row.id: self.service(row, own.get(row.id, NO_ADDRESSING), Effect(row.effect)) for row in services
+        }
         for row, credential in zip(credentials, self._credentials(credentials), strict=True):
             if row.service_id not in access:
                 continue
@@ -291,28 +338,30 @@ class _Draft:
             self._troubles.append(f"{row.username} cannot sign in: {trouble}; set the password again")
             return ""
 
-    def _service(self, row: Any) -> ServiceAccess:
+    def service(self, row: Any, addressing: Addressing, effect: Effect) -> ServiceAccess:
         profile = self._profiles[row.profile_id]
         because = () if row.effect == "none" else tuple(_reason(one) for one in row.because)
         return ServiceAccess(
-            row.id, row.lifecycle, Effect(row.effect), row.generation, because,
-            self._terms_of(profile, row.effect), row.framed_ip,
+            row.id, row.lifecycle, effect, row.generation, because,
+            self._terms_of(profile, effect), row.framed_ip,
             interim_interval_s(profile, row.id, self._policy), row.simultaneous_use, profile.name,
+            is_admitted(profile, row.lifecycle, effect, self._policy), addressing,
         )  # fmt: skip
 
-    def _terms_of(self, profile: Profile, effect: str) -> SessionTerms:
+    def _terms_of(self, profile: Profile, effect: Effect) -> SessionTerms:
         key = (profile.id, effect)
         terms = self._terms.get(key)
         if terms is None:
-            terms = self._terms[key] = terms_of(profile, Effect(effect), self._policy)
+            terms = self._terms[key] = terms_of(profile, effect, self._policy)
         return terms
 
 
 def _profile(row: Any) -> Profile:
-    return Profile(
-        row.id, row.name, row.rate_down_bps, row.rate_up_bps, row.burst_down_bps, row.burst_up_bps,
-        row.burst_seconds, row.pool, row.interim_interval_s, row.session_timeout_s, row.idle_timeout_s,
-    )  # fmt: skip
+    return Profile(id=row.id, **{field: getattr(row, field) for field in FIELDS})
+
+
+def _templates(found: Sequence[Any]) -> tuple[ReplyTemplate, ...]:
+    return tuple(ReplyTemplate(row.id, row.profile_id, row.nas_id, row.dialect, row.lines) for row in found)
 
 
 def _reason(one: Mapping[str, Any]) -> str:

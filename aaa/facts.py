@@ -40,3 +40,17 @@ class AddressChanged(Fact):
 
     def subject(self) -> str:
         return self.service_id
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRedefined(Fact):
+    """A profile says something else now: live sessions of its services behind ``after`` are to be moved."""
+
+    kind: ClassVar[str] = "aaa.profile_redefined"
+
+    profile_id: str
+    after: str
+    cause: str
+
+    def subject(self) -> str:
+        return self.profile_id

@@ -23,7 +23,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": lambda value: checks.check_text(value, "name", 80),
     "network": checks.check_network,
     "secret": lambda value: checks.check_secret(len(value.reveal())) or value,
-    "dialect": lambda value: checks.check_choice(value, "dialect", checks.DIALECTS),
+    "dialect": lambda value: checks.check_choice(value, "dialect", tuple(checks.DIALECTS)),
     "message_authenticator": lambda value: checks.check_choice(
         value, "message_authenticator", checks.MESSAGE_AUTHENTICATOR
     ),

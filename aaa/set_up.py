@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aaa.change_service import change_profile, end_service, set_static_address
 from aaa.create_service import add_credential, create_service
-from aaa.define_profile import define_profile
+from aaa.define_profile import define_profile, redefine_profile
 from aaa.register_nas import change_nas, register_nas
 from aaa.rotate_secret import retire_old_secret, rotate_secret
 from aaa.service_terms import NewCredential
@@ -19,6 +19,7 @@ __all__ = [
     "define_profile",
     "end_service",
     "keep_only_hash",
+    "redefine_profile",
     "register_nas",
     "retire_old_secret",
     "rotate_secret",

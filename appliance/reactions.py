@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aaa.domain.effect import Effect
-from aaa.facts import AddressChanged, EntitlementChanged
+from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
+from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
 from billing.facts import DunningStageChanged
 from core.facts import RecordedFact
@@ -52,8 +53,19 @@ async def enforce_entitlement(work: Work, fact: RecordedFact) -> None:
     )
 
 
+async def follow_redefinition(work: Work, fact: RecordedFact) -> None:
+    """The live sessions of a profile that says something else get another generation."""
+    await move_sessions_of(
+        work,
+        profile_id=fact.payload["profile_id"],
+        after=fact.payload["after"],
+        cause=fact.payload["cause"],
+    )
+
+
 REACTIONS: dict[str, Reaction] = {
     DunningStageChanged.kind: follow_dunning,
     EntitlementChanged.kind: enforce_entitlement,
     AddressChanged.kind: enforce_entitlement,
+    ProfileRedefined.kind: follow_redefinition,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aaa.domain.profile import AccessPolicy
@@ -54,6 +56,11 @@ class RadiusSettings(BaseModel):
     throttle_down_bps: int = Field(default=1_000_000, ge=1_000, le=1_000_000_000_000)
     throttle_up_bps: int = Field(default=512_000, ge=1_000, le=1_000_000_000_000)
     interim_jitter_percent: int = Field(default=10, ge=0, le=50)
+    when_blocked: Literal["reject", "walled_garden"] = "reject"
+    """What a blocked subscriber's sign-in gets, unless his profile says otherwise."""
+    walled_down_bps: int | None = Field(default=None, ge=1_000, le=1_000_000_000_000)
+    walled_up_bps: int | None = Field(default=None, ge=1_000, le=1_000_000_000_000)
+    """Rates in the walled garden; without them the plan's own."""
 
     dictionary_files: list[str] = []
     """The operator's own attributes, in FreeRADIUS's format, read after the product's; absolute paths."""
@@ -109,5 +116,5 @@ class RadiusSettings(BaseModel):
         """The part that decides what sessions get."""
         return AccessPolicy(
             self.walled_garden_list, self.open_list, self.throttle_down_bps, self.throttle_up_bps,
-            self.interim_jitter_percent,
+            self.interim_jitter_percent, self.when_blocked, self.walled_down_bps, self.walled_up_bps,
         )  # fmt: skip

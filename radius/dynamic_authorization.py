@@ -17,7 +17,7 @@ from pyrad.packet import CoAPacket
 
 from core.secrets import Secret
 from radius.codec import COA_ACK, COA_REQUEST, DISCONNECT_ACK, DISCONNECT_REQUEST, Attr, read_integer
-from radius.dialects import WireAttribute
+from radius.dialects.attributes import WireAttribute
 
 _BACKOFF = 1.5
 

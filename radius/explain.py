@@ -19,7 +19,7 @@ from aaa.domain.profile import AccessPolicy
 from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
-from radius.dialects import address_attributes, interim_attribute, terms_attributes
+from radius.rendering import Rendering, Renderings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Explanation:
     """What an Access-Request for ``username`` would get now, and why.
 
     ``verdict``: accept, walled_garden, reject, silent. ``attributes`` are those of the accept, in the
-    NAS's dialect.
+    NAS's dialect; ``remarks`` say what that NAS cannot be told or must know itself.
     """
 
     username: str
@@ -53,6 +53,7 @@ class Explanation:
     because: list[str]
     profile: str | None
     attributes: list[str]
+    remarks: list[str]
     past_rejects: list[PastReject]
     kept: str = ""
     """What of the password is kept (cleartext, argon2id, bcrypt, nt, ssha); empty for a login without one."""
@@ -84,7 +85,9 @@ async def explain(
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
     verdict = await _decide(directory, login, username, password, nas.mac_format if nas else "mikrotik")
     past = await directory_rows.rejects_of(connection, names, 5)
-    return _explained(username, verdict, login, nas.dialect if nas else "mikrotik", past)
+    renderings = Renderings(directory.templates)
+    rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
+    return _explained(username, verdict, login, rendering, past)
 
 
 def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:
@@ -120,7 +123,11 @@ def _first_verdict(
 
 
 def _explained(
-    username: str, verdict: Accept | Reject | Silent, login: Login | None, dialect: str, past: Sequence[Any]
+    username: str,
+    verdict: Accept | Reject | Silent,
+    login: Login | None,
+    rendering: Rendering,
+    past: Sequence[Any],
 ) -> Explanation:
     word, rule, why, remedy = _in_words(verdict)
     service = login.service if login else None
@@ -131,7 +138,8 @@ def _explained(
         generation=service.generation if service else None,
         because=list(service.because) if service else [],
         profile=service.profile_name if service else None,
-        attributes=_attributes(verdict, dialect),
+        attributes=_attributes(verdict, rendering),
+        remarks=rendering.remarks(verdict.login.service) if isinstance(verdict, Accept) else [],
         past_rejects=[
             PastReject(row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count)
             for row in past
@@ -166,16 +174,10 @@ def _in_words(verdict: Accept | Reject | Silent) -> tuple[str, str, str, str]:
             return "silent", reason, "the password decrypts to noise", "compare the secret on both sides"
 
 
-def _attributes(verdict: Accept | Reject | Silent, dialect: str) -> list[str]:
+def _attributes(verdict: Accept | Reject | Silent, rendering: Rendering) -> list[str]:
     if not isinstance(verdict, Accept):
         return []
-    service = verdict.login.service
-    attributes = [
-        *terms_attributes(service.terms, dialect),
-        *address_attributes(service.framed_ip, service.terms.pool),
-        interim_attribute(service.interim_interval_s),
-    ]
-    return [str(one) for one in attributes]
+    return [str(one) for one in rendering.accept(verdict.login.service)]
 
 
 def format_explanation(explanation: Explanation) -> str:
@@ -190,6 +192,7 @@ def format_explanation(explanation: Explanation) -> str:
     if one.methods:
         lines.append(f"  password {one.kept} is kept: works with {one.methods}")
     lines += [f"  reply    {attribute}" for attribute in one.attributes]
+    lines += [f"  but      {remark}" for remark in one.remarks]
     lines += [
         f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {past.count} times on {past.nas_id}: "
         f"{past.explanation}"

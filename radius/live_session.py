@@ -12,16 +12,15 @@ from datetime import timedelta
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
-from aaa.directory import Directory
+from aaa.directory import Directory, ServiceAccess
 from aaa.domain.effect import Effect
-from aaa.domain.profile import SessionTerms
 from aaa.store import directory_rows
 from core.log import logger
 from core.secrets import Sealer
 from core.work import Workplace
 from radius.codec import Attr
 from radius.config import RadiusSettings
-from radius.dialects import WireAttribute, list_attributes, rate_attributes
+from radius.dialects.attributes import WireAttribute
 from radius.dynamic_authorization import (
     Acknowledged,
     DynauthOutcome,
@@ -31,6 +30,7 @@ from radius.dynamic_authorization import (
     Silent,
     send_dynauth,
 )
+from radius.rendering import Renderings
 from radius.secret_rotation import secrets_of
 
 _log = logger("radius")
@@ -66,10 +66,11 @@ class LiveSessions:
         """Bring every open session of the service to ``effect``; those that follow get ``generation``."""
         async with self._workplace.reading() as connection:
             sessions = await directory_rows.live_sessions(connection, service_id)
-            terms = await self._terms(connection, service_id, Effect(effect)) if sessions else None
+            access = await self._access(connection, service_id, Effect(effect)) if sessions else None
+            renderings = Renderings(await Directory.templates_of(connection) if access else ())
         if not sessions:
             return LiveSessionOutcome("nothing_live", "the service has no open session")
-        results = [await self._move_one(session, terms) for session in sessions]
+        results = [await self._move_one(session, access, renderings) for session in sessions]
         followed = [one.session_id for one in results if one.outcome in ("moved", "disconnected")]
         gone = [one.session_id for one in results if one.outcome == "nothing_live"]
         if followed or gone:
@@ -79,13 +80,15 @@ class LiveSessions:
                 )
         return _summed_up(results)
 
-    async def _terms(self, connection: Any, service_id: str, effect: Effect) -> SessionTerms | None:
-        """The terms under ``effect``; None when there is no session to have under it."""
-        if effect in (Effect.BLOCK, Effect.ENDED):
+    async def _access(self, connection: Any, service_id: str, effect: Effect) -> ServiceAccess | None:
+        """What the service may do under ``effect``; None when there is no session to have under it."""
+        if effect is Effect.ENDED:
             return None
-        return await Directory.terms_for(connection, service_id, effect, self._settings.policy)
+        policy = self._settings.policy
+        access = await Directory.access_of(connection, self._sealer, service_id, effect, policy)
+        return access if access.admitted else None
 
-    async def _move_one(self, session: Any, terms: SessionTerms | None) -> _Moved:
+    async def _move_one(self, session: Any, access: ServiceAccess | None, renderings: Renderings) -> _Moved:
         target = self._target(session)
         if target is None:
             return _Moved(
@@ -94,12 +97,11 @@ class LiveSessions:
                 "not known; register the NAS by its own address, or wait for its next report", [],
             )  # fmt: skip
         exchanges: list[dict[str, Any]] = []
-        if terms is not None:
-            change = [
-                *self._identification(session, target),
-                *_change_of(terms, session.dialect, self._settings),
-            ]
-            outcome = await self._order(target, change, exchanges, disconnect=False)
+        if access is not None:
+            rendering = renderings.of(session.nas_id, session.dialect)
+            change = rendering.change(access, self._settings.open_list)
+            whole = [*self._identification(session, target), *change]
+            outcome = await self._order(target, whole, exchanges, disconnect=False)
             if not isinstance(outcome, Refused):
                 return _read_outcome(session, outcome, "moved", exchanges)
             if outcome.session_is_gone:
@@ -190,12 +192,6 @@ class _Moved:
     outcome: str
     detail: str
     exchanges: list[dict[str, Any]]
-
-
-def _change_of(terms: SessionTerms, dialect: str, settings: RadiusSettings) -> list[WireAttribute]:
-    """Rate and list of the new terms. A list cannot be taken away by CoA, so restoring names the open one."""
-    address_list = terms.address_list or settings.open_list
-    return rate_attributes(terms, dialect) + list_attributes(address_list, dialect)
 
 
 def _read_outcome(

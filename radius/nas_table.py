@@ -8,10 +8,10 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from aaa.directory import KnownNas
-from aaa.domain.profile import SessionTerms
+from aaa.domain.reply_template import ReplyTemplate
 from core.secrets import Secret
-from radius.dialects import terms_attributes
 from radius.rate_limits import Allowance, RateLimits
+from radius.rendering import Rendering, Renderings
 from radius.shared_secret import SharedSecret
 
 _ADDRESSES_KEPT = 20_000
@@ -30,16 +30,22 @@ class NasLimits:
 
 
 class NasState:
-    """One NAS, prepared: its secret's states, and the encoded terms of each profile in its dialect."""
+    """One NAS, prepared: its secret's states, and what replies carry in its dialect."""
 
     __slots__ = (
-        "_allowance", "_encoded", "_reports", "_unknown_names", "delayed", "left", "nas", "on_old", "other",
-        "over", "proved", "proving", "reports_left", "right", "secret", "signs", "unknown",
-        "unsigned", "wrong",
+        "_allowance", "_reports", "_unknown_names", "delayed", "encoded", "left", "nas", "on_old", "other",
+        "over", "proved", "proving", "rendering", "reports_left", "right", "secret", "services", "signs",
+        "unknown", "unsigned", "wrong",
     )  # fmt: skip
 
-    def __init__(self, nas: KnownNas, address: str = "", limits: NasLimits | None = None) -> None:
+    def __init__(
+        self, nas: KnownNas, rendering: Rendering, address: str = "", limits: NasLimits | None = None
+    ) -> None:
         self.nas = nas
+        self.rendering = rendering
+        self.encoded = rendering.terms
+        """The octets of terms in this NAS's dialect; those of services are in ``services``."""
+        self.services = rendering.services
         limits = limits or NasLimits(RateLimits())
         self._allowance = Allowance(limits.rates, limits.requests)
         self._reports = Allowance(limits.rates, limits.reports)
@@ -74,7 +80,6 @@ class NasState:
         """Rejects that wait for their time."""
         self.proving = 0
         """Requests whose password is being checked against a slow hash."""
-        self._encoded: dict[SessionTerms, bytes] = {}
 
     def refill(self, now_s: float) -> bool:
         """Ask the buckets for more requests and use one; False: the source has sent too many."""
@@ -129,16 +134,6 @@ class NasState:
         """Whether what was learned is worth keeping and not kept yet."""
         return not self.nas.signs_requests and self.nas.network.num_addresses == 1
 
-    def encoded(self, terms: SessionTerms) -> bytes:
-        """The terms in this NAS's dialect."""
-        octets = self._encoded.get(terms)
-        if octets is None:
-            if len(self._encoded) > 4_096:  # terms are made anew when profiles change
-                self._encoded.clear()
-            attributes = terms_attributes(terms, self.nas.dialect)
-            octets = self._encoded[terms] = b"".join(one.encoded() for one in attributes)
-        return octets
-
 
 class NasTable:
     """Longest prefix wins; an address is looked up once and then remembered.
@@ -155,13 +150,18 @@ class NasTable:
         self._by_address: dict[str, NasState | None] = {}
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
         self._strangers: dict[str, int] = {}
+        self._renderings = Renderings()
         self.ended_rotations: set[str] = set()
         """NASes whose old secret has ended here; the database is to learn it."""
         self.learn(nases)
 
-    def learn(self, nases: Iterable[KnownNas]) -> None:
-        """Take over a new list of NASes, longest prefix first. What was learned of an address stays."""
+    def learn(self, nases: Iterable[KnownNas], templates: Iterable[ReplyTemplate] = ()) -> None:
+        """Take over a new list of NASes, longest prefix first, and of templates for their replies.
+
+        What was learned of an address stays.
+        """
         self._remember_signing()
+        self._renderings = Renderings(templates)
         self._nases = tuple(nases)
         self._by_prefix = _by_prefix(self._nases)
         self._limits = {nas.id: self._limits.get(nas.id) or NasLimits(self._rates) for nas in self._nases}
@@ -178,7 +178,10 @@ class NasTable:
         nas = self._nas_of(address)
         if len(self._by_address) >= _ADDRESSES_KEPT:  # a flood from forged sources must not fill memory
             self._make_room()
-        state = None if nas is None else NasState(nas, address, self._limits[nas.id])
+        state = None
+        if nas is not None:
+            rendering = self._renderings.of(nas.id, nas.dialect)
+            state = NasState(nas, rendering, address, self._limits[nas.id])
         if state is not None and (signed_with := self._signing.get(address)) is not None:
             state.signs |= signed_with in (state.nas.secret, state.nas.old_secret)
         self._by_address[address] = state
@@ -218,6 +221,11 @@ class NasTable:
     def strangers(self) -> dict[str, int]:
         """Unknown source addresses and how often they have asked; at most a hundred."""
         return {address: count for address, count in self._strangers.items() if self.at(address) is None}
+
+    @property
+    def template_troubles(self) -> tuple[str, ...]:
+        """Lines of templates that cannot be sent, so that the dialect's own words are."""
+        return self._renderings.troubles
 
     @property
     def ids(self) -> set[str]:

@@ -6,6 +6,7 @@ remembered. Every way out without a reply has its counter.
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,6 @@ from radius.codec import (
     vendor_attribute,
 )
 from radius.counters import Counters
-from radius.dialects import address_attributes, interim_attribute
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
@@ -50,7 +50,6 @@ Key = tuple[Source, int]
 """What identifies a retransmit: where it comes from, and its identifier."""
 
 _UNKNOWN = frozenset({"unknown_user", "unknown_mac", "no_user_name"})
-_SERVICES_KEPT = 65_536
 _MS_CHAP_ERROR = 2
 _MS_CHAP_MPPE_KEYS = 12
 _MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MICROSOFT, 8, integer(6))
@@ -116,8 +115,18 @@ class SignIns:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._identity_key = hmac.digest(key, b"chargeable-user-identity", "sha256")
         self._process = os.urandom(5).hex()
         self._numbers = count(1)
+
+    def chargeable_identity(self, service_id: str, operator: bytes) -> bytes:
+        """The Chargeable-User-Identity of a service for whoever asks (RFC 4372 section 2.1).
+
+        A pseudonym: always the same for one service at one visited operator (Operator-Name, RFC 5580), and of
+        no use to another one.
+        """
+        name = hmac.digest(self._identity_key, service_id.encode() + b"\0" + operator, "sha256")
+        return attribute(89, name[:16].hex().encode())
 
     def prefix(self, service_id: str, generation: int) -> bytes:
         """What every Class of this service under this generation begins with."""
@@ -152,7 +161,6 @@ class AuthenticationPipeline:
         self._now_s = 0.0
         self._directory: Directory | None = None
         self._delayed: deque[_Delayed] = deque()
-        self._services: dict[ServiceAccess, tuple[bytes, bytes]] = {}
         self.counters = counters
 
     def use(self, directory: Directory) -> None:
@@ -236,6 +244,9 @@ class AuthenticationPipeline:
                 nas.proved |= isinstance(verdict, Accept) and proof.password != b""
         if isinstance(verdict, Accept):
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
+            if 89 in first:
+                operator = b"" if 126 not in first else value_at(packet, first[126])
+                proxied = self._sign_ins.chargeable_identity(verdict.login.service.id, operator) + proxied
             reply = self._accept(nas, packet, proof, verdict.login, proxied)
             self._replies.put(key, hash(packet), reply)
             if watched is not None:
@@ -312,7 +323,7 @@ class AuthenticationPipeline:
 
     def _accept(self, nas: NasState, packet: bytes, proof: Proof, login: Login, proxied: bytes) -> bytes:
         service = login.service
-        own, prefix = self._services.get(service) or self._encode_service(service)
+        own, prefix = nas.services.get(service) or self._encode_service(nas, service)
         value = self._sign_ins.class_value(prefix)
         attributes = nas.encoded(service.terms) + own + bytes((25, len(value) + 2)) + value
         if type(proof) is MsChapV2 or type(proof) is MsChap:
@@ -322,18 +333,10 @@ class AuthenticationPipeline:
             self.counters.walled += 1
         return nas.secret.reply(ACCESS_ACCEPT, packet, attributes + proxied)
 
-    def _encode_service(self, service: ServiceAccess) -> tuple[bytes, bytes]:
-        """What is the service's own: its address and interim interval, and what its Class begins with."""
-        if len(self._services) >= _SERVICES_KEPT:
-            self._services.clear()
-        attributes = [
-            *address_attributes(service.framed_ip, service.terms.pool),
-            interim_attribute(service.interim_interval_s),
-        ]
-        octets = b"".join(one.encoded() for one in attributes)
-        encoded = self._services[service] = (
-            octets, self._sign_ins.prefix(service.id, service.generation)
-        )  # fmt: skip
+    def _encode_service(self, nas: NasState, service: ServiceAccess) -> tuple[bytes, bytes]:
+        """What is the service's own: its addresses and interim interval, and what its Class begins with."""
+        encoded = nas.rendering.own(service), self._sign_ins.prefix(service.id, service.generation)
+        nas.rendering.keep(service, encoded)
         return encoded
 
     def _decline(

@@ -207,12 +207,12 @@ class RadiusServer:
                 found = await before.refreshed(connection, self._sealer)
         self._directory_at_s = self._clock.monotonic_s()
         if found is not before:
-            self._use(found, anew=before is None or before.nases is not found.nases)
+            self._use(found, anew=before is None or _speaks_otherwise(before, found))
         ready.set()
 
     def _use(self, directory: Directory, *, anew: bool) -> None:
         if anew:
-            self._nases.learn(directory.nases)
+            self._nases.learn(directory.nases, directory.templates)
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         first = self._directory is None
@@ -304,7 +304,9 @@ class RadiusServer:
             directory_logins=len(directory.logins) if directory else 0,
             directory_nases=len(directory.nases) if directory else 0,
             directory_age_s=round(self._clock.monotonic_s() - self._directory_at_s, 3),
-            troubles=list(directory.troubles) if directory else ["the directory has not been loaded yet"],
+            troubles=[*directory.troubles, *self._nases.template_troubles]
+            if directory
+            else ["the directory has not been loaded yet"],
             journal_id=journal.id if journal else "",
             journal_backlog=journal.backlog if journal else 0,
             journal_trouble=self._journal_trouble,
@@ -336,6 +338,11 @@ class RadiusServer:
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.close()
+
+
+def _speaks_otherwise(before: Directory, after: Directory) -> bool:
+    """Whether a NAS, or what one is told, is another than before."""
+    return before.nases is not after.nases or before.templates is not after.templates
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

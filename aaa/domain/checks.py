@@ -7,7 +7,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_netw
 
 from core.refusal import Refusal
 
-DIALECTS = ("mikrotik", "generic", "wispr")
+DIALECTS = {
+    "mikrotik": "MikroTik RouterOS",
+    "cambium_epmp": "Cambium ePMP",
+    "cambium_pmp450": "Cambium PMP 450 (Canopy)",
+    "ubiquiti": "Ubiquiti",
+    "wispr": "WISPr",
+    "cisco": "Cisco IOS (AVPair)",
+    "juniper": "Juniper ERX, Junos BNG",
+    "accel_ppp": "accel-ppp",
+    "generic": "Generic (Filter-Id)",
+}
+"""The kinds of NAS whose words are known, as people call them. What each says: ``radius.dialects``."""
+
 MESSAGE_AUTHENTICATOR = ("require", "auto", "off")
 MIN_SECRET = 8
 STRONG_SECRET = 16  # RFC 2865 section 3 asks for a secret that cannot be guessed; 16 is its preferred length
@@ -24,6 +36,22 @@ def check_text(text: str, field: str, longest: int) -> str | Refusal:
     if len(stripped) > longest:
         return Refusal(f"{field}.long", f"the {field} has {len(stripped)} characters; {longest} fit", field)
     return stripped
+
+
+def check_printable(text: str, field: str, longest: int) -> str | Refusal:
+    """One line of text that a NAS can be sent; its octets are counted, for an attribute has so many."""
+    checked = check_text(text, field, longest)
+    if isinstance(checked, Refusal):
+        return checked
+    if not checked.isprintable():
+        return Refusal(
+            f"{field}.unprintable", f"the {field} holds characters that cannot be typed; remove them", field
+        )
+    if len(checked.encode()) > longest:
+        return Refusal(
+            f"{field}.long", f"the {field} takes {len(checked.encode())} octets; {longest} fit", field
+        )
+    return checked
 
 
 def check_choice(value: str, field: str, choices: Sequence[str]) -> str | Refusal:

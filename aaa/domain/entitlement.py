@@ -16,6 +16,7 @@ class Holder(StrEnum):
     DUNNING = "dunning"
     OPERATOR = "operator"
     QUOTA = "quota"
+    SCHEDULE = "schedule"
     CONTRACT = "contract"
     ABUSE = "abuse"
 

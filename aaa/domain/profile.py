@@ -25,6 +25,24 @@ class Profile:
     interim_interval_s: int = 300
     session_timeout_s: int | None = None
     idle_timeout_s: int | None = None
+    ipv6_pool: str | None = None
+    delegated_pool: str | None = None
+    vlan: int | None = None
+    outer_vlan: int | None = None
+    filter_id: str | None = None
+    router_group: str | None = None
+    priority: int | None = None
+    min_down_bps: int | None = None
+    min_up_bps: int | None = None
+    throttle_down_bps: int | None = None
+    throttle_up_bps: int | None = None
+    walled_down_bps: int | None = None
+    walled_up_bps: int | None = None
+    when_blocked: str | None = None
+
+
+WHEN_BLOCKED = ("reject", "walled_garden")
+"""What a blocked subscriber's sign-in gets: no session, or one in the walled garden, where he can pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +51,8 @@ class AccessPolicy:
 
     ``walled_garden_list`` is the address list (filter) of a session in the walled garden, ``open_list`` the
     one a live session is moved to when it is restored: a CoA can replace a list, it cannot take one away.
-    ``interim_jitter_percent`` spreads the interim updates of a tower that rebooted.
+    ``interim_jitter_percent`` spreads the interim updates of a tower that rebooted. ``when_blocked`` is one
+    of ``WHEN_BLOCKED``. A walled garden without rates of its own has the plan's.
     """
 
     walled_garden_list: str = "hilltop-walled"
@@ -41,6 +60,9 @@ class AccessPolicy:
     throttle_down_bps: int = 1_000_000
     throttle_up_bps: int = 512_000
     interim_jitter_percent: int = 10
+    when_blocked: str = "reject"
+    walled_down_bps: int | None = None
+    walled_up_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,25 +79,67 @@ class SessionTerms:
     idle_timeout_s: int | None
     address_list: str | None
     walled: bool
+    profile_id: str = ""
+    profile_name: str = ""
+    effect: Effect = Effect.NONE
+    ipv6_pool: str | None = None
+    delegated_pool: str | None = None
+    vlan: int | None = None
+    outer_vlan: int | None = None
+    filter_id: str | None = None
+    router_group: str | None = None
+    priority: int | None = None
+    min_down_bps: int | None = None
+    min_up_bps: int | None = None
+
+    @property
+    def access_filter(self) -> str | None:
+        """The filter on the session: that of the walled garden, else the profile's own."""
+        return self.address_list or self.filter_id
 
 
 def terms_of(profile: Profile, effect: Effect, policy: AccessPolicy) -> SessionTerms:
-    """The terms of a session under ``profile`` while ``effect`` stands (block and ended get no session)."""
+    """The terms of a session under ``profile`` while ``effect`` stands.
+
+    A block has those of the walled garden, for where the policy lets it have a session; ended gets none.
+    """
     terms = SessionTerms(
         profile.rate_down_bps, profile.rate_up_bps, profile.burst_down_bps, profile.burst_up_bps,
         profile.burst_seconds, profile.pool, profile.session_timeout_s, profile.idle_timeout_s,
-        address_list=None, walled=False,
+        address_list=None, walled=False, profile_id=profile.id, profile_name=profile.name, effect=effect,
+        ipv6_pool=profile.ipv6_pool, delegated_pool=profile.delegated_pool, vlan=profile.vlan,
+        outer_vlan=profile.outer_vlan, filter_id=profile.filter_id, router_group=profile.router_group,
+        priority=profile.priority, min_down_bps=profile.min_down_bps, min_up_bps=profile.min_up_bps,
     )  # fmt: skip
     if effect is Effect.THROTTLE:
-        return replace(
-            terms,
-            rate_down_bps=min(profile.rate_down_bps, policy.throttle_down_bps),
-            rate_up_bps=min(profile.rate_up_bps, policy.throttle_up_bps),
-            burst_down_bps=None, burst_up_bps=None, burst_seconds=None,
-        )  # fmt: skip
-    if effect is Effect.WALLED_GARDEN:
+        down = profile.throttle_down_bps or policy.throttle_down_bps
+        return _slowed(terms, down, profile.throttle_up_bps or policy.throttle_up_bps)
+    if effect in (Effect.WALLED_GARDEN, Effect.BLOCK):
+        rates = (
+            profile.walled_down_bps or policy.walled_down_bps or profile.rate_down_bps,
+            profile.walled_up_bps or policy.walled_up_bps or profile.rate_up_bps,
+        )
+        if rates != (profile.rate_down_bps, profile.rate_up_bps):
+            terms = _slowed(terms, *rates)
         return replace(terms, address_list=policy.walled_garden_list, walled=True)
     return terms
+
+
+def _slowed(terms: SessionTerms, down_bps: int, up_bps: int) -> SessionTerms:
+    """Never faster than the plan; no burst, and no more committed than there is."""
+    down, up = min(terms.rate_down_bps, down_bps), min(terms.rate_up_bps, up_bps)
+    return replace(
+        terms, rate_down_bps=down, rate_up_bps=up, burst_down_bps=None, burst_up_bps=None, burst_seconds=None,
+        min_down_bps=terms.min_down_bps and min(terms.min_down_bps, down),
+        min_up_bps=terms.min_up_bps and min(terms.min_up_bps, up),
+    )  # fmt: skip
+
+
+def is_admitted(profile: Profile, lifecycle: str, effect: Effect, policy: AccessPolicy) -> bool:
+    """Whether a sign-in with the right password gets a session."""
+    if lifecycle != "active" or effect is Effect.ENDED:
+        return False
+    return effect is not Effect.BLOCK or (profile.when_blocked or policy.when_blocked) == "walled_garden"
 
 
 def interim_interval_s(profile: Profile, service_id: str, policy: AccessPolicy) -> int:

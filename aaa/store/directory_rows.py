@@ -17,6 +17,7 @@ from aaa.store.tables import (
     nas,
     nas_secret_use,
     reject,
+    reply_template,
     service,
     service_profile,
     session,
@@ -63,10 +64,16 @@ async def profile_rows(connection: AsyncConnection) -> Rows:
     return (await connection.execute(select(service_profile))).all()
 
 
+async def template_rows(connection: AsyncConnection) -> Rows:
+    """Every reply template, in a fixed order."""
+    return (await connection.execute(select(reply_template).order_by(reply_template.c.scope))).all()
+
+
 def _services() -> Select[Any]:
     return select(
         service.c.id, service.c.profile_id, service.c.lifecycle, service.c.framed_ip,
-        service.c.simultaneous_use, entitlement.c.generation, entitlement.c.effect, entitlement.c.because,
+        service.c.simultaneous_use, service.c.netmask_bits, entitlement.c.generation, entitlement.c.effect,
+        entitlement.c.because,
     ).join_from(service, entitlement, entitlement.c.service_id == service.c.id)  # fmt: skip
 
 

@@ -42,7 +42,7 @@ async def take_directory_lane(connection: AsyncConnection) -> None:
 async def append_directory_change(
     connection: AsyncConnection, entity: str, entity_id: str, at: datetime
 ) -> None:
-    """Tell every in-memory directory that ``entity`` (nas, service, profile) changed."""
+    """Tell every in-memory directory that ``entity`` (nas, service, profile, template) changed."""
     await take_directory_lane(connection)
     await connection.execute(insert(directory_change).values(entity=entity, entity_id=entity_id, at=at))
 
@@ -84,6 +84,29 @@ async def nas_with_radsec_identity(connection: AsyncConnection, identity: str) -
 async def insert_profile(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     """A new service profile row."""
     await connection.execute(insert(service_profile).values(**values))
+
+
+async def update_profile(connection: AsyncConnection, profile_id: str, values: Mapping[str, Any]) -> None:
+    """Change columns of a service profile."""
+    await connection.execute(
+        update(service_profile).where(service_profile.c.id == profile_id).values(**values)
+    )
+
+
+async def live_services_of_profile(
+    connection: AsyncConnection, profile_id: str, after: str, limit: int
+) -> list[str]:
+    """Ids of living services of the profile with an open session, in order, behind ``after``."""
+    statement = (
+        select(service.c.id)
+        .join(session, session.c.service_id == service.c.id)
+        .where(
+            service.c.profile_id == profile_id, service.c.id > after, service.c.lifecycle != "ended",
+            session.c.stopped_at.is_(None),
+        )
+        .distinct()
+    )  # fmt: skip
+    return list((await connection.execute(statement.order_by(service.c.id).limit(limit))).scalars())
 
 
 async def profile_row(connection: AsyncConnection, profile_id: str) -> Row[Any] | None:

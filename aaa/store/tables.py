@@ -29,7 +29,7 @@ nas = Table(
     Column("network", String(64), nullable=False, unique=True),  # address or prefix, CIDR
     Column("identifier", String(253)),  # NAS-Identifier, when known
     Column("site_id", String(40)),
-    Column("dialect", String(20), nullable=False),  # mikrotik, generic, wispr
+    Column("dialect", String(20), nullable=False),  # see aaa.domain.checks.DIALECTS
     Column("secret_sealed", Text, nullable=False),
     Column("message_authenticator", String(10), nullable=False),  # require, auto, off
     Column("signs_requests", Boolean, nullable=False, default=False),  # learned under "auto"
@@ -68,7 +68,54 @@ service_profile = Table(
     Column("interim_interval_s", Integer, nullable=False, default=300),
     Column("session_timeout_s", Integer),
     Column("idle_timeout_s", Integer),
+    Column("ipv6_pool", String(80)),  # Framed-IPv6-Pool: the prefix of the link
+    Column("delegated_pool", String(80)),  # Delegated-IPv6-Prefix-Pool: the prefix behind the CPE
+    Column("vlan", Integer),  # 1 to 4094: the customer's; with outer_vlan it is the inner tag
+    Column("outer_vlan", Integer),  # QinQ: the service provider's tag
+    Column("filter_id", String(128)),
+    Column("router_group", String(80)),  # a profile on the router (Mikrotik-Group, service name, ...)
+    Column("priority", Integer),  # 1 (first) to 8 (last)
+    Column("min_down_bps", BigInteger),  # committed rates
+    Column("min_up_bps", BigInteger),
+    Column("throttle_down_bps", BigInteger),  # instead of the provider's
+    Column("throttle_up_bps", BigInteger),
+    Column("walled_down_bps", BigInteger),
+    Column("walled_up_bps", BigInteger),
+    Column("when_blocked", String(16)),  # reject, walled_garden; None: as the provider says
     Column("created_at", Instant, nullable=False),
+)
+
+profile_rule = (
+    Table(  # what the plan itself does to its services: in weekly hours, or when a quota is used up
+        "aaa_profile_rule",
+        metadata,
+        Column("id", String(40), primary_key=True),
+        Column("profile_id", String(40), ForeignKey("aaa_service_profile.id"), nullable=False, index=True),
+        Column("kind", String(10), nullable=False),  # hours, quota
+        Column("name", String(80), nullable=False),
+        Column("effect", String(16), nullable=False),  # throttle, walled_garden
+        Column("days", String(27)),  # hours: mon,tue,…: the days on which a window begins
+        Column("from_minute", Integer),  # hours: of the local day, 0 to 1439
+        Column("until_minute", Integer),  # hours: 1 to 1440; at or before from_minute: on the next day
+        Column("octets", BigInteger),  # quota
+        Column("period", String(10)),  # quota: day, week, month, billing
+        Column("direction", String(4)),  # quota: down, up, sum
+        Column("created_at", Instant, nullable=False),
+        UniqueConstraint("profile_id", "name"),
+    )
+)
+
+reply_template = Table(  # the operator's own lines over what a dialect says; one for each scope
+    "aaa_reply_template",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("scope", String(120), nullable=False, unique=True),  # PROFILE|NAS or PROFILE|DIALECT, * is any
+    Column("profile_id", String(40), ForeignKey("aaa_service_profile.id")),
+    Column("nas_id", String(40), ForeignKey("aaa_nas.id")),
+    Column("dialect", String(20)),
+    Column("lines", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", String(80), nullable=False),
 )
 
 service = Table(
@@ -80,9 +127,24 @@ service = Table(
     Column("profile_id", String(40), ForeignKey("aaa_service_profile.id"), nullable=False),
     Column("lifecycle", String(10), nullable=False),  # pending, active, ended
     Column("framed_ip", String(45), unique=True),  # static address, if any
+    Column("netmask_bits", Integer),  # of the static address, for CPEs that are given a subnet
     Column("simultaneous_use", Integer, nullable=False, default=1),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
+)
+
+service_prefix = Table(  # what is the service's own beside its IPv4 address; no two services overlap
+    "aaa_service_prefix",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),  # ipv6_prefix, delegated_prefix, ipv6_address, route
+    Column("prefix", String(49), nullable=False),
+    Column("gateway", String(45)),  # route: None is the subscriber himself
+    Column("metric", Integer),  # route
+    Column("position", Integer, nullable=False),  # the order in which they were given
+    Column("first", String(32), nullable=False, index=True),  # hexadecimal; IPv4 as ::ffff:a.b.c.d
+    Column("last", String(32), nullable=False),
 )
 
 credential = Table(
@@ -104,7 +166,7 @@ hold = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
-    Column("holder", String(20), nullable=False),  # dunning, operator, quota, contract, abuse
+    Column("holder", String(20), nullable=False),  # see aaa.domain.entitlement.Holder
     Column("effect", String(16), nullable=False),  # throttle, walled_garden, block
     Column("reason", Text, nullable=False),
     Column("placed_at", Instant, nullable=False),
@@ -145,7 +207,8 @@ directory_change = Table(
     "aaa_directory_change",
     metadata,
     Column("seq", BigId, primary_key=True, autoincrement=True),
-    Column("entity", String(20), nullable=False),  # nas, service, profile, authority, certificate
+    # nas, service, profile, template, authority, certificate
+    Column("entity", String(20), nullable=False),
     Column("entity_id", String(40), nullable=False),
     Column("at", Instant, nullable=False),
 )

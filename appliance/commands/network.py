@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
+from aaa.domain.checks import DIALECTS
 from aaa.set_up import change_nas, define_profile, register_nas, retire_old_secret, rotate_secret
 from aaa.store import tables as aaa
 from appliance.commands.running import (
@@ -32,6 +33,7 @@ SecretFile = Annotated[
 ]
 NewSecretFile = Annotated[Path | None, typer.Option(help="File with the new secret (-: standard input).")]
 _FASTEST = 10**12
+_DIALECTS = ", ".join(DIALECTS)
 
 sites = typer.Typer(help="Towers and other places with radios.", no_args_is_help=True)
 devices = typer.Typer(help="Devices on which entitlements are enforced.", no_args_is_help=True)
@@ -176,7 +178,7 @@ def nas_add(
     name: str,
     network: Annotated[str, typer.Argument(help="Address or prefix it sends from.")],
     secret_file: SecretFile = None,
-    dialect: Annotated[str, typer.Option(help="mikrotik, wispr or generic")] = "mikrotik",
+    dialect: Annotated[str, typer.Option(help=_DIALECTS)] = "mikrotik",
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str, typer.Option(help="require, auto or off")] = "auto",
@@ -343,7 +345,7 @@ def nas_change(
     name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     network: Annotated[str | None, typer.Option(help="Address or prefix it sends from.")] = None,
     secret_file: NewSecretFile = None,
-    dialect: Annotated[str | None, typer.Option(help="mikrotik, wispr or generic")] = None,
+    dialect: Annotated[str | None, typer.Option(help=_DIALECTS)] = None,
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str | None, typer.Option(help="require, auto or off")] = None,

@@ -41,7 +41,9 @@ def radius_explain(
             if nas is not None:
                 await find(connection, "nas", nas)
             try:
-                explanation = await explain(connection, house.sealer, username, nas_name=nas)
+                explanation = await explain(
+                    connection, house.sealer, username, nas_name=nas, policy=house.settings.radius.policy
+                )
             except LookupError as trouble:
                 fail(f"--nas: {trouble}")
         if output:

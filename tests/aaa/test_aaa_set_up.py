@@ -72,7 +72,7 @@ def _refused(outcome: object, field: str, *words: str) -> None:
         ({"network": "10.0.0.7/24"}, "network", "10.0.0.0/24"),
         ({"network": "0.0.0.0/0"}, "network", "address"),
         ({"secret": Secret("short")}, "secret", "16"),
-        ({"dialect": "cisco"}, "dialect", "mikrotik"),
+        ({"dialect": "semaphore"}, "dialect", "mikrotik"),
         ({"message_authenticator": "yes"}, "message_authenticator", "require"),
         ({"mac_format": "odd"}, "mac_format", "mikrotik"),
         ({"dynauth_port": 70_000}, "dynauth_port", "65535"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aaa.domain import identity
+from aaa.domain import checks, identity
 from aaa.lockouts import held_back, let_go
 from aaa.rotate_secret import rotation_of
 from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
@@ -23,7 +23,7 @@ from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
 
-DIALECTS = {"mikrotik": "MikroTik", "wispr": "WISPr", "generic": "Generic"}
+DIALECTS = checks.DIALECTS
 KEEP_OLD = {"1": "1 hour", "24": "24 hours", "72": "3 days", "168": "7 days", "720": "30 days"}
 SIGNATURES = {"auto": "Learn (require once seen)", "require": "Require", "off": "Off"}
 _MAC_WORDS = {
