@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from appliance.commands.running import (
     actor,
+    config_path,
     fail,
     in_house,
     one_from_stdin,
@@ -23,6 +25,9 @@ from appliance.commands.running import (
 )
 from appliance.lookup import find
 from appliance.wiring import House
+
+if TYPE_CHECKING:
+    from radius.dictionary.attributes import AttributeDictionary
 
 radius = typer.Typer(help="RADIUS: explain, test, status.", no_args_is_help=True)
 
@@ -56,33 +61,91 @@ def radius_explain(
 
 @radius.command("test")
 def radius_test(
-    server: Annotated[str, typer.Argument(help="host:port of the authentication listener.")],
-    username: str,
+    server: Annotated[str, typer.Argument(help="HOST or HOST:PORT; [ADDRESS]:PORT for IPv6.")],
+    username: Annotated[str, typer.Argument(help="User-Name, where the method wants one.")] = "",
     secret_file: Annotated[
         Path | None, typer.Option(help="File with the RADIUS secret (-: standard input); else typed unseen.")
     ] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="File with the password (-: standard input); else typed unseen.")
     ] = None,
-    method: Annotated[str, typer.Option(help="pap, chap, mschapv2, mac or status")] = "pap",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="pap, chap, mschap, mschapv2, mac, eap-md5; start, interim, stop, accounting-on, "
+            "accounting-off; coa, disconnect; status"
+        ),
+    ] = "pap",
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Name=value to send as well, or instead of ours; repeatable.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Ask from this address of the machine.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds to wait for each try.")] = 3.0,
+    tries: Annotated[int, typer.Option(min=1, max=20, help="How often to send it.")] = 3,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Without Message-Authenticator, as old gear asks.")
+    ] = False,
+    output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Send one Access-Request as a NAS would and print the answer; exit 1 unless it is an accept."""
-    from radius.probe import METHODS, ProbeTarget, probe
+    """Ask once, as a NAS would (coa, disconnect: order a NAS), and show the answer.
+
+    Exit 0: accepted. 1: rejected. 2: wrong usage. 3: no answer. 4: an answer that cannot be trusted.
+    """
+    from radius.probe import METHODS, ProbeOrder, ProbeTarget, carry_out, parsed_attributes
+    from radius.probe_requests import NAMELESS, PASSWORDLESS
 
     if method not in METHODS:
         fail(f"--method {method!r}: use one of {', '.join(METHODS)}", 2)
-    host, _, port = server.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        fail(f"{server!r} is not host:port, such as 127.0.0.1:1812", 2)
+    if not username and method not in NAMELESS:
+        fail(f"USERNAME: the method {method} wants one", 2)
+    host, port = _server(server, method)
     one_from_stdin(secret_file, password_file)
+    book = _dictionary_or_fail()
     secret = read_secret("RADIUS secret", secret_file, again=False)
-    asked = method not in {"mac", "status"}
+    asked = method not in PASSWORDLESS or (method == "mac" and password_file is not None)
     password = read_secret("password", password_file, again=False) if asked else None
-    target = ProbeTarget(host.strip("[]"), int(port), secret)
-    answer = asyncio.run(probe(target, username, password, method=method))
-    say(str(answer))
-    if not answer.accepted:
-        raise typer.Exit(1)
+    try:
+        order = ProbeOrder(
+            method, username, password, parsed_attributes(attribute or []), signed=not unsigned
+        )
+        target = ProbeTarget(host, port, secret, source)
+        answer = asyncio.run(carry_out(target, order, timeout_s=timeout, tries=tries, book=book))
+    except ValueError as trouble:
+        fail(f"--attribute: {trouble}", 2)
+    say(json.dumps(answer.as_json(), indent=2) if output else str(answer))
+    raise typer.Exit(answer.exit_code)
+
+
+_BRACKETED = re.compile(r"\[([^\]]+)\](?::(.*))?")
+_PORTS = {"coa": 3799, "disconnect": 3799} | dict.fromkeys(
+    ("start", "interim", "stop", "accounting-on", "accounting-off"), 1813
+)
+
+
+def _server(text: str, method: str) -> tuple[str, int]:
+    """The host and the port, or the method's own port; an IPv6 address without brackets has no port."""
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed is not None:
+        host, port = bracketed[1], bracketed[2]
+    elif text.count(":") > 1:
+        host, port = text, None
+    else:
+        host, _, port = text.partition(":")
+    port = str(_PORTS.get(method, 1812)) if port is None or host == text else port
+    if not host or "[" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        fail(f"{text!r} is not host:port, such as 127.0.0.1:1812 or [2001:db8::1]:1812", 2)
+    return host, int(port)
+
+
+def _dictionary_or_fail() -> AttributeDictionary:
+    """The dictionary; with the operator's own files where this machine has settings."""
+    from radius.dictionary.attributes import attribute_dictionary
+
+    files = settings().radius.dictionary_files if config_path().exists() else []
+    try:
+        return attribute_dictionary(files)
+    except ValueError as trouble:
+        fail(f"radius.dictionary_files: {trouble}")
 
 
 @radius.command("attributes")
