@@ -16,7 +16,8 @@ from aaa.domain.authentication import (
     looks_garbled,
 )
 from aaa.domain.effect import Effect
-from aaa.domain.identity import is_locally_administered, mac_login, normalise_mac
+from aaa.domain.identity import is_locally_administered, normalise_mac
+from aaa.domain.mac_convention import NO_MACS, MacConvention
 from aaa.domain.password_hash import METHODS, PasswordHash
 
 
@@ -54,6 +55,11 @@ class Unproven(NamedTuple):
 
 
 _METHOD_NAMES = {Chap: "CHAP", MsChap: "MS-CHAPv1", MsChapV2: "MS-CHAPv2"}
+_MAC_PASSWORD_WORDS = {
+    "empty": "an empty password", "mac": "the MAC as password", "either": "an empty password or the MAC",
+    "shared": "the password that the devices of this NAS share",
+    "any": "a password by PAP or CHAP, or none",
+}  # fmt: skip
 Verdict = Accept | Reject | Silent | Unproven
 _NOBODY = Credential("", "pppoe", b"nobody has this password", bytes(16), bytes(16))
 
@@ -63,7 +69,7 @@ def authorize(
     username: bytes,
     proof: Proof,
     calling_station: bytes | None,
-    mac_format: str,
+    macs: MacConvention,
     *,
     signed: bool,
 ) -> Verdict:
@@ -79,7 +85,7 @@ def authorize(
         if login.credential.hashed is not None:
             return _check_hash(login, login.credential.hashed, proof, signed=signed)
         return _wrong_password(login, proof, signed=signed)
-    return _authorize_mac(directory, username, proof, calling_station, mac_format, signed=signed)
+    return _authorize_mac(directory, username, proof, calling_station, macs, signed=signed)
 
 
 def settle(login: Login, *, right: bool) -> Accept | Reject:
@@ -163,22 +169,24 @@ def _authorize_mac(
     username: bytes,
     proof: Proof,
     calling_station: bytes | None,
-    mac_format: str,
+    macs: MacConvention,
     *,
     signed: bool,
 ) -> Verdict:
     name = username.decode("utf-8", "replace")
-    mac = mac_login(name, mac_format)
+    mac = macs.mac_of(name)
     login = None if mac is None else directory.logins.get(mac.encode())
     if mac is None or login is None or login.credential.kind != "mac":
         if not signed and isinstance(proof, Pap) and looks_garbled(proof.password):
             return Silent("suspected_wrong_secret")
         proof.matches(_NOBODY)  # the same work as for a name that exists: the time tells nothing
-        return _unknown(name, mac)
-    if not proof.shows_mac(username):
+        return _not_spelled_so(directory, name, macs) or _unknown(name, mac)
+    if not proof.shows_mac(username, macs):
+        wanted = _MAC_PASSWORD_WORDS[macs.password]
         return Reject(
-            "mac_login_with_password", name, "a MAC login must send no password, or the MAC again",
-            "let the NAS send an empty password or the MAC for MAC logins", login.service.id,
+            "mac_login_password", name, f"a MAC login on this NAS must send {wanted}, and this one did not",
+            f"let the NAS send {wanted} for MAC logins, or change what is expected of it (hilltop nas change "
+            "--mac-sends)", login.service.id,
         )  # fmt: skip
     station = None if calling_station is None else normalise_mac(calling_station.decode("utf-8", "replace"))
     if station is not None and station != mac:
@@ -187,6 +195,23 @@ def _authorize_mac(
             "look for a CPE that imitates another one's MAC", login.service.id,
         )  # fmt: skip
     return _entitled(login)
+
+
+def _not_spelled_so(directory: Directory, name: str, macs: MacConvention) -> Reject | None:
+    """A MAC that would be let in, if this NAS were known to send MAC logins spelled so."""
+    mac = normalise_mac(name)
+    login = None if mac is None or macs.mac_of(name) else directory.logins.get(mac.encode())
+    if login is None or login.credential.kind != "mac":
+        return None
+    if macs.spelling == NO_MACS:
+        why = "this NAS is not set up for MAC logins"
+    else:
+        why = f"this NAS is set up to spell MAC logins otherwise ({macs.spelling}, case {macs.case})"
+    return Reject(
+        "mac_login_not_here", name, f"the user name is the MAC of a service, but {why}",
+        "if the NAS does send MAC logins so, say it: hilltop nas change NAS --mac-preset mikrotik-dhcp (or "
+        "another), or its form in the panel", login.service.id,
+    )  # fmt: skip
 
 
 def _unknown(name: str, mac: str | None) -> Reject:

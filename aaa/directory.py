@@ -19,6 +19,7 @@ from aaa.directory_certificates import ENTITIES, Certificates
 from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
 from aaa.domain.effect import Effect
+from aaa.domain.mac_convention import MacConvention
 from aaa.domain.nt_hash import md4
 from aaa.domain.password_hash import PasswordHash
 from aaa.domain.profile import (
@@ -51,7 +52,7 @@ class KnownNas:
     secret: Secret
     message_authenticator: str  # require, auto, off
     signs_requests: bool
-    mac_format: str
+    macs: MacConvention
     octets_reversed: bool
     dynauth_port: int
     old_secret: Secret | None = None
@@ -262,10 +263,21 @@ class _Draft:
             return None
         return KnownNas(
             row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
-            row.message_authenticator, row.signs_requests, row.mac_format, row.octets_reversed,
+            row.message_authenticator, row.signs_requests, self._macs(row), row.octets_reversed,
             row.dynauth_port, self._old_secret(row), row.old_secret_until,
             radsec_identity=row.radsec_identity,
         )  # fmt: skip
+
+    def _macs(self, row: Any) -> MacConvention:
+        shared = ""
+        if row.mac_password_sealed is not None:
+            try:
+                shared = self._sealer.open(row.mac_password_sealed, "nas.mac_password").reveal()
+            except SealError as trouble:
+                self._troubles.append(
+                    f"the password for MAC logins of NAS {row.name} cannot be read: {trouble}; enter it again"
+                )
+        return MacConvention(row.mac_format, row.mac_case, row.mac_password, shared.encode())
 
     def _old_secret(self, row: Any) -> Secret | None:
         if row.old_secret_sealed is None:

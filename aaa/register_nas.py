@@ -8,6 +8,7 @@ from typing import Any
 from aaa.domain import checks
 from aaa.domain.certificate import check_radsec_identity
 from aaa.domain.identity import MAC_FORMATS
+from aaa.domain.mac_convention import CASES, MAC_PASSWORDS, MAC_PRESETS, NO_MACS
 from aaa.store import repositories
 from core.health import HealthIssue, close_issue, open_issue
 from core.refusal import Refusal
@@ -15,8 +16,9 @@ from core.secrets import Sealer, Secret
 from core.work import Work
 
 NAS_FIELDS = (
-    "name", "network", "secret", "dialect", "message_authenticator", "mac_format", "identifier", "site_id",
-    "octets_reversed", "dynauth_port", "enabled", "radsec_identity",
+    "name", "network", "secret", "dialect", "message_authenticator", "mac_preset", "mac_format", "mac_case",
+    "mac_password", "mac_shared_password", "identifier", "site_id", "octets_reversed", "dynauth_port",
+    "enabled", "radsec_identity",
 )  # fmt: skip
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -27,7 +29,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "message_authenticator": lambda value: checks.check_choice(
         value, "message_authenticator", checks.MESSAGE_AUTHENTICATOR
     ),
-    "mac_format": lambda value: checks.check_choice(value, "mac_format", tuple(MAC_FORMATS)),
+    "mac_preset": lambda value: checks.check_choice(value, "mac_preset", tuple(MAC_PRESETS)),
+    "mac_format": lambda value: checks.check_choice(value, "mac_format", (*MAC_FORMATS, NO_MACS)),
+    "mac_case": lambda value: checks.check_choice(value, "mac_case", CASES),
+    "mac_password": lambda value: checks.check_choice(value, "mac_password", MAC_PASSWORDS),
     "dynauth_port": lambda value: checks.check_port(value, "dynauth_port"),
     "radsec_identity": lambda value: check_radsec_identity(value) if value else None,
 }
@@ -42,7 +47,11 @@ async def register_nas(
     secret: Secret,
     dialect: str = "mikrotik",
     message_authenticator: str = "auto",
-    mac_format: str = "mikrotik",
+    mac_preset: str = NO_MACS,
+    mac_format: str | None = None,
+    mac_case: str | None = None,
+    mac_password: str | None = None,
+    mac_shared_password: Secret | None = None,
     identifier: str | None = None,
     site_id: str | None = None,
     octets_reversed: bool = False,
@@ -53,14 +62,21 @@ async def register_nas(
 
     ``radsec_identity`` lets it come by RadSec too, from wherever it is: a name in its certificate, or
     ``sha256:`` and the certificate's fingerprint.
+
+    MAC logins are let in only as ``mac_preset`` or the three fields say (``aaa.domain.mac_convention``).
     """
     await repositories.take_directory_lane(work.connection)
     given = {
         "name": name, "network": network, "secret": secret, "dialect": dialect,
-        "message_authenticator": message_authenticator, "mac_format": mac_format, "identifier": identifier,
+        "message_authenticator": message_authenticator, "mac_preset": mac_preset, "identifier": identifier,
         "site_id": site_id, "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": True,
         "radsec_identity": radsec_identity,
     }  # fmt: skip
+    chosen = {
+        "mac_format": mac_format, "mac_case": mac_case, "mac_password": mac_password,
+        "mac_shared_password": mac_shared_password,
+    }  # fmt: skip
+    given |= {field: value for field, value in chosen.items() if value is not None}
     nas_id = work.ids.new("nas")
     values = await _nas_values(work, sealer, nas_id, given)
     if isinstance(values, Refusal):
@@ -82,7 +98,7 @@ async def change_nas(work: Work, sealer: Sealer, nas_id: str, **fields: Any) -> 
     row = await repositories.nas_row(work.connection, nas_id)
     if row is None:
         return Refusal("nas.unknown", f"there is no NAS {nas_id}; look it up by its name", "nas_id")
-    values = await _nas_values(work, sealer, nas_id, fields)
+    values = await _nas_values(work, sealer, nas_id, fields, kept_shared=row.mac_password_sealed)
     if isinstance(values, Refusal):
         return values
     if values:
@@ -95,7 +111,7 @@ async def change_nas(work: Work, sealer: Sealer, nas_id: str, **fields: Any) -> 
 
 
 async def _nas_values(
-    work: Work, sealer: Sealer, nas_id: str, given: Mapping[str, Any]
+    work: Work, sealer: Sealer, nas_id: str, given: Mapping[str, Any], kept_shared: str | None = None
 ) -> dict[str, Any] | Refusal:
     """The columns of the given fields, checked in the order of ``NAS_FIELDS``."""
     values: dict[str, Any] = {}
@@ -107,7 +123,28 @@ async def _nas_values(
     if "secret" in values:
         values["secret_sealed"] = sealer.seal(values.pop("secret"), "nas.secret")
         values |= {"old_secret_sealed": None, "old_secret_until": None}  # a replacement, not a rotation
-    return await _check_nas_unique(work, nas_id, values) or values
+    lacking = _take_mac_fields(sealer, values, kept_shared)
+    return lacking or await _check_nas_unique(work, nas_id, values) or values
+
+
+def _take_mac_fields(sealer: Sealer, values: dict[str, Any], kept_shared: str | None) -> Refusal | None:
+    """The preset as the columns it stands for, the shared password sealed."""
+    if "mac_preset" in values:
+        preset = MAC_PRESETS[values.pop("mac_preset")]
+        for column, value in (
+            ("mac_format", preset.spelling), ("mac_case", preset.case), ("mac_password", preset.password)
+        ):  # fmt: skip
+            values.setdefault(column, value)
+    shared = values.pop("mac_shared_password", None)
+    if shared is not None:
+        values["mac_password_sealed"] = sealer.seal(shared, "nas.mac_password")
+    if values.get("mac_password") == "shared" and shared is None and kept_shared is None:
+        return Refusal(
+            "mac_shared_password.none",
+            "the devices of this NAS are to share a password for MAC logins; give that password too",
+            "mac_shared_password",
+        )
+    return None
 
 
 async def _check_nas_unique(work: Work, nas_id: str, values: Mapping[str, Any]) -> Refusal | None:

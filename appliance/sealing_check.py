@@ -22,6 +22,7 @@ from snmp.store import tables as snmp
 
 _SEALED: tuple[tuple[Column[str], str, Column[str]], ...] = (  # what is sealed, its purpose, whose it is
     (aaa.nas.c.secret_sealed, "nas.secret", aaa.nas.c.name),
+    (aaa.nas.c.mac_password_sealed, "nas.mac_password", aaa.nas.c.name),
     (aaa.credential.c.password_sealed, "credential.password", aaa.credential.c.username),
     (aaa.credential.c.hash_sealed, "credential.hash", aaa.credential.c.username),
     (aaa.authority.c.key_sealed, "ca.private_key", aaa.authority.c.name),

@@ -14,6 +14,7 @@ from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, 
 from aaa.directory import Directory, KnownNas, Login
 from aaa.domain.authentication import Nothing, Pap
 from aaa.domain.identity import normalise_mac
+from aaa.domain.mac_convention import MacConvention
 from aaa.domain.password_hash import METHODS
 from aaa.domain.profile import AccessPolicy
 from aaa.store import directory_rows
@@ -83,7 +84,7 @@ async def explain(
     directory = await Directory.of_usernames(connection, sealer, names, policy)
     nas = _named(directory, nas_name)
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
-    verdict = await _decide(directory, login, username, password, nas.mac_format if nas else "mikrotik")
+    verdict = await _decide(directory, login, username, password, nas.macs if nas else MacConvention("any"))
     past = await directory_rows.rejects_of(connection, names, 5)
     renderings = Renderings(directory.templates)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
@@ -100,9 +101,9 @@ def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:
 
 
 async def _decide(
-    directory: Directory, login: Login | None, username: str, password: Secret | None, mac_format: str
+    directory: Directory, login: Login | None, username: str, password: Secret | None, macs: MacConvention
 ) -> Accept | Reject | Silent:
-    verdict = _first_verdict(directory, login, username, password, mac_format)
+    verdict = _first_verdict(directory, login, username, password, macs)
     if isinstance(verdict, Unproven):
         right = await asyncio.to_thread(verdict.hashed.proves, verdict.password)
         return settle(verdict.login, right=right)
@@ -110,16 +111,16 @@ async def _decide(
 
 
 def _first_verdict(
-    directory: Directory, login: Login | None, username: str, password: Secret | None, mac_format: str
+    directory: Directory, login: Login | None, username: str, password: Secret | None, macs: MacConvention
 ) -> Verdict:
     name = username.encode()
     if password is not None:
-        return authorize(directory, name, Pap(password.reveal().encode()), None, mac_format, signed=True)
+        return authorize(directory, name, Pap(password.reveal().encode()), None, macs, signed=True)
     if login is None or login.credential.kind == "mac":
-        return authorize(directory, name, Nothing(), None, mac_format, signed=True)
+        return authorize(directory, name, Nothing(), None, macs, signed=True)
     if login.credential.hashed is not None:
         return settle(login, right=True)
-    return authorize(directory, name, Pap(login.credential.password), None, mac_format, signed=True)
+    return authorize(directory, name, Pap(login.credential.password), None, macs, signed=True)
 
 
 def _explained(

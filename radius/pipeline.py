@@ -233,11 +233,11 @@ class AuthenticationPipeline:
         if 79 in first:
             verdict: Verdict = _no_eap(username)
         else:
-            verdict = authorize(self._directory, username, proof, station, nas.nas.mac_format, signed=signed)
+            verdict = authorize(self._directory, username, proof, station, nas.nas.macs, signed=signed)
             if nas.other is not None and not signed and type(proof) is Pap:
                 # a secret is being rotated, and only the password can tell which of the two was used
                 other = other_proof(nas, packet, first[2])
-                tried = authorize(self._directory, username, other, station, nas.nas.mac_format, signed=False)
+                tried = authorize(self._directory, username, other, station, nas.nas.macs, signed=False)
                 if fits_better(proof, verdict, other, tried):
                     proof, verdict = other, tried
                     nas.swap()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from aaa.domain import mschap
 from aaa.domain.identity import normalise_mac
+from aaa.domain.mac_convention import MacConvention
 from aaa.domain.password_hash import PasswordHash
 
 
@@ -43,9 +44,17 @@ class Pap(NamedTuple):
         """True when the password is the credential's."""
         return compare_digest(self.password, credential.password)
 
-    def shows_mac(self, username: bytes) -> bool:
-        """True when it is what a device sends for a MAC login: nothing, or the MAC again."""
-        return not self.password or _same_mac(self.password, username)
+    def shows_mac(self, username: bytes, macs: MacConvention) -> bool:
+        """True when it is the password that this kind of NAS sends for a MAC login."""
+        match macs.password:
+            case "shared":
+                return bool(macs.shared) and compare_digest(self.password, macs.shared)
+            case "mac":
+                return _same_mac(self.password, username)
+            case "either":
+                return not self.password or _same_mac(self.password, username)
+            case how:
+                return how == "any" or not self.password
 
 
 class Chap(NamedTuple):
@@ -59,10 +68,20 @@ class Chap(NamedTuple):
         """True when the response was made with the credential's password."""
         return compare_digest(self.made_with(credential.password), self.response)
 
-    def shows_mac(self, username: bytes) -> bool:
-        """True when the response was made with no password, or with the MAC as it was sent."""
-        candidates = (self.made_with(b""), self.made_with(username))
-        return any(compare_digest(candidate, self.response) for candidate in candidates)
+    def shows_mac(self, username: bytes, macs: MacConvention) -> bool:
+        """True when it was made with what this kind of NAS sends; the MAC counts as it was sent."""
+        match macs.password:
+            case "shared":
+                passwords = [macs.shared] if macs.shared else []
+            case "mac":
+                passwords = [username]
+            case "either":
+                passwords = [b"", username]
+            case how:
+                if how == "any":
+                    return True
+                passwords = [b""]
+        return any(compare_digest(self.made_with(one), self.response) for one in passwords)
 
     def made_with(self, password: bytes) -> bytes:
         """The response this password makes to the challenge."""
@@ -79,7 +98,7 @@ class MsChap(NamedTuple):
         """True when the response was made with the credential's password."""
         return compare_digest(mschap.challenge_response(self.challenge, credential.nt_hash), self.nt_response)
 
-    def shows_mac(self, username: bytes) -> bool:
+    def shows_mac(self, username: bytes, macs: MacConvention) -> bool:
         """Devices do not send MAC logins this way."""
         return False
 
@@ -96,7 +115,7 @@ class MsChapV2(NamedTuple):
         expected = mschap.challenge_response(self.challenge, credential.nt_hash)
         return compare_digest(expected, self.nt_response)
 
-    def shows_mac(self, username: bytes) -> bool:
+    def shows_mac(self, username: bytes, macs: MacConvention) -> bool:
         """Devices do not send MAC logins this way."""
         return False
 
@@ -112,9 +131,9 @@ class Nothing(NamedTuple):
         """Nothing proves nothing."""
         return False
 
-    def shows_mac(self, username: bytes) -> bool:
-        """A MAC login has no secret; some access points send none."""
-        return True
+    def shows_mac(self, username: bytes, macs: MacConvention) -> bool:
+        """Some access points send no password where others send an empty one."""
+        return macs.password in {"empty", "either", "any"}
 
 
 Proof = Pap | Chap | MsChap | MsChapV2 | Nothing

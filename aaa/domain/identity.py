@@ -27,6 +27,7 @@ MAC_FORMATS: dict[str, re.Pattern[str]] = {
     "hyphen": re.compile(r"[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}"),
     "dotted": re.compile(r"[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}"),
     "plain": re.compile(r"[0-9A-Fa-f]{12}"),
+    "any": re.compile(r"[0-9A-Fa-f:.\-]{12,17}"),
 }  # fmt: skip
 """What a NAS may send as the User-Name of a MAC login, by the ``mac_format`` it is registered with."""
 
@@ -56,8 +57,8 @@ def normalise_mac(text: str) -> str | None:
 @lru_cache(maxsize=65_536)
 def mac_login(username: str, mac_format: str) -> str | None:
     """The MAC that ``username`` is, when it is spelled as this kind of NAS spells MAC logins; else None."""
-    pattern = MAC_FORMATS.get(mac_format, MAC_FORMATS["mikrotik"])
-    return normalise_mac(username) if pattern.fullmatch(username) else None
+    pattern = MAC_FORMATS.get(mac_format)
+    return normalise_mac(username) if pattern is not None and pattern.fullmatch(username) else None
 
 
 def is_locally_administered(mac: str) -> bool:

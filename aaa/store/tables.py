@@ -33,7 +33,11 @@ nas = Table(
     Column("secret_sealed", Text, nullable=False),
     Column("message_authenticator", String(10), nullable=False),  # require, auto, off
     Column("signs_requests", Boolean, nullable=False, default=False),  # learned under "auto"
-    Column("mac_format", String(20), nullable=False),  # how a MAC login is spelled: see aaa.domain.identity
+    # how MAC logins are spelled and what password goes along: see aaa.domain.mac_convention
+    Column("mac_format", String(20), nullable=False),
+    Column("mac_case", String(5), nullable=False, server_default="any"),
+    Column("mac_password", String(8), nullable=False, server_default="either"),
+    Column("mac_password_sealed", Text),  # the one all devices share, for "shared"
     Column("octets_reversed", Boolean, nullable=False, default=False),
     Column("dynauth_port", Integer, nullable=False, default=3799),
     # whom its certificate must be for when it comes by RadSec: a name, or sha256: and its fingerprint

@@ -10,6 +10,8 @@ import typer
 from sqlalchemy import select
 
 from aaa.domain.checks import DIALECTS
+from aaa.domain.identity import MAC_FORMATS
+from aaa.domain.mac_convention import MAC_PRESETS
 from aaa.set_up import change_nas, define_profile, register_nas, retire_old_secret, rotate_secret
 from aaa.store import tables as aaa
 from appliance.commands.running import (
@@ -32,6 +34,19 @@ SecretFile = Annotated[
     Path | None, typer.Option(help="File with the secret (-: standard input); else typed unseen.")
 ]
 NewSecretFile = Annotated[Path | None, typer.Option(help="File with the new secret (-: standard input).")]
+MacPresetName = Annotated[
+    str | None, typer.Option(help=f"How a kind of device sends MAC logins: {', '.join(MAC_PRESETS)}.")
+]
+MacSpelling = Annotated[
+    str | None, typer.Option(help=f"How it spells MAC logins: {', '.join(MAC_FORMATS)} or none.")
+]
+MacCase = Annotated[str | None, typer.Option(help="Case of MAC logins: any, upper or lower.")]
+MacSends = Annotated[
+    str | None, typer.Option(help="The password of MAC logins: empty, mac (again), either, shared or any.")
+]
+MacPasswordFile = Annotated[
+    Path | None, typer.Option(help="File with the password that its MAC logins share (-: standard input).")
+]
 _FASTEST = 10**12
 _DIALECTS = ", ".join(DIALECTS)
 
@@ -173,6 +188,18 @@ def device_bootstrap(
         fail(str(trouble), 2)
 
 
+def _macs_given(
+    preset: str | None, spelling: str | None, case: str | None, sends: str | None, password_file: Path | None
+) -> dict[str, Any]:
+    """What was said of MAC logins, and nothing else."""
+    shared = None if password_file is None else read_secret("password of MAC logins", password_file)
+    given = {
+        "mac_preset": preset, "mac_format": spelling, "mac_case": case,
+        "mac_password": sends or (None if shared is None else "shared"), "mac_shared_password": shared,
+    }  # fmt: skip
+    return {field: value for field, value in given.items() if value is not None}
+
+
 @nases.command("add")
 def nas_add(
     name: str,
@@ -182,14 +209,20 @@ def nas_add(
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str, typer.Option(help="require, auto or off")] = "auto",
-    mac_format: Annotated[str, typer.Option(help="How it spells MAC logins.")] = "mikrotik",
+    mac_preset: MacPresetName = None,
+    mac_format: MacSpelling = None,
+    mac_case: MacCase = None,
+    mac_sends: MacSends = None,
+    mac_password_file: MacPasswordFile = None,
     octets_reversed: Annotated[
         bool, typer.Option(help="It counts input and output the other way round.")
     ] = False,
     dynauth_port: Annotated[int, typer.Option(help="Port for CoA and Disconnect.")] = 3799,
 ) -> None:
-    """Register a NAS; its secret is sealed."""
+    """Register a NAS; its secret is sealed. MAC logins are let in only as said here."""
+    one_from_stdin(secret_file, mac_password_file)
     secret = read_secret("RADIUS secret", secret_file)
+    macs = _macs_given(mac_preset, mac_format, mac_case, mac_sends, mac_password_file)
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
@@ -202,7 +235,7 @@ def nas_add(
                     secret=secret,
                     dialect=dialect,
                     message_authenticator=message_authenticator,
-                    mac_format=mac_format,
+                    **macs,
                     identifier=identifier,
                     site_id=None if site is None else await find(work.connection, "site", site),
                     octets_reversed=octets_reversed,
@@ -349,7 +382,11 @@ def nas_change(
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str | None, typer.Option(help="require, auto or off")] = None,
-    mac_format: Annotated[str | None, typer.Option(help="How it spells MAC logins.")] = None,
+    mac_preset: MacPresetName = None,
+    mac_format: MacSpelling = None,
+    mac_case: MacCase = None,
+    mac_sends: MacSends = None,
+    mac_password_file: MacPasswordFile = None,
     octets_reversed: Annotated[
         bool | None,
         typer.Option("--octets-reversed/--octets-straight", help="How it counts input and output."),
@@ -362,10 +399,11 @@ def nas_change(
     """Change what is said of a NAS; the server follows within a second."""
     given: dict[str, Any] = {
         "name": name, "network": network, "dialect": dialect, "identifier": identifier,
-        "message_authenticator": message_authenticator, "mac_format": mac_format,
-        "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": enabled,
+        "message_authenticator": message_authenticator, "octets_reversed": octets_reversed,
+        "dynauth_port": dynauth_port, "enabled": enabled,
         "secret": None if secret_file is None else read_secret("RADIUS secret", secret_file),
     }  # fmt: skip
+    given |= _macs_given(mac_preset, mac_format, mac_case, mac_sends, mac_password_file)
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:

@@ -96,7 +96,7 @@ async def _set_up_hill(world: World) -> None:
     key_file.unlink()
     await appliance.command(
         f"nas add south-hill {HILL_NAS} --site 'South Hill' --dynauth-port {world.hill_nas.coa_port}"
-        " --secret-file -",
+        " --mac-preset mikrotik-dhcp --secret-file -",
         secret=keys.nas,
     )
     await appliance.command("account add 'Elm Farm' --number A-2 --region CO --time-zone America/Denver")

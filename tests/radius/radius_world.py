@@ -40,6 +40,8 @@ class World:
     async def nas(self, name: str = "tower", network: str = "127.0.0.1", **fields: Any) -> str:
         async with self.workplace.work("test") as work:
             secret = Secret(fields.pop("secret", SECRET))
+            if "mac_preset" not in fields:
+                fields = {"mac_format": "mikrotik", "mac_password": "either"} | fields
             made = await register_nas(work, self.sealer, name=name, network=network, secret=secret, **fields)
             return granted(made)
 

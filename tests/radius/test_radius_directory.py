@@ -15,6 +15,7 @@ from aaa.domain.authentication import Pap, looks_garbled
 from aaa.domain.class_token import MAX_OCTETS, ClassToken, decode_class, encode_class
 from aaa.domain.effect import Effect
 from aaa.domain.identity import is_locally_administered, mac_login, normalise_mac
+from aaa.domain.mac_convention import MacConvention
 from aaa.domain.nt_hash import nt_hash
 from aaa.domain.profile import AccessPolicy, Profile, interim_interval_s
 from aaa.record_rejects import RejectSighting, record_rejects
@@ -31,7 +32,9 @@ async def _refreshed(world: World, directory: Directory) -> Directory:
 
 
 def _verdict(directory: Directory, username: str = "alice", password: str = "open sesame") -> object:
-    return authorize(directory, username.encode(), Pap(password.encode()), None, "mikrotik", signed=True)
+    return authorize(
+        directory, username.encode(), Pap(password.encode()), None, MacConvention("mikrotik"), signed=True
+    )
 
 
 async def test_load_and_follow_every_kind_of_change(any_world: World) -> None:
@@ -239,8 +242,10 @@ def test_noise_is_told_from_a_wrong_password() -> None:
 def test_a_garbled_password_of_an_unsigned_request_is_no_verdict_about_the_user() -> None:
     empty = Directory(0, AccessPolicy(), (), {}, {}, {})
     noise = Pap(bytes.fromhex("8d93d413ce3196e43f782a0aee0dbe70"))
-    assert isinstance(authorize(empty, b"alice", noise, None, "mikrotik", signed=False), Silent)
-    assert isinstance(authorize(empty, b"alice", noise, None, "mikrotik", signed=True), Reject)
+    assert isinstance(
+        authorize(empty, b"alice", noise, None, MacConvention("mikrotik"), signed=False), Silent
+    )
+    assert isinstance(authorize(empty, b"alice", noise, None, MacConvention("mikrotik"), signed=True), Reject)
 
 
 def test_interim_updates_are_spread_and_never_below_a_minute() -> None:

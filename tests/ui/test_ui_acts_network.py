@@ -200,6 +200,28 @@ async def test_an_interface_is_bound_to_a_service_by_what_people_know(
     assert await count(valley_panel, snmp.binding) == 1
 
 
+async def test_how_a_nas_sends_macs(valley: Provider, valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("network")
+    nas = valley.nases[0]
+    edit = f"/nases/{nas}/edit"
+    saved = await browser.submit(edit, edit, mac_preset="ubiquiti")
+    assert saved.location == "/nases?notice=saved"
+    assert (await browser.get(edit)).form(edit)["mac_password"] == "mac"
+    lacking = await browser.submit(edit, edit, mac_format="hyphen", mac_case="upper", mac_password="shared")
+    assert lacking.status == 422
+    assert "give that password" in lacking.text
+    given = {"mac_format": "hyphen", "mac_case": "upper", "mac_password": "shared"}
+    saved = await browser.submit(edit, edit, **given, mac_shared_password="all the same")
+    assert saved.status == 303
+    page = await browser.get(edit)
+    assert page.form(edit) | given == page.form(edit)
+    assert "all the same" not in page.text
+    [row] = await rows(valley_panel, select(aaa.nas).where(aaa.nas.c.id == nas))
+    assert valley.sealer.open(row.mac_password_sealed, "nas.mac_password").reveal() == "all the same"
+    new = (await browser.get("/nases/new")).form("/nases/new")
+    assert (new["mac_format"], new["mac_preset"]) == ("none", "")
+
+
 # -- who may
 
 

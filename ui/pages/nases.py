@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from aaa.domain import checks, identity
+from aaa.domain.mac_convention import MAC_PRESETS
 from aaa.lockouts import held_back, let_go
 from aaa.rotate_secret import rotation_of
 from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
@@ -30,7 +31,17 @@ _MAC_WORDS = {
     "mikrotik": "As RouterOS sends it", "colon": "AA:BB:CC:DD:EE:FF", "hyphen": "AA-BB-CC-DD-EE-FF",
     "dotted": "aabb.ccdd.eeff", "plain": "aabbccddeeff",
 }  # fmt: skip
-MAC_FORMATS = {one: _MAC_WORDS.get(one, one) for one in identity.MAC_FORMATS}
+MAC_FORMATS = {"none": "Not at all", "any": "In any way"} | {
+    one: _MAC_WORDS[one] for one in identity.MAC_FORMATS if one in _MAC_WORDS
+}
+MAC_CASES = {"any": "Either", "upper": "AA", "lower": "aa"}
+MAC_PASSWORDS = {
+    "empty": "Empty", "mac": "The MAC again", "either": "Empty or the MAC again",
+    "shared": "One that all its devices share", "any": "Any, it does not matter",
+}  # fmt: skip
+MAC_PRESET_NAMES = {"": "As chosen below"} | {
+    name: preset.label for name, preset in MAC_PRESETS.items() if name != "none"
+}
 
 
 @routes.get("/nases", Permission.LOOK)
@@ -46,7 +57,10 @@ async def nases(visit: Visit) -> web.StreamResponse:
 @routes.get("/nases/new", Permission.NETWORK)
 async def new_nas(visit: Visit) -> web.StreamResponse:
     """The form for a NAS."""
-    preset = {"site_id": visit.query("tower"), "dynauth_port": "3799", "dialect": "mikrotik"}
+    preset = {"site_id": visit.query("tower"), "dynauth_port": "3799", "dialect": "mikrotik"} | {
+        "mac_format": "none",
+        "mac_password": "empty",
+    }
     return await _form_page(visit, Form(preset), None)
 
 
@@ -76,6 +90,7 @@ def _shown(found: NasRow) -> dict[str, str]:
         "name": found.name, "network": found.network, "dialect": found.dialect,
         "site_id": found.site_id or "", "identifier": found.identifier,
         "message_authenticator": found.message_authenticator, "mac_format": found.mac_format,
+        "mac_case": found.mac_case, "mac_password": found.mac_password,
         "dynauth_port": str(found.dynauth_port), "octets_reversed": "yes" if found.octets_reversed else "",
         "enabled": "yes" if found.enabled else "",
     }  # fmt: skip
@@ -152,11 +167,25 @@ async def _read(visit: Visit, form: Form) -> dict[str, Any]:
         "name": form.text("name", longest=80), "network": form.text("network", longest=64),
         "dialect": form.choice("dialect", DIALECTS), "identifier": form.optional("identifier", longest=253),
         "message_authenticator": form.choice("message_authenticator", SIGNATURES),
-        "mac_format": form.choice("mac_format", MAC_FORMATS),
+        **_read_macs(form),
         "site_id": form.choice("site_id", ["", *sites]) or None,
         "octets_reversed": form.flag("octets_reversed"),
         "dynauth_port": form.integer("dynauth_port", least=1, most=65_535, default=3_799),
     }  # fmt: skip
+
+
+def _read_macs(form: Form) -> dict[str, Any]:
+    """A preset counts before the fields below it."""
+    shared = form.secret("mac_shared_password")
+    given = {} if shared is None else {"mac_shared_password": Secret(shared)}
+    preset = form.choice("mac_preset", MAC_PRESET_NAMES)
+    if preset:
+        return given | {"mac_preset": preset}
+    return given | {
+        "mac_format": form.choice("mac_format", MAC_FORMATS),
+        "mac_case": form.choice("mac_case", MAC_CASES),
+        "mac_password": form.choice("mac_password", MAC_PASSWORDS),
+    }
 
 
 def _read_secret(form: Form) -> Secret | None:
@@ -174,7 +203,8 @@ async def _form_page(
         rotation = await rotation_of(connection, found.id) if found else None
     return visit.page(
         "nas_form.html", form=form, nas=found, sites=sites, dialects=DIALECTS, signatures=SIGNATURES,
-        mac_formats=MAC_FORMATS, status=status, keep_old=KEEP_OLD, rotation=rotation,
+        mac_formats=MAC_FORMATS, mac_cases=MAC_CASES, mac_passwords=MAC_PASSWORDS,
+        mac_presets=MAC_PRESET_NAMES, status=status, keep_old=KEEP_OLD, rotation=rotation,
         issued=issued.reveal() if issued else None,
     )  # fmt: skip
 
