@@ -43,6 +43,7 @@ DOORS = {
     "profile": Door("network", "profiles", "Service profiles: the technical half of a plan."),
     "snmp": Door("snmp", "snmp", "SNMP targets and whose counters they hold."),
     "radius": Door("radius", "radius", "RADIUS: explain, test, status."),
+    "ca": Door("authority", "authority", "The certificate authority: EAP-TLS and RadSec."),
     "plan": Door("catalogue", "plans", "What is sold."),
     "tax": Door("catalogue", "taxes", "Tax rates."),
     "account": Door("subscribers", "accounts", "Who pays."),

@@ -15,6 +15,7 @@ from ui.config import UiSettings
 from ui.pages import (
     audit,
     catalogue,
+    certificates,
     dashboard,
     devices,
     door,
@@ -46,8 +47,8 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    audit, catalogue, dashboard, devices, door, dunning, invoices, nases, new_service, operators, payments,
-    public, receivables, service_changes, services, sessions, snmp_targets,
+    audit, catalogue, certificates, dashboard, devices, door, dunning, invoices, nases, new_service,
+    operators, payments, public, receivables, service_changes, services, sessions, snmp_targets,
     subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from aaa.domain.effect import Effect
 from aaa.entitlements import entitlement_of, services_at
 from core.log import logger
 from core.work import Workplace
+from ui.authority_files import authority_file
 from ui.config import UiSettings
 from ui.read.database import PATIENCE_S
 from ui.web.guard import HEADERS
@@ -64,6 +65,10 @@ def build_portal(workplace: Workplace, templates: Templates, settings: UiSetting
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/static/"):
             return serve_static(request, templates.assets.files, request.path.removeprefix("/static/"))
+        if request.path.startswith("/pki/"):
+            found = await authority_file(workplace, request.path.removeprefix("/pki/"))
+            if found is not None:
+                return found
         if settings.portal_url and (request.host != home.netloc or request.path != (home.path or "/")):
             return web.Response(status=302, headers={"Location": settings.portal_url})
         page = await portal_page(workplace, templates, settings, request.remote)

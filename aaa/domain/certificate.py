@@ -102,3 +102,16 @@ def check_radsec_identity(text: str) -> str | Refusal:
             "radsec_identity",
         )
     return check_host_name(wanted, "radsec_identity")
+
+
+def state_of(
+    *, not_after: datetime, revoked_at: datetime | None, superseded_at: datetime | None, now: datetime
+) -> str:
+    """``good``, ``ending`` (within 30 days), ``replaced`` (it has a successor), ``ended`` or ``revoked``."""
+    if revoked_at is not None:
+        return "revoked"
+    if not_after <= now:
+        return "ended"
+    if superseded_at is not None:
+        return "replaced"
+    return "good" if severity_of_end(not_after, now) is None else "ending"

@@ -49,6 +49,7 @@ MacPasswordFile = Annotated[
 ]
 _FASTEST = 10**12
 _DIALECTS = ", ".join(DIALECTS)
+_RADSEC = "A name in its RadSec certificate, or sha256: and the certificate's fingerprint."
 
 sites = typer.Typer(help="Towers and other places with radios.", no_args_is_help=True)
 devices = typer.Typer(help="Devices on which entitlements are enforced.", no_args_is_help=True)
@@ -218,6 +219,7 @@ def nas_add(
         bool, typer.Option(help="It counts input and output the other way round.")
     ] = False,
     dynauth_port: Annotated[int, typer.Option(help="Port for CoA and Disconnect.")] = 3799,
+    radsec_identity: Annotated[str | None, typer.Option(help=_RADSEC)] = None,
 ) -> None:
     """Register a NAS; its secret is sealed. MAC logins are let in only as said here."""
     one_from_stdin(secret_file, mac_password_file)
@@ -240,6 +242,7 @@ def nas_add(
                     site_id=None if site is None else await find(work.connection, "site", site),
                     octets_reversed=octets_reversed,
                     dynauth_port=dynauth_port,
+                    radsec_identity=radsec_identity,
                 )
             )
         say(f"NAS {name}: {nas_id}")
@@ -392,6 +395,7 @@ def nas_change(
         typer.Option("--octets-reversed/--octets-straight", help="How it counts input and output."),
     ] = None,
     dynauth_port: Annotated[int | None, typer.Option(help="Port for CoA and Disconnect.")] = None,
+    radsec_identity: Annotated[str | None, typer.Option(help=f"{_RADSEC} '' for none.")] = None,
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Answer it, or leave it in silence.")
     ] = None,
@@ -401,6 +405,7 @@ def nas_change(
         "name": name, "network": network, "dialect": dialect, "identifier": identifier,
         "message_authenticator": message_authenticator, "octets_reversed": octets_reversed,
         "dynauth_port": dynauth_port, "enabled": enabled,
+        "radsec_identity": radsec_identity,
         "secret": None if secret_file is None else read_secret("RADIUS secret", secret_file),
     }  # fmt: skip
     given |= _macs_given(mac_preset, mac_format, mac_case, mac_sends, mac_password_file)

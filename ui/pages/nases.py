@@ -92,7 +92,7 @@ def _shown(found: NasRow) -> dict[str, str]:
         "message_authenticator": found.message_authenticator, "mac_format": found.mac_format,
         "mac_case": found.mac_case, "mac_password": found.mac_password,
         "dynauth_port": str(found.dynauth_port), "octets_reversed": "yes" if found.octets_reversed else "",
-        "enabled": "yes" if found.enabled else "",
+        "enabled": "yes" if found.enabled else "", "radsec_identity": found.radsec_identity,
     }  # fmt: skip
 
 
@@ -170,6 +170,7 @@ async def _read(visit: Visit, form: Form) -> dict[str, Any]:
         **_read_macs(form),
         "site_id": form.choice("site_id", ["", *sites]) or None,
         "octets_reversed": form.flag("octets_reversed"),
+        "radsec_identity": form.optional("radsec_identity", longest=253),
         "dynauth_port": form.integer("dynauth_port", least=1, most=65_535, default=3_799),
     }  # fmt: skip
 

@@ -68,6 +68,7 @@ class NasRow:
     tower: str
     site_id: str | None = field(metadata={"csv": False})
     identifier: str
+    radsec_identity: str
     message_authenticator: str
     signs_requests: bool
     mac_format: str
@@ -317,9 +318,9 @@ async def list_nases(connection: AsyncConnection, site_id: str = "") -> list[Nas
     return [
         NasRow(
             row.id, row.name, row.network, row.dialect, row.site_name or "", row.site_id,
-            row.identifier or "", row.message_authenticator, row.signs_requests, row.mac_format,
-            row.mac_case, row.mac_password, row.dynauth_port, row.octets_reversed, row.enabled,
-            online.get(row.id, 0),
+            row.identifier or "", row.radsec_identity or "", row.message_authenticator, row.signs_requests,
+            row.mac_format, row.mac_case, row.mac_password, row.dynauth_port, row.octets_reversed,
+            row.enabled, online.get(row.id, 0),
         )
         for row in await connection.execute(query.order_by(nas.c.name))
     ]  # fmt: skip

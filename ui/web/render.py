@@ -48,6 +48,7 @@ NOTICES = {
     "reversed_again": "This payment was reversed before; nothing was booked twice.",
     "let_go": "The next password is looked at again within a second.",
     "nas_secret": "The new RADIUS secret is in force within a second. Enter it into the NAS now.",
+    "certificate_revoked": "The certificate is revoked: refused within a second, elsewhere with the new CRL.",
     "key_forgotten": "The host key is forgotten; the next contact pins the one it meets.",
     "bound": "The interface meters this service from the next poll on.",
     "unbound": "The interface meters nobody any more.",
