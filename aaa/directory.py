@@ -156,6 +156,22 @@ class Directory:
         return draft.service(row, own, effect)
 
     @staticmethod
+    async def access_under(
+        connection: AsyncConnection, profile_id: str, effect: Effect, policy: AccessPolicy
+    ) -> ServiceAccess | None:
+        """What a service that has nothing of its own may do under a profile; None: there is no such one."""
+        found = {row.id: _profile(row) for row in await rows.profile_rows(connection)}
+        profile = found.get(profile_id)
+        if profile is None:
+            return None
+        lifecycle = "ended" if effect is Effect.ENDED else "active"
+        return ServiceAccess(
+            "svc_preview", lifecycle, effect, 1, (), terms_of(profile, effect, policy), None,
+            interim_interval_s(profile, "", policy), 1, profile.name,
+            is_admitted(profile, lifecycle, effect, policy),
+        )  # fmt: skip
+
+    @staticmethod
     async def templates_of(connection: AsyncConnection) -> tuple[ReplyTemplate, ...]:
         """The reply templates as they stand."""
         return _templates(await rows.template_rows(connection))

@@ -73,6 +73,7 @@ async def explain(
     *,
     nas_name: str | None = None,
     policy: AccessPolicy | None = None,
+    dictionary_files: Sequence[str] = (),
 ) -> Explanation:
     """Take the decision for ``username`` as the hot path would; without a password, as if it were right.
 
@@ -86,7 +87,7 @@ async def explain(
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
     verdict = await _decide(directory, login, username, password, nas.macs if nas else MacConvention("any"))
     past = await directory_rows.rejects_of(connection, names, 5)
-    renderings = Renderings(directory.templates)
+    renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
     return _explained(username, verdict, login, rendering, past)
 

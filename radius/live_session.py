@@ -67,7 +67,9 @@ class LiveSessions:
         async with self._workplace.reading() as connection:
             sessions = await directory_rows.live_sessions(connection, service_id)
             access = await self._access(connection, service_id, Effect(effect)) if sessions else None
-            renderings = Renderings(await Directory.templates_of(connection) if access else ())
+            renderings = Renderings(
+                await Directory.templates_of(connection) if access else (), self._settings.dictionary_files
+            )
         if not sessions:
             return LiveSessionOutcome("nothing_live", "the service has no open session")
         results = [await self._move_one(session, access, renderings) for session in sessions]

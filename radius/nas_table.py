@@ -8,7 +8,6 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from aaa.directory import KnownNas
-from aaa.domain.reply_template import ReplyTemplate
 from core.secrets import Secret
 from radius.rate_limits import Allowance, RateLimits
 from radius.rendering import Rendering, Renderings
@@ -155,13 +154,13 @@ class NasTable:
         """NASes whose old secret has ended here; the database is to learn it."""
         self.learn(nases)
 
-    def learn(self, nases: Iterable[KnownNas], templates: Iterable[ReplyTemplate] = ()) -> None:
-        """Take over a new list of NASes, longest prefix first, and of templates for their replies.
+    def learn(self, nases: Iterable[KnownNas], renderings: Renderings | None = None) -> None:
+        """Take over a new list of NASes, longest prefix first, and what their replies are rendered with.
 
         What was learned of an address stays.
         """
         self._remember_signing()
-        self._renderings = Renderings(templates)
+        self._renderings = renderings or Renderings()
         self._nases = tuple(nases)
         self._by_prefix = _by_prefix(self._nases)
         self._limits = {nas.id: self._limits.get(nas.id) or NasLimits(self._rates) for nas in self._nases}

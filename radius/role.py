@@ -32,6 +32,7 @@ from radius.lockout_watch import LockoutWatch
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
 from radius.reject_log import RejectLog
+from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
 from radius.slow_proof import SlowProofs
 from radius.status import RadiusStatus, write_status
@@ -212,7 +213,8 @@ class RadiusServer:
 
     def _use(self, directory: Directory, *, anew: bool) -> None:
         if anew:
-            self._nases.learn(directory.nases, directory.templates)
+            files = self._settings.dictionary_files
+            self._nases.learn(directory.nases, Renderings(directory.templates, files))
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         first = self._directory is None

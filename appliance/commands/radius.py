@@ -47,7 +47,12 @@ def radius_explain(
                 await find(connection, "nas", nas)
             try:
                 explanation = await explain(
-                    connection, house.sealer, username, nas_name=nas, policy=house.settings.radius.policy
+                    connection,
+                    house.sealer,
+                    username,
+                    nas_name=nas,
+                    policy=house.settings.radius.policy,
+                    dictionary_files=house.settings.radius.dictionary_files,
                 )
             except LookupError as trouble:
                 fail(f"--nas: {trouble}")

@@ -23,9 +23,13 @@ class WireAttribute:
     octets: bytes
     shown: str
     origin: str = ""
+    whole: bool = False
+    """Whether ``octets`` are the complete attribute and not its value alone."""
 
     def encoded(self) -> bytes:
         """Its octets on the wire."""
+        if self.whole:
+            return self.octets
         if self.vendor:
             return vendor_attribute(self.vendor, self.kind, self.octets)
         return attribute(self.kind, self.octets)

@@ -23,8 +23,8 @@ def speed(terms: SessionTerms) -> list[WireAttribute]:
         long_number("UBNT-Data-Rate-UL", _RATE_UL, terms.rate_up_bps, UBIQUITI),
     ]
     if terms.burst_down_bps is not None and terms.burst_up_bps is not None:
-        found.append(long_number("UBNT-Data-Burst-DL", _BURST_DL, terms.burst_down_bps, UBIQUITI))
-        found.append(long_number("UBNT-Data-Burst-UL", _BURST_UL, terms.burst_up_bps, UBIQUITI))
+        found.append(long_number("UBNT-Data-Rate-DL-Burst", _BURST_DL, terms.burst_down_bps, UBIQUITI))
+        found.append(long_number("UBNT-Data-Rate-UL-Burst", _BURST_UL, terms.burst_up_bps, UBIQUITI))
     return found + wispr.speed(terms)
 
 
