@@ -182,7 +182,7 @@ async def session_detail(connection: AsyncConnection, session_id: str) -> Sessio
     return SessionDetail(
         view,
         spans[view.id],
-        [_reading(one) for one in await session_search.readings_of(connection, meter_id, PAGE)],
+        [reading_of(one) for one in await session_search.readings_of(connection, meter_id, PAGE)],
         await session_search.reading_count(connection, meter_id),
         await exchanges_of(connection, session_id),
     )
@@ -252,7 +252,8 @@ def spelled_mac(mac: str | None) -> str:
     return ":".join(mac[at : at + 2] for at in range(0, 12, 2)).upper() if mac else ""
 
 
-def _reading(row: Row[Any]) -> Reading:
+def reading_of(row: Row[Any]) -> Reading:
+    """A row of a meter reading in our words."""
     return Reading(
         row.at, row.received_at, row.octets_out, row.octets_in,
         None if row.raw_out < 0 else row.raw_out, None if row.raw_in < 0 else row.raw_in,

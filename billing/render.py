@@ -40,7 +40,7 @@ def invoice_pdf(view: InvoiceView) -> bytes:
         str(TEMPLATES / "invoice.typ"),
         format="pdf",
         root=str(TEMPLATES),
-        font_paths=_fonts(),
+        font_paths=fonts(),
         sys_inputs={"invoice": json.dumps(print_invoice(view), ensure_ascii=False)},
         timestamp=0,
     )
@@ -57,7 +57,7 @@ def _environment() -> Environment:
 
 
 @cache
-def _fonts() -> typst.Fonts:
+def fonts() -> typst.Fonts:
     """Looked up once: typst's own fonts, and those of the machine for scripts that they lack."""
     import typst
 

@@ -13,6 +13,7 @@ from core.secrets import Sealer
 from core.work import Workplace
 from ui.config import UiSettings
 from ui.pages import (
+    address_lookup,
     audit,
     catalogue,
     certificates,
@@ -47,9 +48,9 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    audit, catalogue, certificates, dashboard, devices, door, dunning, invoices, nases, new_service,
-    operators, payments, public, receivables, service_changes, services, sessions, snmp_targets,
-    subscriber_import, subscribers, towers, subscriber,
+    address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, invoices, nases,
+    new_service, operators, payments, public, receivables, service_changes, services, sessions,
+    snmp_targets, subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 
 

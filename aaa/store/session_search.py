@@ -132,12 +132,14 @@ async def sessions_at(
 
 
 async def neighbours_at(
-    connection: AsyncConnection, place: Place, at: datetime
+    connection: AsyncConnection, place: Place, at: datetime, nas_id: str | None = None
 ) -> tuple[Row[Any] | None, Row[Any] | None]:
     """The last session with the address that ended before ``at``, and the first that began after it."""
     before: list[Row[Any]] = []
     after: list[Row[Any]] = []
-    for one in place_conditions(place):
+    there = true() if nas_id is None else session.c.nas_id == nas_id
+    for condition in place_conditions(place):
+        one = and_(condition, there)
         ended = _sessions().where(one, session.c.started_at <= _at(at), session.c.stopped_at < _at(at))
         before += (await connection.execute(ended.order_by(session.c.started_at.desc()).limit(1))).all()
         began = _sessions().where(one, session.c.started_at > _at(at))

@@ -6,18 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aaa.domain.session_filter import SessionFilter, read_filter
+from aaa.find_holder import HolderQuestion
 from aaa.sessions import SessionDetail, SessionView, list_sessions, read_mark, session_detail
 from aaa.store.session_search import nas_ids_of_site
-from appliance.commands.running import Limit, fail, in_house, say, show
+from appliance.commands.running import Limit, actor, fail, in_house, say, show, write_file
 from appliance.lookup import find, services_of_account
 from appliance.wiring import House
+from core.instants import read_instant
 from core.quantities import format_octets
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
+
+if TYPE_CHECKING:
+    from ui.read.address_report import AddressReport
 
 sessions = typer.Typer(help="Who is online, who was, and who had an address.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -176,3 +182,65 @@ def _show_detail(detail: SessionDetail) -> None:
             ["time", "by", "order", "answer", "tries", "ms"],
             [[x.at, x.actor, x.sent, x.detail, x.tries, x.ms] for x in detail.exchanges],
         )
+
+
+@sessions.command("at")
+def session_at(
+    address: Annotated[str, typer.Argument(help="IPv4 or IPv6 address; one inside a delegated prefix too.")],
+    time: Annotated[str, typer.Argument(help="2026-03-10T14:05:09-06:00, or on the wall with --zone.")],
+    reason: Annotated[str, typer.Option(help="Why it is asked: a case number, a letter. Kept on record.")],
+    zone: Annotated[str | None, typer.Option(help="Zone of a TIME without offset: America/Denver")] = None,
+    tolerance: Annotated[int, typer.Option(help="Seconds that the asker's clock may be off.")] = 60,
+    nas: Annotated[str | None, typer.Option(help="At this NAS alone.")] = None,
+    pdf: Annotated[Path | None, typer.Option(help="Write the report as PDF to this file (-).")] = None,
+    output: Json = False,
+) -> None:
+    """Who had ADDRESS at TIME: subscriber, session, evidence, doubts. Every lookup is in the audit trail."""
+    from ui.address_document import address_pdf
+    from ui.read.address_report import address_report, report_data
+
+    try:
+        at = read_instant(time, zone)
+    except ValueError as trouble:
+        fail(f"TIME: {trouble}", 2)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            nas_id = None if nas is None else await find(work.connection, "nas", nas)
+            question = HolderQuestion(address, at, reason, tolerance, nas_id)
+            report = granted(await address_report(work, question))
+        if output:
+            typer.echo(json.dumps(report_data(report), indent=2))
+        elif str(pdf) != "-":
+            _show_report(report)
+        if pdf is not None:
+            write_file(pdf, address_pdf(report, house.settings.ui))
+
+    in_house(body)
+
+
+def _show_report(report: AddressReport) -> None:
+    answer = report.answer
+    say(f"{answer.question.address} at {answer.question.at:%Y-%m-%d %H:%M:%S}Z: {answer.sentence}")
+    say(f"  reference {answer.reference}, asked by {answer.asked_by}: {answer.question.reason}")
+    for one in answer.holders:
+        view, person = one.session, report.subscriber_of(one.session.account_id)
+        stopped = "open" if view.stopped_at is None else f"{view.stopped_at:%Y-%m-%d %H:%M:%S}Z ({view.why})"
+        say(f"{one.certainty}: {f'{person.name}, account {person.number}' if person else 'nobody on record'}")
+        say(f"  service   {view.service or '-'} {view.service_id or ''}".rstrip())
+        say(
+            f"  session   {view.username} on {view.nas} {view.nas_port_id}, CPE {view.calling_station or '-'}"
+        )
+        say(f"            {view.started_at:%Y-%m-%d %H:%M:%S}Z to {stopped}; {view.id}")
+        say(f"  held      {one.network} from {one.first_seen_at:%Y-%m-%d %H:%M:%S}Z")
+        for reason in one.reasons:
+            say(f"  doubt     {reason}")
+        for reading in one.reports:
+            say(f"  report    {reading.at:%Y-%m-%d %H:%M:%S}Z {reading.evidence.get('kind', 'report')}")
+    for static in answer.static:
+        person = report.subscriber_of(static.account_id)
+        say(f"static: given for good to {person.name if person else static.account_id}, {static.service}")
+    for word, neighbour in (("before", answer.before), ("after", answer.after)):
+        if neighbour is not None:
+            at = neighbour.stopped_at if word == "before" else neighbour.started_at
+            say(f"{word}: {neighbour.username} on {neighbour.nas}, {at:%Y-%m-%d %H:%M:%S}Z; {neighbour.id}")

@@ -112,3 +112,48 @@ async def test_the_list_as_a_file(valley: Provider, valley_panel: Panels) -> Non
     (lost,) = [row for row in rows if row["close_cause"] == "Lost-Carrier"]
     assert (lost["octets_down"], lost["delegated_ipv6_prefix"]) == ("80", "2001:db8:7:100::/56")
     assert lost["why"] == "the link to the CPE was lost"
+
+
+async def test_who_had_an_address_is_answered_printed_and_on_record(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    await two_more(valley)
+    browser = await valley_panel.as_("network")
+    asked = {"address": "2001:db8:7:1aa::9", "at": "2026-03-10 01:36", "reason": "Letter 77"}
+    page = await browser.submit("/sessions/at", "/sessions/at", **asked)
+    assert page.status == 200
+    for words in (
+        "One subscriber held the address",
+        "Linus Fairweather",
+        "2001:db8:7:100::/56",
+        "Proven",
+        "Letter 77",
+    ):
+        assert words in page.text, words
+    printed = await browser.post(
+        "/sessions/at", page.form("/sessions/at") | {"csrf": page.form("/sessions/at")["csrf"]}
+    )
+    assert printed.headers["Content-Type"] == "application/pdf"
+    assert printed.body.startswith(b"%PDF-")
+    reference = page.form("/sessions/at")["reference"]
+    assert reference in printed.headers["Content-Disposition"]
+    owner = await valley_panel.as_("owner")
+    trail = (await owner.get("/audit?subject=2001:db8:7:1aa::9")).text
+    assert trail.count(reference) == 2, "asked once, printed once"
+    assert "Letter 77" in trail
+    gap = await browser.submit("/sessions/at", "/sessions/at", **asked | {"at": "2026-03-09T23:00:00-06:00"})
+    assert "No session on record held the address" in gap.text
+    assert "First after" in gap.text
+
+
+async def test_a_lookup_without_reason_or_zone_is_refused_beside_its_field(valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("network")
+    good = {"address": "100.64.2.19", "at": "2026-03-10 01:36", "reason": "Letter 77"}
+    for field, value, said in (
+        ("reason", "", "is missing"), ("at", "2026-03-08 02:30", "did not happen"), ("address", "here", "is no address"),
+        ("zone", "Mars", "not a time zone"), ("tolerance_s", "x", "whole number"), ("at", "2027-01-01 00:00", "has not come yet"),
+    ):  # fmt: skip
+        page = await browser.submit("/sessions/at", "/sessions/at", **good | {field: value})
+        assert (page.status, said in page.text) == (422, True), field
+    viewer = await valley_panel.as_("viewer")
+    assert (await viewer.get("/sessions/at")).status == 403

@@ -36,7 +36,7 @@
       event.preventDefault();
       return;
     }
-    if (form.method === "post") {
+    if (form.method === "post" && !form.hasAttribute("data-download")) {
       form.dataset.sent = "yes";
       for (const button of form.querySelectorAll("button")) button.disabled = true;
     }
