@@ -85,8 +85,12 @@ def _credentials() -> Select[Any]:
 
 
 async def service_page(connection: AsyncConnection, after: str, limit: int) -> Rows:
-    """The next services in order of id, with their entitlement."""
-    statement = _services().where(service.c.id > after).order_by(service.c.id).limit(limit)
+    """The next services in order of id, with their entitlement.
+
+    The bound is said of both tables, or a merge join would read one of them from its beginning at each page.
+    """
+    beyond = (service.c.id > after, entitlement.c.service_id > after)
+    statement = _services().where(*beyond).order_by(service.c.id).limit(limit)
     rows: Rows = (await connection.execute(statement)).all()
     return rows
 
