@@ -112,6 +112,11 @@ def _check_hash(login: Login, hashed: PasswordHash, proof: Proof, *, signed: boo
     )  # fmt: skip
 
 
+def admit(login: Login) -> Accept | Reject:
+    """The verdict for a login that has proved itself in another way: a certificate, a session resumed."""
+    return _entitled(login)
+
+
 def _entitled(login: Login) -> Accept | Reject:
     service = login.service
     if service.admitted:

@@ -12,6 +12,44 @@ from core.endpoints import check_distinct, is_address, split_endpoint
 from radius.lockout import LockoutLimits
 from radius.rate_limits import RateLimits
 
+EapMethod = Literal["ttls", "peap", "tls", "mschapv2", "md5"]
+TlsVersion = Literal["1.2", "1.3"]
+
+
+class EapSettings(BaseModel):
+    """Which EAP methods are offered, and the TLS of those that have one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: list[EapMethod] = ["ttls", "peap", "tls", "mschapv2", "md5"]
+    """The first is proposed; a CPE that wants another gets it if it stands here."""
+    methods_of_nas: dict[str, list[EapMethod]] = {}
+    """By a NAS's name, instead of ``methods``. EAP-MD5 is never offered to a NAS that needs keys."""
+    tls_minimum: TlsVersion = "1.2"
+    tls_maximum: TlsVersion = "1.3"
+    ciphers: str | None = None
+    """OpenSSL's cipher list for TLS 1.2, for CPEs that need an old one."""
+    session_lifetime_s: int = Field(default=28_800, ge=0, le=604_800)
+    """How long a CPE may resume its TLS session instead of signing in anew; 0: never."""
+    certificate_file: str | None = None
+    private_key_file: str | None = None
+    """PEM files of a server certificate from elsewhere (our own first, then its chain), and of its key."""
+    fragment_octets: int = Field(default=1_200, ge=100, le=3_500)
+    """TLS octets in one EAP packet; a NAS's Framed-MTU makes it smaller."""
+    conversations: int = Field(default=4_096, ge=16, le=1_000_000)
+    """Under way at once in one process; a quarter of them at most are one NAS's."""
+    conversation_lifetime_s: int = Field(default=60, ge=5, le=600)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EapSettings:
+        if self.tls_minimum > self.tls_maximum:
+            raise ValueError(
+                f"tls_minimum {self.tls_minimum} is above tls_maximum {self.tls_maximum}; no TLS is left"
+            )
+        if (self.certificate_file is None) != (self.private_key_file is None):
+            raise ValueError("certificate_file and private_key_file go together; give both or neither")
+        return self
+
 
 class RadiusSettings(BaseModel):
     """Where RADIUS is answered, how fast what happens, and the operator's access policy."""
@@ -70,6 +108,8 @@ class RadiusSettings(BaseModel):
     dynauth_source: str | None = None
     """The address CoA leaves from, when NASes only listen to one of several."""
     simultaneous_use_check_s: Seconds = 30.0
+
+    eap: EapSettings = EapSettings()
 
     @field_validator("auth_listen", "accounting_listen")
     @classmethod

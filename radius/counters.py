@@ -12,6 +12,9 @@ class Counters:
     accepts: int = 0
     walled: int = 0  # of the accepts, those into the walled garden
     rejects: int = 0
+    challenges: int = 0  # EAP that goes on
+    eap_ignored: int = 0  # a response to another request than the last
+    eap_unfinished: int = 0  # conversations whose peer fell silent, or that had to make room
     accounting: int = 0  # committed and answered
     status: int = 0
     duplicates: int = 0  # answered again from memory

@@ -10,18 +10,19 @@ import hmac
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
 
-from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, settle
+from aaa.authorize import Accept, Reject, Silent, Unproven, authorize, settle
 from aaa.directory import Directory, Login, ServiceAccess
-from aaa.domain.authentication import MsChap, MsChapV2, Pap, Proof
+from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
 from aaa.domain.mschap import mppe_keys
 from radius.codec import (
     ACCESS_ACCEPT,
+    ACCESS_CHALLENGE,
     ACCESS_REJECT,
     ACCESS_REQUEST,
     MICROSOFT,
@@ -37,6 +38,8 @@ from radius.codec import (
     vendor_attribute,
 )
 from radius.counters import Counters
+from radius.eap.access import challenge_attributes, named, read_question, success_attributes
+from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, Settle, Undecided
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
@@ -88,6 +91,8 @@ class _Asked:
     proof: Proof
     station: bytes | None
     proxied: bytes
+    eap: Settle | None = None
+    """How its EAP conversation goes on when the verdict is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +155,11 @@ class AuthenticationPipeline:
         *,
         late: LateAnswers | None = None,
         lockout: Lockout | None = None,
+        eap: EapServer | None = None,
     ) -> None:
         self._nases = nases
         self._lockout = lockout or Lockout(LockoutLimits(), counters)
+        self._eap = eap
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
@@ -166,6 +173,8 @@ class AuthenticationPipeline:
     def use(self, directory: Directory) -> None:
         """Answer from this snapshot from now on."""
         self._directory = directory
+        if self._eap is not None:
+            self._eap.use(directory)
 
     def receive(  # noqa: PLR0911 - the ways out without a reply
         self, datagram: bytes, source: Source, now_s: float
@@ -219,6 +228,8 @@ class AuthenticationPipeline:
         signed = self._check_signature(nas, packet, first)
         if signed is None or self._directory is None:
             return None
+        if 79 in first:
+            return self._answer_eap(nas, packet, key, (first, repeats), now_s)
         at = first.get(1)
         username = b"" if at is None else packet[at + 2 : at + packet[at + 1]]
         proof = read_proof(packet, first, repeats, username, nas.secret)
@@ -226,22 +237,19 @@ class AuthenticationPipeline:
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
         # one look-up, and only while somebody guesses; EAP's own names are looked up where they are read
         watched = self._lockout.watched.get(username) if self._lockout.watched else None
-        if watched is not None and 79 not in first:
+        if watched is not None:
             refused = self._lockout.refusal(self._directory, nas.nas.id, username, station, now_s)
             if refused is not None:
                 return self._decline(nas, packet, key, refused, station=station, now_s=now_s)
-        if 79 in first:
-            verdict: Verdict = _no_eap(username)
-        else:
-            verdict = authorize(self._directory, username, proof, station, nas.nas.macs, signed=signed)
-            if nas.other is not None and not signed and type(proof) is Pap:
-                # a secret is being rotated, and only the password can tell which of the two was used
-                other = other_proof(nas, packet, first[2])
-                tried = authorize(self._directory, username, other, station, nas.nas.macs, signed=False)
-                if fits_better(proof, verdict, other, tried):
-                    proof, verdict = other, tried
-                    nas.swap()
-                nas.proved |= isinstance(verdict, Accept) and proof.password != b""
+        verdict = authorize(self._directory, username, proof, station, nas.nas.macs, signed=signed)
+        if nas.other is not None and not signed and type(proof) is Pap:
+            # a secret is being rotated, and only the password can tell which of the two was used
+            other = other_proof(nas, packet, first[2])
+            tried = authorize(self._directory, username, other, station, nas.nas.macs, signed=False)
+            if fits_better(proof, verdict, other, tried):
+                proof, verdict = other, tried
+                nas.swap()
+            nas.proved |= isinstance(verdict, Accept) and proof.password != b""
         if isinstance(verdict, Accept):
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             if 89 in first:
@@ -265,12 +273,13 @@ class AuthenticationPipeline:
         """
         right = self._late.slow_proofs.known(verdict.hashed, verdict.password)
         if right is not None:
-            return self._settle(asked, settle(verdict.login, right=right), now_s)
+            return self._settle(asked, verdict.login, now_s, right=right)
         nas = asked.nas
         then = partial(self._proven, asked, verdict.login)
         full = nas.proving >= self._limits.slow_proofs_of_one
         if full or not self._late.slow_proofs.submit(verdict.hashed, verdict.password, then):
             self.counters.slow_proofs_refused += 1
+            _give_up(asked)
             return None
         self.counters.slow_proofs += 1
         nas.proving += 1
@@ -281,16 +290,18 @@ class AuthenticationPipeline:
         """A thread has found out. Whoever asked may have asked something else since then."""
         asked.nas.proving -= 1
         fingerprint = hash(asked.packet)
-        if self._replies.find(asked.key, fingerprint) is None:
-            return
-        if right is None:
+        if right is None or self._replies.find(asked.key, fingerprint) is None:
             self._replies.drop(asked.key, fingerprint)
+            _give_up(asked)
             return
-        reply = self._settle(asked, settle(login, right=right), self._now_s)
+        reply = self._settle(asked, login, self._now_s, right=right)
         if reply is not None:
             self._late.send(reply, asked.key[0])
 
-    def _settle(self, asked: _Asked, verdict: Accept | Reject, now_s: float) -> bytes | None:
+    def _settle(self, asked: _Asked, login: Login, now_s: float, *, right: bool) -> bytes | None:
+        if asked.eap is not None:
+            return self._tell_eap(asked, asked.eap(right), now_s)
+        verdict = settle(login, right=right)
         if isinstance(verdict, Reject):
             return self._decline(
                 asked.nas, asked.packet, asked.key, verdict, station=asked.station, now_s=now_s
@@ -301,6 +312,60 @@ class AuthenticationPipeline:
             name = verdict.login.credential.username.encode()
             self._lockout.right_password(asked.nas.nas.id, name, asked.station)
         return reply
+
+    def _answer_eap(
+        self, nas: NasState, packet: bytes, key: Key, located: tuple[dict[int, int], list[int]], now_s: float
+    ) -> bytes | None:
+        first, repeats = located
+        question = read_question(nas, packet, first, repeats, key[0][0])
+        asked = _Asked(nas, packet, key, Nothing(), question.station, proxy_states(packet, first, repeats))
+        if self._eap is None:
+            return self._tell_eap(asked, Refused(_no_eap(), told=False), now_s)
+        return self._tell_eap(asked, self._eap.answer(question, now_s), now_s)
+
+    def _tell_eap(self, asked: _Asked, answer: EapAnswer, now_s: float) -> bytes | None:
+        """A challenge is remembered like every reply: a retransmit gets the same octets."""
+        nas, packet = asked.nas, asked.packet
+        if isinstance(answer, Ignored):
+            self.counters.eap_ignored += 1
+            return None
+        if isinstance(answer, Undecided):
+            return self._prove(replace(asked, eap=answer.settle), answer.unproven, now_s)
+        if isinstance(answer, Refused):
+            reject = named(answer.reject, packet)
+            return self._decline(
+                nas, packet, asked.key, reject, station=asked.station, now_s=now_s, told=answer.told
+            )
+        if isinstance(answer, Granted):
+            login = answer.passed.login
+            attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
+            reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied)
+            if self._lockout.watched:
+                name = login.credential.username.encode()
+                self._lockout.right_password(nas.nas.id, name, asked.station)
+        else:
+            self.counters.challenges += 1
+            if answer.refused is not None:
+                self._note(nas, answer.refused, asked.station, now_s)
+            attributes = challenge_attributes(answer.request, answer.state)
+            reply = nas.secret.reply(ACCESS_CHALLENGE, packet, attributes + asked.proxied)
+        self._replies.put(asked.key, hash(packet), reply)
+        return reply
+
+    def _identity_asked(self, packet: bytes, login: Login) -> bytes:
+        first, _ = locate(packet)
+        if 89 not in first:
+            return b""
+        operator = b"" if 126 not in first else value_at(packet, first[126])
+        return self._sign_ins.chargeable_identity(login.service.id, operator)
+
+    def _note(self, nas: NasState, reject: Reject, station: bytes | None, now_s: float) -> None:
+        """Put a reject on record, and count a wrong password against whoever guesses."""
+        if reject.rule == "wrong_password" and self._directory is not None:
+            name = reject.identity.encode()
+            self._lockout.wrong_password(self._directory, nas.nas.id, name, station, now_s)
+        text = None if station is None else station.decode("utf-8", "replace")
+        self._on_reject(Rejection(nas.nas.id, reject, text))
 
     def _check_signature(self, nas: NasState, packet: bytes, first: Mapping[int, int]) -> bool | None:
         """True: signed. False: unsigned and let through. None: refused, and counted (CVE-2024-3596)."""
@@ -348,19 +413,19 @@ class AuthenticationPipeline:
         *,
         station: bytes | None,
         now_s: float,
+        told: bool = False,
     ) -> bytes | None:
+        """``told``: a challenge has carried the decision before, and it is on record."""
         if isinstance(verdict, Silent):
             self.counters.suspected_wrong_secret += 1
             nas.wrong += 1
             return None
-        if verdict.rule == "wrong_password":
-            self._note_wrong_password(nas, verdict.identity.encode(), station, now_s)
-        elif verdict.rule in _UNKNOWN and not nas.answers_unknown(now_s):
+        if verdict.rule in _UNKNOWN and not nas.answers_unknown(now_s):
             self.counters.unknown_not_answered += 1
             return None
         self.counters.rejects += 1
-        text = None if station is None else station.decode("utf-8", "replace")
-        self._on_reject(Rejection(nas.nas.id, verdict, text))
+        if not told:
+            self._note(nas, verdict, station, now_s)
         reply = nas.secret.reply(ACCESS_REJECT, packet, _reject_attributes(packet))
         if self._limits.reject_delay_s <= 0:
             self._replies.put(key, hash(packet), reply)
@@ -376,16 +441,12 @@ class AuthenticationPipeline:
         self._delayed.append(_Delayed(now_s + self._limits.reject_delay_s, nas, key, hash(packet), reply))
         return None
 
-    def _note_wrong_password(
-        self, nas: NasState, username: bytes, station: bytes | None, now_s: float
-    ) -> None:
-        if self._directory is not None:
-            self._lockout.wrong_password(self._directory, nas.nas.id, username, station, now_s)
-
     def due(self, now_s: float) -> Iterator[tuple[bytes, Source]]:
         """The delayed rejects whose time has come, with where they go. Call it a few times a second."""
         self._replies.age(now_s)
         self._now_s = now_s
+        if self._eap is not None:
+            self._eap.expire(now_s)
         while self._delayed and self._delayed[0].due_s <= now_s:
             one = self._delayed.popleft()
             one.nas.delayed -= 1
@@ -405,12 +466,17 @@ def proxy_states(packet: bytes, first: Mapping[int, int], repeats: Sequence[int]
     return b"".join(attribute(33, value) for value in values_of(packet, 33, first, repeats))
 
 
-def _no_eap(username: bytes) -> Reject:
+def _no_eap() -> Reject:
     return Reject(
-        "eap_not_supported", username.decode("utf-8", "replace"),
-        "the request carries EAP, which no credential here is set up for",
+        "eap_not_supported", "",
+        "the request carries EAP, which this process is not set up for",
         "let the NAS use PAP, CHAP, MS-CHAPv2 or MAC logins",
     )  # fmt: skip
+
+
+def _give_up(asked: _Asked) -> None:
+    if asked.eap is not None:
+        asked.eap(None)
 
 
 def _reject_attributes(packet: bytes) -> bytes:

@@ -23,6 +23,7 @@ from core.work import Workplace
 from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
+from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
@@ -39,6 +40,7 @@ from radius.status import RadiusStatus, write_status
 
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
+_EAP_LOOK_S = 30.0
 _log = logger("radius")
 
 
@@ -74,6 +76,7 @@ class RadiusServer:
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))
         self._live_sessions = LiveSessions(workplace, sealer, settings)
+        self._eap = EapKeeper(settings.eap, self.counters, self._rejects.note, self._lockout, self._clock)
         self._directory: Directory | None = None
         self._directory_at_s = self._clock.monotonic_s()
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
@@ -121,7 +124,7 @@ class RadiusServer:
 
         pipeline = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout,
+            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
 
@@ -170,6 +173,7 @@ class RadiusServer:
             ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
             ("rejects", settings.reject_record_s, self._record),
             ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
+            ("eap", _EAP_LOOK_S, self._look_at_eap),
             ("trimming", settings.journal_trim_s, self._trim),
             ("status", settings.status_interval_s, self._write_status),
             ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
@@ -215,6 +219,7 @@ class RadiusServer:
         if anew:
             files = self._settings.dictionary_files
             self._nases.learn(directory.nases, Renderings(directory.templates, files))
+        self._eap.use(directory)
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         first = self._directory is None
@@ -224,7 +229,7 @@ class RadiusServer:
         if first:
             # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
-            self._inherited_issues = keys | {JOURNAL_ISSUE.key}
+            self._inherited_issues = keys | {JOURNAL_ISSUE.key, CERTIFICATE_ISSUE}
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
@@ -250,6 +255,10 @@ class RadiusServer:
                     await directory_rows.remember_signing(work.connection, nas_id, work.now)
         await self._tell_health()
 
+    async def _look_at_eap(self) -> None:
+        """The files of the server certificate may have been replaced."""
+        self._eap.look()
+
     def _on_journal_trouble(self, trouble: str | None) -> None:
         if trouble is None:
             _log.info("journal_works_again")
@@ -260,6 +269,7 @@ class RadiusServer:
     async def _tell_health(self) -> None:
         """Open and close the health issues of this process, when they have changed."""
         wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states, self._nases.ids)}
+        wanted |= {issue.key: issue for issue in self._eap.issues(self._clock.now())}
         if self._journal_trouble is not None:
             wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
         opening = wanted.keys() - self._issues

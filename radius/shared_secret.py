@@ -122,6 +122,16 @@ class SharedSecret:
         first = self._mask(b"\x10" + key[:15], authenticator + salt)
         return salt + first + self._mask(key[15:] + _PADDING, first)
 
+    def hide_long_key(self, key: bytes, authenticator: bytes, salt: bytes) -> bytes:
+        """A key of another length, such as EAP's 32 octets, hidden in the same way."""
+        clear = bytes((len(key),)) + key
+        clear += bytes(-len(clear) % 16)
+        previous, hidden = authenticator + salt, salt
+        for at in range(0, len(clear), 16):
+            previous = self._mask(clear[at : at + 16], previous)
+            hidden += previous
+        return hidden
+
     def show_key(self, hidden: bytes, authenticator: bytes) -> bytes:
         """The MPPE key in a hidden one: the inverse of ``hide_key``."""
         previous, clear = authenticator + hidden[:2], b""

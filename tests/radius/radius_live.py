@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from radius_world import SECRET, World
 
+from aaa.store import directory_rows
 from core.clock import SystemClock
 from core.ids import UlidSource
 from core.work import Workplace
@@ -60,6 +61,22 @@ class Live:
         """Wait until the directory has gone beyond that change."""
         async with asyncio.timeout(10):
             while self.server.status().directory_seq <= seq_moves:
+                await asyncio.sleep(0.01)
+
+    async def caught_up(self) -> None:
+        """Wait until the directory knows of every change there is."""
+        async with self.world.workplace.reading() as connection:
+            newest = await directory_rows.newest_change(connection)
+        await self.until(newest - 1)
+
+    async def rules(self, identity: str) -> list[str]:
+        """The rules that identity was rejected by, newest first, once there are any on record."""
+        async with asyncio.timeout(10):
+            while True:
+                async with self.world.workplace.reading() as connection:
+                    found = await directory_rows.rejects_of(connection, [identity], 9)
+                if found:
+                    return [row.rule for row in found]
                 await asyncio.sleep(0.01)
 
     @property

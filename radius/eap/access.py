@@ -1,0 +1,98 @@
+"""EAP in RADIUS packets: what an Access-Request asks, and the attributes of what is answered (RFC 3579)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Final
+
+from aaa.authorize import Reject
+from radius.codec import (
+    MICROSOFT,
+    Attr,
+    attribute,
+    locate,
+    read_integer,
+    value_at,
+    values_of,
+    vendor_attribute,
+)
+from radius.eap import packet as eap
+from radius.eap.server import EapQuestion, Granted
+from radius.nas_table import NasState
+from radius.shared_secret import SharedSecret
+
+_MPPE_SEND_KEY: Final = 16  # RFC 2548 section 2.4.2
+_MPPE_RECV_KEY: Final = 17  # section 2.4.3
+_WIRELESS: Final = (18, 19, 22)
+"""NAS-Port-Type of links that cannot do without keys."""
+_LONGEST_KEY_NAME: Final = 253
+_salts = count()
+
+
+def read_question(
+    nas: NasState, packet: bytes, first: Mapping[int, int], repeats: Sequence[int], address: str
+) -> EapQuestion:
+    """What a located Access-Request with an EAP-Message asks."""
+    wants_session_id = Attr.EAP_KEY_NAME in first
+    port_type = read_integer(_value(packet, first, Attr.NAS_PORT_TYPE))
+    return EapQuestion(
+        message=eap.join(values_of(packet, Attr.EAP_MESSAGE, first, repeats)),
+        state=_value(packet, first, Attr.STATE),
+        owner=(nas.nas.id, address),
+        nas=nas.nas.name,
+        macs=nas.nas.macs,
+        station=_value(packet, first, Attr.CALLING_STATION_ID),
+        framed_mtu=read_integer(_value(packet, first, Attr.FRAMED_MTU)),
+        wants_keys=wants_session_id or port_type in _WIRELESS,
+        wants_session_id=wants_session_id,
+    )
+
+
+def _value(packet: bytes, first: Mapping[int, int], kind: int) -> bytes | None:
+    at = first.get(kind)
+    return None if at is None else value_at(packet, at)
+
+
+def named(reject: Reject, packet: bytes) -> Reject:
+    """The reject with the User-Name of the request, when EAP itself did not come as far as a name."""
+    if reject.identity:
+        return reject
+    first, _ = locate(packet)
+    username = _value(packet, first, Attr.USER_NAME) or b""
+    return reject._replace(identity=username.decode("utf-8", "replace"))
+
+
+def challenge_attributes(request: bytes, state: bytes) -> bytes:
+    """A request and the State to come back with."""
+    return eap.split(request) + attribute(Attr.STATE, state)
+
+
+def success_attributes(granted: Granted, secret: SharedSecret, packet: bytes) -> bytes:
+    """The success, the identity that was proved, and the keys for the NAS."""
+    passed = granted.passed
+    attributes = eap.split(eap.finished(eap.SUCCESS, granted.identifier))
+    attributes += attribute(Attr.USER_NAME, passed.login.credential.username.encode())
+    if passed.keys:
+        attributes += _keys(passed.keys, secret, packet[4:20])
+    if passed.session_id and len(passed.session_id) <= _LONGEST_KEY_NAME:
+        attributes += attribute(Attr.EAP_KEY_NAME, passed.session_id)
+    return attributes
+
+
+def _keys(keys: bytes, secret: SharedSecret, authenticator: bytes) -> bytes:
+    """RFC 3748 section 7.10: the first half is what the NAS receives under, the second what it sends under.
+
+    Each is hidden under a salt of its own.
+    """
+    half = len(keys) // 2
+    receive = secret.hide_long_key(keys[:half], authenticator, _salt())
+    send = secret.hide_long_key(keys[half:], authenticator, _salt())
+    return vendor_attribute(MICROSOFT, _MPPE_RECV_KEY, receive) + vendor_attribute(
+        MICROSOFT, _MPPE_SEND_KEY, send
+    )
+
+
+def _salt() -> bytes:
+    """The first bit is set, and no two of one packet are the same (RFC 2548 section 2.4.2)."""
+    return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")

@@ -1,0 +1,278 @@
+"""TLS without a socket (pyOpenSSL over memory): what every EAP method with TLS stands on.
+
+One ``TlsServer`` a method holds the certificate, the rules and the sessions that may be resumed; a ``Tunnel``
+is one peer's connection. Sessions are kept here and not in tickets, and OpenSSL forgets each that is not kept
+on purpose: only a peer that was let in can resume. What it resumes is known again by the session's master
+secret (TLS 1.2) or pre-shared key (TLS 1.3), which nobody else has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import SSL, crypto
+
+from radius.eap.tls_trouble import UNREADABLE, CertificateTrouble, TlsTrouble, of_certificate, of_tls
+
+VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+SERVER_KEYS = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_AT_ONCE: Final = 32_768
+_QUIETLY: Final = SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN
+
+Vet = Callable[[x509.Certificate], CertificateTrouble | None]
+"""What is wrong with a peer's certificate beyond what its signatures say: revoked, for instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCertificate:
+    """Who we are in TLS: the chain, our own certificate first, and its key."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: SERVER_KEYS = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsRules:
+    """Which TLS is spoken. ``ciphers`` is OpenSSL's list for TLS 1.2; None is OpenSSL's own choice.
+
+    ``session_lifetime_s`` 0 lets nobody resume.
+    """
+
+    minimum: str = "1.2"
+    maximum: str = "1.3"
+    ciphers: str | None = None
+    session_lifetime_s: int = 28_800
+
+
+class TlsServer:
+    """The server's side for one method.
+
+    ``anchors`` are those who may have signed a peer's certificate; without them none is asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        certificates: Sequence[ServerCertificate],
+        rules: TlsRules,
+        anchors: Sequence[x509.Certificate] = (),
+        vet: Vet | None = None,
+    ) -> None:
+        """Raises ``ValueError`` when the key is not the certificate's, or the ciphers name none."""
+        self.rules = rules
+        self._vet = vet
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(VERSIONS[rules.minimum])
+        context.set_max_proto_version(VERSIONS[rules.maximum])
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        _present(context, certificates)
+        _keep_sessions(context, name, rules)
+        if rules.ciphers is not None:
+            _choose_ciphers(context, rules.ciphers)
+        if anchors:
+            _ask_for_certificates(context, anchors)
+        self._context = context
+
+    def open(self) -> Tunnel:
+        """A connection with one peer."""
+        return Tunnel(self._context, self._vet)
+
+
+def _present(context: SSL.Context, certificates: Sequence[ServerCertificate]) -> None:
+    """One of each kind of key: OpenSSL shows a peer the one that it knows. The chains are sent with any."""
+    above: list[x509.Certificate] = []
+    try:
+        for one in certificates:
+            context.use_certificate(one.chain[0])
+            context.use_privatekey(one.key)
+            above += [each for each in one.chain[1:] if each not in above]
+        for each in above:
+            context.add_extra_chain_cert(each)
+        context.check_privatekey()
+    except SSL.Error as trouble:
+        raise ValueError(
+            f"the certificate and its key do not go together ({of_tls(trouble).reason})"
+        ) from None
+
+
+def _choose_ciphers(context: SSL.Context, ciphers: str) -> None:
+    try:
+        context.set_cipher_list(ciphers.encode())
+    except SSL.Error:
+        raise ValueError(f"{ciphers!r} names no cipher that OpenSSL knows") from None
+
+
+def _keep_sessions(context: SSL.Context, name: str, rules: TlsRules) -> None:
+    context.set_session_id(b"hilltop " + name.encode())
+    if rules.session_lifetime_s:
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        context.set_timeout(rules.session_lifetime_s)
+    else:
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+
+
+def _ask_for_certificates(context: SSL.Context, anchors: Sequence[x509.Certificate]) -> None:
+    store = context.get_cert_store()
+    if store is None:  # a context always has one
+        raise ValueError("OpenSSL has no place for trust anchors")
+    for one in anchors:
+        store.add_cert(crypto.X509.from_cryptography(one))
+        context.add_client_ca(one)
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # an issuing authority may be an anchor by itself
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+
+
+def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, right: int) -> bool:
+    tunnel = connection.get_app_data()
+    return isinstance(tunnel, Tunnel) and tunnel.verify(certificate, error, depth, right=bool(right))
+
+
+class TunnelFailed(Exception):  # noqa: N818 - named for what it is
+    """TLS ended. ``alert`` is what to send to the peer, empty when it was the peer that ended it."""
+
+    def __init__(self, trouble: TlsTrouble | CertificateTrouble, alert: bytes) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
+        self.alert = alert
+
+
+class Tunnel:
+    """One connection, from its first octet to its keys."""
+
+    __slots__ = ("_connection", "_keep", "_refused", "_resumed_from", "_vet", "established")
+
+    def __init__(self, context: SSL.Context, vet: Vet | None) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+        self._connection.set_app_data(self)
+        self._vet = vet
+        self._refused: CertificateTrouble | None = None
+        self._resumed_from = b""
+        self._keep = False
+        self.established = False
+
+    def __repr__(self) -> str:
+        return f"Tunnel(established={self.established})"
+
+    def verify(self, certificate: crypto.X509, error: int, depth: int, *, right: bool) -> bool:
+        """OpenSSL asks of each certificate of the peer's chain; the first refusal is what counts."""
+        found = None if right else of_certificate(error)
+        if found is None and depth == 0:
+            found = self._vetted(certificate)
+        if found is not None and self._refused is None:
+            self._refused = found
+        return found is None
+
+    def _vetted(self, certificate: crypto.X509) -> CertificateTrouble | None:
+        if self._vet is None:
+            return None
+        try:
+            return self._vet(certificate.to_cryptography())
+        except ValueError:  # OpenSSL is more patient with strange certificates than the other library
+            return of_certificate(UNREADABLE)
+
+    def take(self, octets: bytes) -> None:
+        """Octets of the peer's handshake. Raises ``TunnelFailed``."""
+        connection = self._connection
+        connection.bio_write(octets)
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            if not self._resumed_from:
+                self._resumed_from = self._session_secret()
+        except SSL.Error as trouble:
+            raise TunnelFailed(self._refused or of_tls(trouble), self.outgoing()) from None
+        else:
+            self.established = True
+
+    def outgoing(self) -> bytes:
+        """What TLS has to say to the peer."""
+        pieces = []
+        try:
+            while True:
+                pieces.append(self._connection.bio_read(_AT_ONCE))
+        except SSL.WantReadError:
+            return b"".join(pieces)
+
+    def read(self, octets: bytes = b"") -> bytes:
+        """What the peer said inside, empty when nothing is complete. Raises ``TunnelFailed``."""
+        connection = self._connection
+        if octets:
+            connection.bio_write(octets)
+        pieces = []
+        try:
+            while True:
+                pieces.append(connection.recv(_AT_ONCE))
+        except SSL.WantReadError:
+            return b"".join(pieces)
+        except SSL.Error as trouble:  # a closed tunnel too
+            raise TunnelFailed(of_tls(trouble), self.outgoing()) from None
+
+    def seal(self, clear: bytes) -> bytes:
+        """``clear`` for the peer, behind whatever TLS itself has to say."""
+        self._connection.sendall(clear)
+        return self.outgoing()
+
+    @property
+    def is_tls13(self) -> bool:
+        """Which rules for keys and indications count."""
+        return self._connection.get_protocol_version() == SSL.TLS1_3_VERSION
+
+    @property
+    def described(self) -> str:
+        """The version and cipher, for people."""
+        return f"{self._connection.get_protocol_version_name()} {self._connection.get_cipher_name()}"
+
+    def export(self, label: bytes, size: int, context: bytes | None = None) -> bytes:
+        """Keys for others from this session (RFC 5705; RFC 8446 section 7.5)."""
+        return self._connection.export_keying_material(label, size, context)
+
+    @property
+    def randoms(self) -> bytes:
+        """The client's and the server's random."""
+        return (self._connection.client_random() or b"") + (self._connection.server_random() or b"")
+
+    @property
+    def peer_certificate(self) -> x509.Certificate | None:
+        """The certificate the peer proved to have, now or in the session that it resumed."""
+        try:
+            return self._connection.get_peer_certificate(as_cryptography=True)
+        except ValueError:
+            return None
+
+    @property
+    def resumed_from(self) -> bytes:
+        """What names the session that was resumed; empty in a full handshake."""
+        return _name_of(self._resumed_from) if self._resumed_from else b""
+
+    @property
+    def resumable_as(self) -> bytes:
+        """What names the session that may be resumed next."""
+        secret = self._session_secret()
+        return _name_of(secret) if secret else b""
+
+    def keep(self) -> None:
+        """Let the peer resume this session: without this OpenSSL forgets it with the connection."""
+        self._keep = True
+
+    def close(self) -> None:
+        """The last word: OpenSSL frees the connection, and its session unless that is kept."""
+        if self._keep:
+            self._connection.set_shutdown(_QUIETLY)
+        self._connection.set_app_data(None)
+
+    def _session_secret(self) -> bytes:
+        try:
+            return self._connection.master_key() or b""
+        except SSL.Error:  # there is none yet
+            return b""
+
+
+def _name_of(secret: bytes) -> bytes:
+    return sha256(b"hilltop session" + secret).digest()
