@@ -35,7 +35,9 @@ class Endpoint:
 
     def __init__(self, listen: str, handle: Callable[[list[Datagram]], None]) -> None:
         host, port = split_endpoint(listen)
-        self._handle = handle
+        self.handle = handle
+        """Exchanged, as is ``send``, while somebody watches (``radius.watch``)."""
+        self.send: Callable[[bytes, Source], None] = self._send
         self.not_sent = 0
         self._socket = _bound_socket(host, port)
         self._wildcard = host in _WILDCARDS
@@ -63,7 +65,7 @@ class Endpoint:
         self._socket.close()
 
     def _on_readable(self) -> None:
-        self._handle(self._drain_wildcard() if self._wildcard else self._drain())
+        self.handle(self._drain_wildcard() if self._wildcard else self._drain())
 
     def _drain(self) -> list[Datagram]:
         """What waits in the socket, at most a wake-up's worth: reading it all first keeps the caches warm."""
@@ -90,7 +92,7 @@ class Endpoint:
             self.not_sent += 1
         return drained
 
-    def send(self, reply: bytes, source: Source) -> None:
+    def _send(self, reply: bytes, source: Source) -> None:
         """Answer a source that a datagram came from."""
         try:
             if self._wildcard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from aaa.record_rejects import RejectSighting, prune_rejects, record_rejects
@@ -29,9 +30,13 @@ class RejectLog:
         self._sightings: dict[tuple[str, str, str], RejectSighting] = {}
         self._kinds: Counter[str] = Counter()
         self._unpruned: Counter[str] = Counter()
+        self.listener: Callable[[Rejection], None] | None = None
+        """Told of each reject while somebody watches."""
 
     def note(self, rejection: Rejection) -> None:
         """Count a reject. Beyond the bound new kinds are only counted."""
+        if self.listener is not None:
+            self.listener(rejection)
         now, reject = self._clock.now(), rejection.reject
         self._merge(
             RejectSighting(

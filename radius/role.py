@@ -37,6 +37,7 @@ from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
 from radius.slow_proof import SlowProofs
 from radius.status import RadiusStatus, write_status
+from radius.watch import WatchDoor
 
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
@@ -79,6 +80,7 @@ class RadiusServer:
         self._eap = EapKeeper(settings.eap, self.counters, self._rejects.note, self._lockout, self._clock)
         self._directory: Directory | None = None
         self._directory_at_s = self._clock.monotonic_s()
+        self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
         self._journal: Journal | None = None
@@ -181,6 +183,8 @@ class RadiusServer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
+            endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
+            tasks.create_task(self._door.run(endpoints, stop))
             for name, pause_s, turn in turns:
                 tasks.create_task(self._repeat(name, pause_s, turn, stop))
 

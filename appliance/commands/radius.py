@@ -28,6 +28,7 @@ from appliance.wiring import House
 
 if TYPE_CHECKING:
     from radius.dictionary.attributes import AttributeDictionary
+    from radius.watch_filter import WatchFilter
 
 radius = typer.Typer(help="RADIUS: explain, test, status.", no_args_is_help=True)
 
@@ -151,6 +152,58 @@ def _dictionary_or_fail() -> AttributeDictionary:
         return attribute_dictionary(files)
     except ValueError as trouble:
         fail(f"radius.dictionary_files: {trouble}")
+
+
+@radius.command("watch")
+def radius_watch(
+    user: Annotated[str | None, typer.Option(help="User-Name; * and ? fit anything.")] = None,
+    nas: Annotated[str | None, typer.Option(help="A NAS's name or address; * and ? fit anything.")] = None,
+    station: Annotated[
+        str | None, typer.Option(help="Calling-Station-Id; a MAC in whatever spelling.")
+    ] = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the request or its answer, such as Access-Reject; repeatable."),
+    ] = None,
+    rejects: Annotated[
+        bool, typer.Option("--rejects", help="Only rejects, and requests that got no answer.")
+    ] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Leave after so many.")] = None,
+    output: Annotated[bool, typer.Option("--json", help="As JSON, one exchange a line.")] = False,
+) -> None:
+    """What the radius role is asked and answers, as it happens, with why a request got no answer."""
+    from radius.watch_filter import WatchFilter, code_of
+    from radius.watching import NobodyServes
+
+    try:
+        codes = [code_of(one) for one in code or []]
+    except ValueError as trouble:
+        fail(f"--code: {trouble}", 2)
+    wants = WatchFilter(user, nas, station, codes, rejects)
+    try:
+        asyncio.run(_watch(settings().journal_directory, wants, count, as_json=output))
+    except NobodyServes as trouble:
+        fail(f"{trouble}; start it with: hilltop run")
+    except KeyboardInterrupt:
+        return
+
+
+async def _watch(folder: Path, wants: WatchFilter, count: int | None, *, as_json: bool) -> None:
+    from contextlib import aclosing
+
+    from radius.watching import WatchedExchange, watch
+
+    left = count
+    async with aclosing(watch(folder, wants, _dictionary_or_fail())) as told:
+        async for one in told:
+            if as_json:
+                typer.echo(json.dumps(one.as_json()))
+            else:
+                say(str(one))
+            if isinstance(one, WatchedExchange) and left is not None:
+                left -= 1
+                if left == 0:
+                    return
 
 
 @radius.command("attributes")

@@ -240,7 +240,7 @@ async def ours(world: World, tmp_path: Path) -> AsyncIterator[RadiusServer]:
 
 async def test_our_own_server_is_understood(ours: RadiusServer) -> None:
     auth, acct = ours.ports
-    for method in ("pap", "chap", "mschap", "mschapv2"):
+    for method in ("pap", "chap", "mschap", "mschapv2", "eap-md5"):
         right = await asked(auth, method)
         assert right.accepted and right.signed and right.trusted, (method, str(right))
         assert (await asked(auth, method, password=Secret("battery staple"))).exit_code == 1
