@@ -78,9 +78,11 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, be
 
 
 async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
+    from aaa.apply_rules import RuleKeeper
     from aaa.cross_check import check_directions, cross_check
     from aaa.reap_sessions import reap_sessions
     from aaa.store import certificate_rows
+    from appliance.billing_turns import billing_turns
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
     from billing.bill_run import bill_run
@@ -108,6 +110,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
 
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
+    rules = RuleKeeper(house.workplace, house.settings.ui.time_zone, billing_turns)
 
     def job(name: str, every_s: float, run: Callable[[], Awaitable[object]]) -> Job:
         return Job(name, every_s, run, beats.expect(name, every_s + _JOB_LIMIT_S))
@@ -122,6 +125,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("reaping", pace.reaping_s, reap),
+            job("rules", pace.rules_s, rules.turn),
             job("drift", pace.drift_s, enforcer.check_drift),
             job("usage_check", pace.usage_check_s, check_usage),
             job("certificates", pace.certificates_s, look_after_certificates),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,9 @@ from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
 from radius.rendering import Rendering, Renderings
+
+RulesInWords = Callable[[AsyncConnection, str], Awaitable[list[str]]]
+"""What the rules of its profile say of a service now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Explanation:
     profile: str | None
     attributes: list[str]
     remarks: list[str]
+    rules: list[str]
     past_rejects: list[PastReject]
     kept: str = ""
     """What of the password is kept (cleartext, argon2id, bcrypt, nt, ssha); empty for a login without one."""
@@ -74,11 +78,12 @@ async def explain(
     nas_name: str | None = None,
     policy: AccessPolicy | None = None,
     dictionary_files: Sequence[str] = (),
+    rules: RulesInWords | None = None,
 ) -> Explanation:
     """Take the decision for ``username`` as the hot path would; without a password, as if it were right.
 
     ``nas_name`` chooses the dialect and the way MAC logins are spelled; without it MikroTik's count.
-    Raises ``LookupError`` when no NAS has that name.
+    ``rules`` says what the profile's rules do to a service. Raises ``LookupError`` when no NAS has that name.
     """
     mac = normalise_mac(username)
     names = [username] if mac is None else [username, mac]
@@ -89,7 +94,10 @@ async def explain(
     past = await directory_rows.rejects_of(connection, names, 5)
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
-    return _explained(username, verdict, login, rendering, past)
+    explained = _explained(username, verdict, login, rendering, past)
+    if rules is None or login is None:
+        return explained
+    return replace(explained, rules=await rules(connection, login.service.id))
 
 
 def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:
@@ -142,6 +150,7 @@ def _explained(
         profile=service.profile_name if service else None,
         attributes=_attributes(verdict, rendering),
         remarks=rendering.remarks(verdict.login.service) if isinstance(verdict, Accept) else [],
+        rules=[],
         past_rejects=[
             PastReject(row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count)
             for row in past
@@ -195,6 +204,7 @@ def format_explanation(explanation: Explanation) -> str:
         lines.append(f"  password {one.kept} is kept: works with {one.methods}")
     lines += [f"  reply    {attribute}" for attribute in one.attributes]
     lines += [f"  but      {remark}" for remark in one.remarks]
+    lines += [f"  rule     {rule}" for rule in one.rules]
     lines += [
         f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {past.count} times on {past.nas_id}: "
         f"{past.explanation}"

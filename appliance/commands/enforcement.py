@@ -19,12 +19,17 @@ from provisioning.store import tables as provisioning
 
 holds = typer.Typer(help="Holds on services.", no_args_is_help=True)
 enforcement = typer.Typer(help="Making towers match entitlements.", no_args_is_help=True)
-_OURS = tuple(str(holder) for holder in Holder if holder is not Holder.DUNNING)
+_RULED = (Holder.DUNNING, Holder.QUOTA, Holder.SCHEDULE)
+_OURS = tuple(str(holder) for holder in Holder if holder not in _RULED)
 
 
 def _check_holder(holder: str) -> None:
     if holder not in _OURS:
-        fail(f"--holder {holder!r}: use one of {', '.join(_OURS)}; dunning's own holds follow payments", 2)
+        fail(
+            f"--holder {holder!r}: use one of {', '.join(_OURS)}; dunning's own holds follow payments, "
+            "those of quota and schedule the rules of the profile",
+            2,
+        )
 
 
 @holds.command("place")

@@ -40,6 +40,8 @@ def radius_explain(
     output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Why USER is accepted, walled or rejected, and with which attributes."""
+    from aaa.apply_rules import rules_in_words
+    from appliance.billing_turns import billing_turns
     from radius.explain import explain, format_explanation
 
     async def body(house: House) -> None:
@@ -54,6 +56,13 @@ def radius_explain(
                     nas_name=nas,
                     policy=house.settings.radius.policy,
                     dictionary_files=house.settings.radius.dictionary_files,
+                    rules=lambda read, service_id: rules_in_words(
+                        read,
+                        service_id,
+                        house.workplace.clock.now(),
+                        house.settings.ui.time_zone,
+                        billing_turns,
+                    ),
                 )
             except LookupError as trouble:
                 fail(f"--nas: {trouble}")
