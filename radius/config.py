@@ -10,6 +10,7 @@ from aaa.domain.profile import AccessPolicy
 from core.bounds import Count, Seconds
 from core.endpoints import check_distinct, is_address, split_endpoint
 from radius.lockout import LockoutLimits
+from radius.radsec_limits import RadSecLimits
 from radius.rate_limits import RateLimits
 
 EapMethod = Literal["ttls", "peap", "tls", "mschapv2", "md5"]
@@ -59,6 +60,13 @@ class RadiusSettings(BaseModel):
     auth_listen: list[str] = ["0.0.0.0:1812"]
     accounting_listen: list[str] = ["0.0.0.0:1813"]
     """A named address is a little faster than a wildcard, which must note where each request came in."""
+    radsec_listen: list[str] = []
+    """Where NASes come by TLS (RFC 6614), like 0.0.0.0:2083; it needs a certificate: hilltop ca."""
+    radsec_connections: int = Field(default=500, ge=1, le=50_000)
+    radsec_connections_of_one: int = Field(default=8, ge=1, le=1_000)
+    """Connections a worker holds, in all and of one NAS."""
+    radsec_idle_s: Seconds = 900.0
+    """A connection on which nothing came for so long is closed; the NAS opens another when it has to."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: Count = 10_000
@@ -111,7 +119,7 @@ class RadiusSettings(BaseModel):
 
     eap: EapSettings = EapSettings()
 
-    @field_validator("auth_listen", "accounting_listen")
+    @field_validator("auth_listen", "accounting_listen", "radsec_listen")
     @classmethod
     def _listen(cls, listen: list[str]) -> list[str]:
         for one in listen:
@@ -137,9 +145,15 @@ class RadiusSettings(BaseModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> RadiusSettings:
+        check_distinct("radius.radsec_listen", self.radsec_listen)
         listen = [*self.auth_listen, *self.accounting_listen]
         check_distinct("radius.auth_listen and radius.accounting_listen", listen)
         return self
+
+    @property
+    def radsec(self) -> RadSecLimits:
+        """How many RadSec connections a worker holds, and how long."""
+        return RadSecLimits(self.radsec_connections, self.radsec_connections_of_one, self.radsec_idle_s)
 
     @property
     def rates(self) -> RateLimits:

@@ -36,6 +36,11 @@ class Counters:
     rejects_not_recorded: int = 0
     journal_failures: int = 0  # not committed, not answered
     journal_backlog_full: int = 0
+    radsec_admitted: int = 0  # connections whose certificate was a NAS's
+    radsec_refused: int = 0  # certificate missing, unknown, revoked, or no NAS's
+    radsec_full: int = 0  # too many connections
+    radsec_timed_out: int = 0  # handshake, half packet or unread replies took too long; or idle
+    radsec_broken: int = 0  # closed for what cannot be a RADIUS packet
     not_sent: int = 0  # the socket would not take the reply
     failures: int = 0  # an exception of our own: a defect
 

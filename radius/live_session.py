@@ -30,6 +30,7 @@ from radius.dynamic_authorization import (
     Silent,
     send_dynauth,
 )
+from radius.nas_table import RADSEC
 from radius.rendering import Renderings
 from radius.secret_rotation import secrets_of
 
@@ -134,7 +135,7 @@ class LiveSessions:
         address = session.nas_address
         if network.num_addresses == 1:
             address = str(network.network_address)
-        if address is None or ip_address(address) not in network:
+        if address is None or address.startswith(RADSEC) or ip_address(address) not in network:
             return None
         secret, other = secrets_of(session, self._sealer, self._workplace.clock.now())
         return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source, other)

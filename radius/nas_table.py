@@ -13,6 +13,10 @@ from radius.rate_limits import Allowance, RateLimits
 from radius.rendering import Rendering, Renderings
 from radius.shared_secret import SharedSecret
 
+RADSEC = "radsec:"
+"""Begins the source of what comes by RadSec; the id of the NAS that the certificate named follows."""
+
+_RADSEC_SECRET = Secret("radsec")  # RFC 6614 section 2.3: TLS protects, the secret is known to all
 _ADDRESSES_KEPT = 20_000
 _STRANGERS_KEPT = 100
 
@@ -146,6 +150,7 @@ class NasTable:
         self._limits: dict[str, NasLimits] = {}
         self._nases: tuple[KnownNas, ...] = ()
         self._by_prefix: list[tuple[int, int, dict[int, KnownNas]]] = []
+        self._by_id: dict[str, KnownNas] = {}
         self._by_address: dict[str, NasState | None] = {}
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
         self._strangers: dict[str, int] = {}
@@ -163,6 +168,7 @@ class NasTable:
         self._renderings = renderings or Renderings()
         self._nases = tuple(nases)
         self._by_prefix = _by_prefix(self._nases)
+        self._by_id = {nas.id: _by_radsec(nas) for nas in self._nases if nas.radsec_identity is not None}
         self._limits = {nas.id: self._limits.get(nas.id) or NasLimits(self._rates) for nas in self._nases}
         self._by_address = {}
 
@@ -195,7 +201,12 @@ class NasTable:
             self._by_address = {at: state for at, state in self._by_address.items() if state is not None}
 
     def _nas_of(self, address: str) -> KnownNas | None:
-        """One look a prefix length, however many NASes there are: forged sources make many such looks."""
+        """The NAS by its address, or by its id for one that came by RadSec.
+
+        One look a prefix length, however many NASes there are: forged sources make many such looks.
+        """
+        if address.startswith(RADSEC):
+            return self._by_id.get(address.removeprefix(RADSEC))
         parsed = ip_address(address.partition("%")[0])
         number = int(parsed)
         for version, host_bits, nases in self._by_prefix:
@@ -275,6 +286,14 @@ class NasTable:
 
     def __len__(self) -> int:
         return len(self._nases)
+
+
+def _by_radsec(nas: KnownNas) -> KnownNas:
+    """The NAS as it is behind TLS, where everything counts as signed."""
+    return replace(
+        nas, secret=_RADSEC_SECRET, old_secret=None, old_secret_until=None, message_authenticator="off",
+        signs_requests=True,
+    )  # fmt: skip
 
 
 def _by_prefix(nases: Iterable[KnownNas]) -> list[tuple[int, int, dict[int, KnownNas]]]:

@@ -32,6 +32,7 @@ from radius.lockout import Lockout
 from radius.lockout_watch import LockoutWatch
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
+from radius.radsec import RadSec
 from radius.reject_log import RejectLog
 from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
@@ -83,6 +84,7 @@ class RadiusServer:
         self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
+        self._radsec = RadSec(settings.radsec, self._clock, self.counters)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
@@ -96,6 +98,7 @@ class RadiusServer:
         loop = asyncio.get_running_loop()
         try:
             self._open(loop)
+            await self._radsec.start(self._settings.radsec_listen)
             await self._serve(stop, ready)
         finally:
             await self._close()
@@ -110,8 +113,19 @@ class RadiusServer:
             self._authentication.append(self._open_authentication(listen))
         for listen in settings.accounting_listen:
             self._accounting.append(self._open_accounting(listen, self._journal))
+        self._join_radsec(self._journal)
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.start(loop)
+
+    def _join_radsec(self, journal: Journal) -> None:
+        """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
+        late = LateAnswers(self._slow_proofs, self._radsec.send)
+        authentication = AuthenticationPipeline(
+            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
+            late=late, lockout=self._lockout, eap=self._eap.server,
+        )  # fmt: skip
+        accounting = AccountingPipeline(self._nases, self.counters, self._limits())
+        self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
 
     def _limits(self) -> PipelineLimits:
         settings = self._settings
@@ -226,6 +240,7 @@ class RadiusServer:
         self._eap.use(directory)
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
+        self._radsec.use(directory)
         first = self._directory is None
         self._directory = directory
         for trouble in directory.troubles:
@@ -247,6 +262,7 @@ class RadiusServer:
                     endpoint.send(reply, source)
             for accounting, _ in self._accounting:
                 accounting.age(now_s)
+            self._radsec.tick(now_s)
             await _pause(stop, _TICK_S)
 
     async def _record(self) -> None:
@@ -300,6 +316,11 @@ class RadiusServer:
         await asyncio.to_thread(write_status, self._journal_path, status)
 
     @property
+    def radsec_port(self) -> int:
+        """The first port for TLS, once it is open; 0 for none."""
+        return self._radsec.port
+
+    @property
     def ports(self) -> tuple[int, int]:
         """The first authentication and the first accounting port, once they are open; 0 for none."""
         first = [
@@ -328,6 +349,7 @@ class RadiusServer:
             journal_trouble=self._journal_trouble,
             unsigned_nases=self._nases.unsigned(),
             strangers=self._nases.strangers,
+            radsec=self._radsec.open_by_nas,
         )
 
     async def _log_counters(self, stop: asyncio.Event) -> None:
@@ -348,10 +370,12 @@ class RadiusServer:
     async def _close(self) -> None:
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.stop_reading()
+        self._radsec.stop_reading()
         self._slow_proofs.close()
         if self._journal is not None:
             await self._journal.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
+        self._radsec.close()
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -28,6 +28,7 @@ class RadiusStatus:
     journal_trouble: str | None
     unsigned_nases: list[str]
     strangers: dict[str, int]
+    radsec: dict[str, int] = field(default_factory=dict)  # open connections by NAS
 
 
 def status_path(journal_path: Path) -> Path:

@@ -6,13 +6,11 @@ or, when the replacing was cut off between the two, as the one of before.
 
 from __future__ import annotations
 
-import os
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from core.files import write_durably
+from core.memory_files import in_memory
 
 _IN_WORDS = {
     "KEY_VALUES_MISMATCH": "certificate and key do not belong together",
@@ -65,23 +63,6 @@ def _refused(certificate: Path, key: Path) -> str | None:
     except (OSError, ValueError) as trouble:
         return str(trouble)
     return None
-
-
-@contextmanager
-def in_memory(certificate: bytes, key: bytes) -> Iterator[tuple[Path, Path]]:
-    """A pair as files that are on no disk."""
-    opened = []
-    try:
-        for content in (certificate, key):
-            descriptor = os.memfd_create("hilltop-tls", os.MFD_CLOEXEC)
-            opened.append(descriptor)
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(content)
-        first, second = (Path(f"/proc/self/fd/{one}") for one in opened)
-        yield first, second
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
 
 
 def before(path: Path) -> Path:

@@ -16,8 +16,9 @@ from pathlib import Path
 from core.clock import SystemClock
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
+from core.memory_files import in_memory
 from core.work import Workplace
-from ui.certificate_files import before, fault_of, in_memory, load, new_context
+from ui.certificate_files import before, fault_of, load, new_context
 
 log = logger("ui")
 
