@@ -155,7 +155,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
         house.usage,
         stop,
         ready,
-        acts=panel_acts(house.sealer),
+        acts=panel_acts(house.sealer, house.settings.radius),
         billing=house.settings.billing,
         effect_of_stage=EFFECT_OF_STAGE,
         absent_roles=lambda: absent_roles(state) - {"web"},

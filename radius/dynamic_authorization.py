@@ -46,9 +46,10 @@ RESIDUAL_CONTEXT_REMOVED = 201
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The NAS took the order."""
+    """The NAS took the order, at the try with that number."""
 
     ms: float
+    tries: int = 1
 
     def __str__(self) -> str:
         return "ACK"
@@ -60,6 +61,7 @@ class Refused:
 
     error_cause: int | None
     ms: float
+    tries: int = 1
 
     @property
     def session_is_gone(self) -> bool:
@@ -78,6 +80,7 @@ class Silent:
 
     ms: float
     trouble: str = "no answer"
+    tries: int = 1
 
     def __str__(self) -> str:
         return self.trouble
@@ -135,16 +138,17 @@ def _exchange(target: DynauthTarget, request: DynauthRequest, timeout_s: float, 
         if target.source is not None:
             client.bind((target.source, 0))
         packet = _packet(client, request)
-        for _ in range(tries):
+        for number in range(1, tries + 1):
             reply = _try_once(client, packet)
             if reply is not None:
-                return _read(reply, _ms_since(began))
+                return _read(reply, _ms_since(began), number)
             client.timeout *= _BACKOFF
     except OSError as trouble:
         return Silent(_ms_since(began), f"cannot reach {target.address}: {trouble.strerror or trouble}")
     finally:
         client._CloseSocket()
-    return Silent(_ms_since(began), f"no answer from {target.address} port {target.port} to {tries} tries")
+    said = f"no answer from {target.address} port {target.port} to {tries} tries"
+    return Silent(_ms_since(began), said, tries)
 
 
 def _try_once(client: Client, packet: CoAPacket) -> CoAPacket | None:
@@ -164,11 +168,11 @@ def _packet(client: Client, request: DynauthRequest) -> CoAPacket:
     return packet
 
 
-def _read(reply: CoAPacket, ms: float) -> DynauthOutcome:
+def _read(reply: CoAPacket, ms: float, tries: int) -> DynauthOutcome:
     if reply.code in (COA_ACK, DISCONNECT_ACK):
-        return Acknowledged(ms)
+        return Acknowledged(ms, tries)
     causes = reply.get(int(Attr.ERROR_CAUSE), [])
-    return Refused(read_integer(causes[0]) if causes else None, ms)
+    return Refused(read_integer(causes[0]) if causes else None, ms, tries)
 
 
 def _ms_since(began: float) -> float:

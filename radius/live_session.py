@@ -9,33 +9,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.directory import Directory, ServiceAccess
 from aaa.domain.effect import Effect
+from aaa.entitlements import entitlement_of
 from aaa.store import directory_rows
 from core.log import logger
+from core.refusal import Refusal
 from core.secrets import Sealer
 from core.work import Workplace
-from radius.codec import Attr
 from radius.config import RadiusSettings
-from radius.dialects.attributes import WireAttribute
-from radius.dynamic_authorization import (
-    Acknowledged,
-    DynauthOutcome,
-    DynauthRequest,
-    DynauthTarget,
-    Refused,
-    Silent,
-    send_dynauth,
-)
-from radius.nas_table import RADSEC
+from radius.dynamic_authorization import Acknowledged, Refused, Silent
+from radius.nas_orders import REMEDY_SILENT, Answered, NasOrders
 from radius.rendering import Renderings
-from radius.secret_rotation import secrets_of
 
 _log = logger("radius")
 _HEARD_LATELY_S = 900
+_ACTOR = "system:radius"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +55,84 @@ class LiveSessions:
         self._workplace = workplace
         self._sealer = sealer
         self._settings = settings
+        self._orders = NasOrders(workplace, sealer, settings)
 
     async def move(self, service_id: str, generation: int, effect: str) -> LiveSessionOutcome:
-        """Bring every open session of the service to ``effect``; those that follow get ``generation``."""
+        """Bring every open session of the service to ``effect``; those that follow get ``generation``.
+
+        It is the same when the speed of its profile changed: sessions are moved to the terms that stand now.
+        """
         async with self._workplace.reading() as connection:
             sessions = await directory_rows.live_sessions(connection, service_id)
             access = await self._access(connection, service_id, Effect(effect)) if sessions else None
-            renderings = Renderings(
-                await Directory.templates_of(connection) if access else (), self._settings.dictionary_files
-            )
+            renderings = await self._renderings(connection, access)
         if not sessions:
             return LiveSessionOutcome("nothing_live", "the service has no open session")
         results = [await self._move_one(session, access, renderings) for session in sessions]
         followed = [one.session_id for one in results if one.outcome in ("moved", "disconnected")]
         gone = [one.session_id for one in results if one.outcome == "nothing_live"]
-        if followed or gone:
-            async with self._workplace.work("system:radius") as work:
-                await directory_rows.record_session_generation(
-                    work.connection, [*followed, *gone], generation
-                )
+        await self._note_generation([*followed, *gone], generation)
         return _summed_up(results)
 
-    async def _access(self, connection: Any, service_id: str, effect: Effect) -> ServiceAccess | None:
+    async def disconnect(self, session_id: str, actor: str) -> LiveSessionOutcome | Refusal:
+        """End one session: the CPE may dial again at once, and is answered from the directory."""
+        session = await self._live(session_id)
+        if isinstance(session, Refusal):
+            return session
+        result = _result(session, await self._orders.disconnect(session, actor), "disconnected")
+        return _summed_up([result])
+
+    async def reapply(self, session_id: str, actor: str) -> LiveSessionOutcome | Refusal:
+        """Bring one session to its service's present terms, without ending it."""
+        session = await self._live(session_id)
+        if isinstance(session, Refusal):
+            return session
+        async with self._workplace.reading() as connection:
+            stands = await entitlement_of(connection, session.service_id or "")
+            access = None
+            if stands is not None:
+                access = await self._access(connection, stands.service_id, stands.effect)
+            renderings = await self._renderings(connection, access)
+        if stands is None:
+            return Refusal(
+                "session.nobody", "nobody has that user name, so there are no terms; disconnect it", "session"
+            )
+        if access is None:
+            return Refusal(
+                "session.not_admitted", "its service may not be used now; disconnect it", "session"
+            )
+        change = renderings.of(session.nas_id, session.dialect).change(access, self._settings.open_list)
+        if not change:
+            words = f"a {session.dialect} NAS has no words for its terms; disconnect it"
+            return Refusal("session.no_words", words, "session")
+        result = _result(session, await self._orders.change(session, change, actor), "moved")
+        if result.outcome == "moved":
+            await self._note_generation([session.id], stands.generation)
+        return _summed_up([result])
+
+    async def _live(self, session_id: str) -> Any:
+        async with self._workplace.reading() as connection:
+            session = await directory_rows.live_session(connection, session_id)
+        if session is None:
+            return Refusal(
+                "session.not_live",
+                f"{session_id} is no open session of a registered NAS; look at the session again",
+                "session",
+            )
+        return session
+
+    async def _note_generation(self, session_ids: list[str], generation: int) -> None:
+        if session_ids:
+            async with self._workplace.work(_ACTOR) as work:
+                await directory_rows.record_session_generation(work.connection, session_ids, generation)
+
+    async def _renderings(self, connection: AsyncConnection, access: ServiceAccess | None) -> Renderings:
+        templates = await Directory.templates_of(connection) if access else ()
+        return Renderings(templates, self._settings.dictionary_files)
+
+    async def _access(
+        self, connection: AsyncConnection, service_id: str, effect: Effect
+    ) -> ServiceAccess | None:
         """What the service may do under ``effect``; None when there is no session to have under it."""
         if effect is Effect.ENDED:
             return None
@@ -92,73 +141,18 @@ class LiveSessions:
         return access if access.admitted else None
 
     async def _move_one(self, session: Any, access: ServiceAccess | None, renderings: Renderings) -> _Moved:
-        target = self._target(session)
-        if target is None:
-            return _Moved(
-                session.id, "silent",
-                f"{session.nas_name} is registered as {session.network} and this session's address in it is "
-                "not known; register the NAS by its own address, or wait for its next report", [],
-            )  # fmt: skip
         exchanges: list[dict[str, Any]] = []
+        change = []
         if access is not None:
-            rendering = renderings.of(session.nas_id, session.dialect)
-            change = rendering.change(access, self._settings.open_list)
-            whole = [*self._identification(session, target), *change]
-            outcome = await self._order(target, whole, exchanges, disconnect=False)
-            if not isinstance(outcome, Refused):
-                return _read_outcome(session, outcome, "moved", exchanges)
-            if outcome.session_is_gone:
-                return _gone(session, exchanges)
-        outcome = await self._order(target, self._identification(session, target), exchanges, disconnect=True)
-        if isinstance(outcome, Refused) and outcome.session_is_gone:
-            return _gone(session, exchanges)
-        return _read_outcome(session, outcome, "disconnected", exchanges)
-
-    async def _order(
-        self,
-        target: DynauthTarget,
-        attributes: list[WireAttribute],
-        exchanges: list[dict[str, Any]],
-        *,
-        disconnect: bool,
-    ) -> DynauthOutcome:
-        request = DynauthRequest(disconnect, attributes, int(self._workplace.clock.now().timestamp()))
-        settings = self._settings
-        outcome = await send_dynauth(
-            target, request, timeout_s=settings.dynauth_timeout_s, tries=settings.dynauth_tries
-        )
-        exchanges.append({"sent": str(request), "received": str(outcome), "ms": outcome.ms})
-        return outcome
-
-    def _target(self, session: Any) -> DynauthTarget | None:
-        network = ip_network(session.network)
-        address = session.nas_address
-        if network.num_addresses == 1:
-            address = str(network.network_address)
-        if address is None or address.startswith(RADSEC) or ip_address(address) not in network:
-            return None
-        secret, other = secrets_of(session, self._sealer, self._workplace.clock.now())
-        return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source, other)
-
-    def _identification(self, session: Any, target: DynauthTarget) -> list[WireAttribute]:
-        """What names the session and the NAS to itself (RFC 5176 section 3).
-
-        A NAS refuses what names another (Error-Cause 403), and behind an address translator it knows itself
-        by another address than the one it is reached at: it is called what it called itself.
-        """
-        named = [
-            ("User-Name", Attr.USER_NAME, session.username),
-            ("Acct-Session-Id", Attr.ACCT_SESSION_ID, session.acct_session_id),
-            ("NAS-Identifier", Attr.NAS_IDENTIFIER, session.identifier),
-        ]
-        attributes = [WireAttribute(name, 0, kind, text.encode(), text) for name, kind, text in named if text]
-        for name, kind, text in (
-            ("NAS-IP-Address", Attr.NAS_IP_ADDRESS, session.nas_own_address or target.address),
-            ("Framed-IP-Address", Attr.FRAMED_IP_ADDRESS, session.framed_ip),
-        ):
-            if text and ip_address(text).version == 4:
-                attributes.append(WireAttribute(name, 0, kind, IPv4Address(text).packed, text))
-        return attributes
+            change = renderings.of(session.nas_id, session.dialect).change(access, self._settings.open_list)
+        if change:
+            answered = await self._orders.change(session, change, _ACTOR)
+            changed = _result(session, answered, "moved")
+            if changed.outcome != "refused":
+                return changed
+            exchanges = changed.exchanges
+        answered = await self._orders.disconnect(session, _ACTOR)
+        return _result(session, answered, "disconnected", exchanges)
 
     async def end_surplus(self) -> None:
         """Simultaneous use: the newest sign-in wins, an older one on another device is disconnected.
@@ -175,18 +169,15 @@ class LiveSessions:
                 for session in _surplus(await directory_rows.live_sessions(connection, service_id), allowed)
             ]
         for session in surplus:
-            target = self._target(session)
-            if target is not None:
-                exchanges: list[dict[str, Any]] = []
-                outcome = await self._order(
-                    target, self._identification(session, target), exchanges, disconnect=True
-                )
-                _log.info(
-                    "surplus_session_ended",
-                    username=session.username,
-                    nas=session.nas_name,
-                    answer=str(outcome),
-                )
+            if self._orders.target(session) is None:
+                continue
+            answered = await self._orders.disconnect(session, "system:simultaneous-use")
+            _log.info(
+                "surplus_session_ended",
+                username=session.username,
+                nas=session.nas_name,
+                answer=str(answered.outcome),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,22 +188,24 @@ class _Moved:
     exchanges: list[dict[str, Any]]
 
 
-def _read_outcome(
-    session: Any, outcome: DynauthOutcome, done: str, exchanges: list[dict[str, Any]]
+def _result(
+    session: Any, answered: Answered, done: str, before: list[dict[str, Any]] | None = None
 ) -> _Moved:
+    outcome = answered.outcome
+    exchange = {"sent": answered.sent, "received": str(outcome), "ms": outcome.ms}
+    exchanges = [*(before or []), *([exchange] if answered.reached else [])]
+    if not answered.reached:
+        return _Moved(session.id, "silent", str(outcome), exchanges)
+    if answered.session_is_gone:
+        detail = f"{session.nas_name} no longer has session {session.acct_session_id}: it is gone"
+        return _Moved(session.id, "nothing_live", detail, exchanges)
     match outcome:
         case Acknowledged():
             return _Moved(session.id, done, f"{session.nas_name}: {done}", exchanges)
         case Refused():
             return _Moved(session.id, "refused", f"{session.nas_name} refused: {outcome}", exchanges)
         case Silent():
-            remedy = "check that it listens (RouterOS: /radius incoming set accept=yes) and its secret"
-            return _Moved(session.id, "silent", f"{session.nas_name}: {outcome}; {remedy}", exchanges)
-
-
-def _gone(session: Any, exchanges: list[dict[str, Any]]) -> _Moved:
-    detail = f"{session.nas_name} no longer has session {session.acct_session_id}: it is gone"
-    return _Moved(session.id, "nothing_live", detail, exchanges)
+            return _Moved(session.id, "silent", f"{session.nas_name}: {outcome}; {REMEDY_SILENT}", exchanges)
 
 
 def _summed_up(results: list[_Moved]) -> LiveSessionOutcome:

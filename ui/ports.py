@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.set_up import NewCredential
 from billing.ports import LiveUsageSource, UsageSource
 from core.refusal import Refusal
-from core.work import Work
+from core.work import Work, Workplace
 
 
 class Usage(UsageSource, LiveUsageSource, Protocol):
@@ -64,6 +66,25 @@ EndLine = Callable[[Work, str, str], Awaitable[date | Refusal | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class OrderOutcome:
+    """What came of an order to the NAS of a live session.
+
+    ``outcome``: disconnected, moved, nothing_live (the NAS has no such session: closed by inference),
+    refused, silent.
+    """
+
+    outcome: str
+    detail: str
+
+
+OrderSession = Callable[[Workplace, str, str], Awaitable[OrderOutcome | Refusal]]
+"""Order the NAS of the session with that id something, in the name of an actor."""
+
+Explain = Callable[[AsyncConnection, str, str | None], Awaitable[dict[str, Any] | Refusal]]
+"""Why that user name is accepted, walled or rejected, as seen from a NAS (by name) or from any."""
+
+
+@dataclass(frozen=True, slots=True)
 class CrossRoomActs:
     """What touches several rooms in one transaction: made by whoever knows them all."""
 
@@ -71,3 +92,6 @@ class CrossRoomActs:
     add_service: AddService
     change_plan: ChangePlan
     end_line: EndLine
+    disconnect_session: OrderSession
+    reapply_session: OrderSession
+    explain: Explain

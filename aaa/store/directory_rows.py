@@ -170,14 +170,13 @@ async def rejects_of(connection: AsyncConnection, identities: Sequence[str], lim
     return (await connection.execute(statement.order_by(reject.c.last_at.desc()).limit(limit))).all()
 
 
-async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
-    """Open sessions of a service with what is needed to reach their NAS, oldest first."""
-    statement = (
+def _live_sessions() -> Select[Any]:
+    return (
         select(
             session.c.id, session.c.acct_session_id, session.c.username, session.c.framed_ip,
             session.c.calling_station, session.c.nas_port_id, session.c.generation, session.c.started_at,
             session.c.last_event_at, session.c.interim_interval_s, session.c.nas_id, session.c.nas_address,
-            session.c.nas_own_address,
+            session.c.nas_own_address, session.c.service_id,
             nas.c.name.label("nas_name"), nas.c.network, nas.c.identifier, nas.c.dialect,
             nas.c.secret_sealed, nas.c.dynauth_port, nas.c.old_secret_sealed, nas.c.old_secret_until,
             nas_secret_use.c.old_at, nas_secret_use.c.new_at,
@@ -188,10 +187,22 @@ async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
             and_(nas_secret_use.c.nas_id == nas.c.id, nas_secret_use.c.address == session.c.nas_address),
             isouter=True,
         )
-        .where(session.c.service_id == service_id, session.c.stopped_at.is_(None))
+        .where(session.c.stopped_at.is_(None))
         .order_by(session.c.started_at, session.c.id)
     )  # fmt: skip
-    return (await connection.execute(statement)).all()
+
+
+async def live_sessions(connection: AsyncConnection, service_id: str) -> Rows:
+    """Open sessions of a service with what is needed to reach their NAS, oldest first."""
+    statement = _live_sessions().where(session.c.service_id == service_id)
+    rows: Rows = (await connection.execute(statement)).all()
+    return rows
+
+
+async def live_session(connection: AsyncConnection, session_id: str) -> Any | None:
+    """The session, if it is open and its NAS is registered, with what is needed to reach that."""
+    statement = _live_sessions().where(session.c.id == session_id)
+    return (await connection.execute(statement)).one_or_none()
 
 
 async def record_session_generation(

@@ -58,6 +58,14 @@ async def sessions_by_key(connection: AsyncConnection, keys: Iterable[str]) -> l
     return found
 
 
+async def sessions_with_ids(connection: AsyncConnection, ids: Iterable[str]) -> list[Row[Any]]:
+    """The sessions with those ids, each with its meter's state."""
+    found: list[Row[Any]] = []
+    for some in chunks(ids):
+        found += (await connection.execute(_with_state().where(session.c.id.in_(some)))).all()
+    return found
+
+
 async def open_sessions_of_nases(connection: AsyncConnection, nas_ids: Iterable[str]) -> list[Row[Any]]:
     """The sessions without a Stop on those NASes."""
     found: list[Row[Any]] = []

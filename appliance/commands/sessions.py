@@ -184,6 +184,32 @@ def _show_detail(detail: SessionDetail) -> None:
         )
 
 
+@sessions.command("disconnect")
+def session_disconnect(session: Annotated[str, typer.Argument(help="Session id.")]) -> None:
+    """End a live session by Disconnect-Request; the CPE may dial again at once."""
+    _order(session, "disconnect")
+
+
+@sessions.command("reapply")
+def session_reapply(session: Annotated[str, typer.Argument(help="Session id.")]) -> None:
+    """Bring a live session to its service's present terms by CoA, without ending it."""
+    _order(session, "reapply")
+
+
+def _order(session_id: str, word: str) -> None:
+    from appliance.panel_acts import panel_acts
+
+    async def body(house: House) -> bool:
+        acts = panel_acts(house.sealer, house.settings.radius)
+        order = acts.disconnect_session if word == "disconnect" else acts.reapply_session
+        outcome = granted(await order(house.workplace, session_id, actor()))
+        say(outcome.detail)
+        return outcome.outcome in {"disconnected", "moved", "nothing_live"}
+
+    if not in_house(body):
+        raise typer.Exit(1)
+
+
 @sessions.command("at")
 def session_at(
     address: Annotated[str, typer.Argument(help="IPv4 or IPv6 address; one inside a delegated prefix too.")],

@@ -9,13 +9,21 @@ import pytest
 from pyrad.packet import CoARequest, DisconnectRequest
 from pyrad_nas import Answer, PyradNas
 from radius_world import CLASS_KEY, SECRET, World
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.class_token import ClassToken, encode_class
 from aaa.domain.effect import Effect
+from aaa.entitlements import entitlement_of
 from aaa.record_accounting import record_accounting
+from aaa.sessions import SessionDetail, session_detail
+from aaa.set_up import redefine_profile
+from aaa.store.dynauth_rows import keep_exchange
+from aaa.store.tables import nas as nas_table
 from aaa.store.tables import session
+from appliance.reactions import REACTIONS
+from core.outbox import dispatch_due
+from core.refusal import Refusal
 from radius.config import RadiusSettings
 from radius.live_session import LiveSessions
 
@@ -224,3 +232,144 @@ async def test_a_stale_row_costs_nobody_his_line(world: World, tower: Tower) -> 
     await _dials(world, service_id, "00000002", calling_station="AA:BB:CC:00:11:02", framed_ip="100.64.0.10")
     await _movers(world).end_surplus()
     assert nas.heard == []
+
+
+# Orders by hand: one session, what was sent and answered on record, and what follows from it.
+
+
+async def _session_id(world: World) -> str:
+    async with world.workplace.reading() as connection:
+        return str((await connection.execute(select(session.c.id))).scalar_one())
+
+
+async def _detail(world: World) -> SessionDetail:
+    async with world.workplace.reading() as connection:
+        found = await session_detail(connection, await _session_id(world))
+    assert found is not None
+    return found
+
+
+async def test_an_order_and_its_answer_are_on_record_with_retries(world: World, tower: Tower) -> None:
+    tries: list[int] = []
+    await tower(lambda request: tries.append(1) or (None if len(tries) > 1 else "silent"))  # type: ignore[func-returns-value]
+    await _dials(world, await world.service("alice"))
+    outcome = await _movers(world).disconnect(await _session_id(world), "operator:ann")
+    assert not isinstance(outcome, Refusal)
+    assert outcome.outcome == "disconnected"
+    (kept,) = (await _detail(world)).exchanges
+    assert (kept.request, kept.answer, kept.tries, kept.actor) == ("disconnect", "ack", 2, "operator:ann")
+    assert "Acct-Session-Id = 81e00001" in kept.sent
+    assert SECRET not in str(kept)
+
+
+async def test_a_session_that_the_nas_does_not_have_is_closed_by_inference(
+    world: World, tower: Tower
+) -> None:
+    await tower(lambda request: 503)
+    await _dials(world, await world.service("alice"))
+    outcome = await _movers(world).disconnect(await _session_id(world), "operator:ann")
+    assert not isinstance(outcome, Refusal)
+    assert outcome.outcome == "nothing_live"
+    detail = await _detail(world)
+    assert (detail.session.close_cause, detail.session.close_inferred) == ("nas_lost_it", True)
+    assert detail.session.stopped_at == detail.session.last_event_at
+    assert detail.exchanges[0].error_cause == 503
+    again = await _movers(world).disconnect(detail.session.id, "operator:ann")
+    assert isinstance(again, Refusal)
+    world.workplace.clock.advance(timedelta(minutes=5))  # type: ignore[attr-defined]
+    now = world.workplace.clock.now()
+    proof = AccountingEvent(
+        nas_id=world.ids["nas"], kind=AccountingKind.INTERIM, acct_session_id="81e00001", username="alice",
+        class_token=encode_class(ClassToken(detail.session.service_id or "", 1, "81e00001"), CLASS_KEY),
+        occurred_at=now, received_at=now,
+    )  # fmt: skip
+    async with world.workplace.work("test") as work:
+        await record_accounting(work, [proof], CLASS_KEY)
+    assert (await _detail(world)).session.is_open, "a report proves that it was alive after all"
+
+
+async def test_a_redefined_profile_reaches_a_live_session_without_ending_it(
+    world: World, tower: Tower
+) -> None:
+    nas = await tower(lambda request: None)
+    service_id = await world.service("alice")
+    await _dials(world, service_id)
+    async with world.workplace.work("test") as work:
+        changed = await redefine_profile(
+            work, world.ids["Home 25"], rate_down_bps=80_000_000, rate_up_bps=9_000_000
+        )
+        assert changed == ["rate_down_bps", "rate_up_bps"]
+    while await dispatch_due(world.workplace, REACTIONS):
+        pass
+    async with world.workplace.reading() as connection:
+        stands = await entitlement_of(connection, service_id)
+    assert stands is not None
+    assert stands.generation == 2, "what enforcement moves sessions to"
+    assert (await _movers(world).move(service_id, stands.generation, stands.effect)).outcome == "moved"
+    by_hand = await _movers(world).reapply(await _session_id(world), "operator:ann")
+    assert not isinstance(by_hand, Refusal)
+    assert by_hand.outcome == "moved"
+    assert [heard.code for heard in nas.heard] == [CoARequest, CoARequest], "nobody was dropped"
+    assert {bytes(heard[26][0][6:]) for heard in nas.heard} == {b"9M/80M"}
+    assert await _generations(world) == [2]
+
+
+async def test_terms_cannot_be_applied_where_there_are_none(world: World, tower: Tower) -> None:
+    nas = await tower(lambda request: None)
+    service_id = await world.service("alice")
+    await _dials(world, service_id)
+    await world.hold(service_id, Effect.BLOCK)
+    refused = await _movers(world).reapply(await _session_id(world), "operator:ann")
+    assert isinstance(refused, Refusal)
+    assert "disconnect it" in refused.message
+    assert nas.heard == []
+
+
+async def test_each_kind_of_nas_is_told_what_it_looks_sessions_up_by(world: World, tower: Tower) -> None:
+    for dialect, named in (
+        ("mikrotik", {1, 44, 8}), ("ubiquiti", {1, 44, 31}), ("cambium_pmp450", {1, 44, 31}),
+        ("accel_ppp", {1, 44, 8, 87}), ("generic", {1, 44, 8, 31}),
+    ):  # fmt: skip
+        async with world.workplace.work("test") as work:
+            await work.connection.execute(delete(nas_table))
+        nas = await tower(lambda request: None, dialect=dialect)
+        username = f"user-{dialect}"
+        service_id = await world.service(username)
+        await _dials(
+            world,
+            service_id,
+            dialect,
+            nas_port_id="ether2",
+            calling_station=f"02:00:00:00:00:{len(dialect):02}",
+        )
+        assert (await _movers(world).move(service_id, 2, Effect.BLOCK)).outcome == "disconnected"
+        (heard,) = nas.heard
+        assert {kind for kind in range(1, 200) if kind in heard} - {4, 32, 55, 80} == named, dialect
+
+
+async def test_a_nas_that_refuses_an_attribute_is_asked_with_the_least(world: World, tower: Tower) -> None:
+    nas = await tower(lambda request: 401 if 8 in request else None, dialect="generic")
+    service_id = await world.service("alice")
+    await _dials(world, service_id)
+    assert (await _movers(world).move(service_id, 2, Effect.BLOCK)).outcome == "disconnected"
+    assert [8 in heard for heard in nas.heard] == [True, False]
+    assert [one.answer for one in (await _detail(world)).exchanges] == ["ack", "nak"], "newest first"
+
+
+async def test_a_nas_that_refuses_for_ever_leaves_a_bounded_record(world: World) -> None:
+    await world.nas()
+    world.ids["nas"] = "nas_1"
+    await _dials(world, await world.service("alice"))
+    session_id = await _session_id(world)
+    for number in range(30):
+        world.workplace.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+        async with world.workplace.work("test") as work:
+            await keep_exchange(
+                work.connection,
+                {
+                    "id": f"dyn_{number:02}", "session_id": session_id, "at": work.now, "actor": "system:radius",
+                    "request": "coa", "sent": "", "answer": "nak", "error_cause": 501, "detail": "", "tries": 1, "ms": 1,
+                },
+            )  # fmt: skip
+    kept = [one.id for one in (await _detail(world)).exchanges]
+    assert kept == [f"dyn_{number:02}" for number in range(29, 9, -1)]

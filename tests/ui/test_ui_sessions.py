@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import select
+import pytest
+from pyrad.packet import CoAPacket
+from sqlalchemy import select, update
 from ui_client import Panels
 from ui_world import Provider
 
 from aaa.domain.accounting import AccountingEvent, AccountingKind
+from aaa.domain.class_token import ClassToken, encode_class
 from aaa.record_accounting import record_accounting
+from aaa.store.tables import nas as nas_table
 from aaa.store.tables import session
 
 
@@ -157,3 +164,96 @@ async def test_a_lookup_without_reason_or_zone_is_refused_beside_its_field(valle
         assert (page.status, said in page.text) == (422, True), field
     viewer = await valley_panel.as_("viewer")
     assert (await viewer.get("/sessions/at")).status == 403
+
+
+class OneNas(asyncio.DatagramProtocol):
+    """Answers CoA and Disconnect with what it is told to: an ACK, or a NAK with that Error-Cause."""
+
+    def __init__(self) -> None:
+        self.cause = 0
+        self.codes: list[int] = []
+
+    async def start(self) -> int:
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        return int(self.transport.get_extra_info("sockname")[1])
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        request = CoAPacket(secret=b"a long radius secret", packet=data)
+        assert request.VerifyCoARequest()
+        self.codes.append(request.code)
+        reply = request.CreateReply()
+        reply.code = request.code + (2 if self.cause else 1)
+        if self.cause:
+            reply[101] = [self.cause.to_bytes(4, "big")]
+        self.transport.sendto(reply.ReplyPacket(), addr)
+
+
+@pytest.fixture
+async def one_nas(valley: Provider) -> AsyncIterator[OneNas]:
+    """The NAS of Linus's tower, moved to loopback."""
+    nas = OneNas()
+    port = await nas.start()
+    async with valley.workplace.work("test") as work:
+        moved = update(nas_table).where(nas_table.c.id == valley.nases[2])
+        await work.connection.execute(moved.values(network="127.0.0.1/32", dynauth_port=port))
+    yield nas
+    nas.transport.close()
+
+
+async def linus_online(valley: Provider) -> str:
+    async with valley.workplace.reading() as connection:
+        query = select(session.c.id).where(
+            session.c.username == "linus@valley.example", session.c.stopped_at.is_(None)
+        )
+        return str((await connection.execute(query)).scalar_one())
+
+
+async def test_an_order_its_answer_and_what_followed_are_shown(
+    valley: Provider, valley_panel: Panels, one_nas: OneNas
+) -> None:
+    path = f"/sessions/{await linus_online(valley)}"
+    browser = await valley_panel.as_("billing")
+    page = await browser.submit(path, f"{path}/reapply")
+    assert page.location.endswith("notice=moved"), page.text
+    shown = (await browser.get(page.location)).text
+    for words in ("The session has not reported since", "Mikrotik-Rate-Limit", "by billing", "hx-get"):
+        assert words in shown, words
+    page = await browser.submit(path, f"{path}/disconnect")
+    assert "No Stop has arrived yet" in (await browser.get(page.location)).text
+    assert one_nas.codes == [43, 40]
+    valley.clock.advance(timedelta(seconds=4))
+    now = valley.clock.now()
+    stop = AccountingEvent(
+        nas_id=valley.nases[2], kind=AccountingKind.STOP, acct_session_id="80000009", username="linus@valley.example",
+        class_token=encode_class(
+            ClassToken(valley.services["Linus Fairweather"], 1, "s9"), valley.sealer.derive_key("class-token")
+        ),
+        occurred_at=now, received_at=now, terminate_cause="Admin-Reset",
+    )  # fmt: skip
+    async with valley.workplace.work("test") as work:
+        await record_accounting(work, [stop], valley.sealer.derive_key("class-token"))
+    orders = (await browser.get(f"{path}/orders")).text
+    assert "Its Stop arrived 4 s later" in orders
+    assert "<html" not in orders
+    owner = await valley_panel.as_("owner")
+    assert "session.disconnect" in (await owner.get("/audit?format=csv")).text
+
+
+async def test_a_refusal_is_shown_in_words_and_a_lost_session_is_closed(
+    valley: Provider, valley_panel: Panels, one_nas: OneNas
+) -> None:
+    path = f"/sessions/{await linus_online(valley)}"
+    browser = await valley_panel.as_("network")
+    one_nas.cause = 501
+    page = await browser.submit(path, f"{path}/disconnect")
+    assert page.status == 502
+    assert "administratively prohibited" in page.text
+    one_nas.cause = 503
+    page = await browser.submit(path, f"{path}/disconnect")
+    assert page.location.endswith("notice=session_gone")
+    shown = (await browser.get(path)).text
+    assert "its NAS said, when asked to change or end it, that it has no such session" in shown
+    assert f"{path}/disconnect" not in shown, "no button for what is gone"
+    viewer = await valley_panel.as_("viewer")
+    assert f"{path}/disconnect" not in (await viewer.get(path)).text

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.close_cause import CAUSES
+from aaa.domain.order_proof import OrderProof, SessionSince, proof_of
 from aaa.domain.session_filter import SessionFilter, read_filter
 from aaa.sessions import (
+    Exchange,
+    SessionDetail,
     SessionPage,
     SessionView,
     every_session,
@@ -21,6 +25,7 @@ from aaa.sessions import (
 from aaa.store.session_search import causes_known, online_count
 from core.refusal import Refusal
 from ui.permissions import Permission
+from ui.ports import OrderSession
 from ui.read import sessions as reading
 from ui.read.subscriber import account_heading
 from ui.web.csv_files import csv_stream
@@ -29,6 +34,9 @@ from ui.web.visit import Routes, Visit, missing
 routes = Routes()
 
 STATES = {"online": "Online now", "closed": "Closed", "": "All"}
+_WATCHED = timedelta(minutes=10)
+"""So long after an order the page looks for what it did."""
+_DONE = {"disconnected": "disconnected", "moved": "moved", "nothing_live": "session_gone"}
 _ASKED = ("who", "mac", "address", "nas", "tower", "why", "from", "until")
 
 
@@ -112,7 +120,48 @@ async def session_page(visit: Visit, *, status: int = 200, fault: str = "") -> w
         account_id = detail.session.account_id
         account = await account_heading(connection, account_id) if account_id else None
     now = visit.panel.workplace.clock.now()
+    orders = _orders(detail)
+    is_waiting = any(proof.state == "waiting" and now - one.at < _WATCHED for one, proof in orders)
     return visit.page(
         "session.html", detail=detail, session=detail.session, account=account, now=now, fault=fault,
-        status=status,
+        orders=orders, is_waiting=is_waiting, status=status,
     )  # fmt: skip
+
+
+def _orders(detail: SessionDetail) -> list[tuple[Exchange, OrderProof]]:
+    view = detail.session
+    since = SessionSince(view.last_event_at, view.last_received_at, view.stopped_at, view.close_inferred)
+    return [(one, proof_of(one.request, one.answer, one.at, since)) for one in detail.exchanges]
+
+
+@routes.get("/sessions/{session_id}/orders", Permission.LOOK, keeps_awake=False)
+async def orders(visit: Visit) -> web.StreamResponse:
+    """The orders alone, for their own refresh."""
+    async with visit.reading() as connection:
+        detail = await session_detail(connection, visit.path("session_id"))
+    if detail is None:
+        raise missing()
+    return visit.page("session_orders.html", orders=_orders(detail))
+
+
+@routes.post("/sessions/{session_id}/disconnect", Permission.SUBSCRIBERS)
+async def disconnect(visit: Visit) -> web.StreamResponse:
+    """Order the NAS to end the session."""
+    return await _order(visit, visit.panel.acts.disconnect_session)
+
+
+@routes.post("/sessions/{session_id}/reapply", Permission.SUBSCRIBERS)
+async def reapply(visit: Visit) -> web.StreamResponse:
+    """Order the NAS to bring the session to its service's present terms."""
+    return await _order(visit, visit.panel.acts.reapply_session)
+
+
+async def _order(visit: Visit, order: OrderSession) -> web.StreamResponse:
+    """Give the order; what came of it is on the session's page, also when it is not what was wanted."""
+    session_id = visit.path("session_id")
+    outcome = await order(visit.panel.workplace, session_id, f"operator:{visit.operator.name}")
+    if isinstance(outcome, Refusal):
+        return await session_page(visit, status=422, fault=outcome.message)
+    if outcome.outcome in _DONE:
+        return visit.see(f"/sessions/{session_id}", _DONE[outcome.outcome])
+    return await session_page(visit, status=502, fault=outcome.detail)

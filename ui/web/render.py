@@ -52,6 +52,9 @@ NOTICES = {
     "key_forgotten": "The host key is forgotten; the next contact pins the one it meets.",
     "bound": "The interface meters this service from the next poll on.",
     "unbound": "The interface meters nobody any more.",
+    "disconnected": "The NAS took the order to end the session; whether it came true is shown below.",
+    "moved": "The NAS took the current terms; whether the session went on is shown below.",
+    "session_gone": "The NAS has no such session: it is closed as of its last report.",
     "saved": "Saved.",
     "created": "Created.",
     "password": "Your new password is in force.",
@@ -212,6 +215,12 @@ def spoken(word: str) -> str:
     return EFFECT_WORDS.get(word) or word.replace("_", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """With a capital at its beginning; names within keep theirs."""
+    text = str(text)
+    return text[:1].upper() + text[1:]
+
+
 def actor(name: str) -> str:
     """Who did it, in a word: an operator's name, or Hilltop itself."""
     kind, _, who = str(name).partition(":")
@@ -255,7 +264,7 @@ class Templates:
             day=written.day, last_day=written.last_day, when=written.when, ago=written.ago,
             exactly=written.exactly, count=written.count, many=written.many, figure=written.figure,
             decimal=decimal, octets=format_octets, rate=format_rate,
-            actor=actor, mailto=mailto, in_words=in_words,
+            sentence=sentence, actor=actor, mailto=mailto, in_words=in_words,
             duration=duration, tone=tone, spoken=spoken, pretty=pretty,
         )  # fmt: skip
 
