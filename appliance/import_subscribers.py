@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from aaa.domain.password_hash import NotUsable, clear_text, read_hash
+from aaa.set_addressing import set_addressing
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
 from appliance.lookup import find
@@ -34,6 +35,7 @@ ACCOUNT_COLUMNS = (
     "time_zone",
     "billing_day",
 )
+ADDRESS_COLUMNS = ("netmask_bits", "ipv6_prefix", "delegated_prefix", "ipv6_address", "routes")
 SERVICE_COLUMNS = (
     "plan",
     "start_date",
@@ -44,6 +46,7 @@ SERVICE_COLUMNS = (
     "mac",
     "framed_ip",
     "device",
+    *ADDRESS_COLUMNS,
 )
 REQUIRED = ("account_number", "name", "plan")
 _COLUMN_OF = {  # what the rooms call it: what the file calls it
@@ -177,7 +180,21 @@ async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts
         device_ids=[await find(work.connection, "device", row["device"])] if row.get("device") else [],
         starts_on=_date(row.get("start_date")),
     )
-    granted(await add_service(work, sealer, accounts[number], new))
+    service_id = granted(await add_service(work, sealer, accounts[number], new))
+    if any(row.get(column) for column in ADDRESS_COLUMNS):
+        granted(await set_addressing(work, service_id, **_addressing(row)))
+
+
+def _addressing(row: dict[str, str]) -> dict[str, Any]:
+    """Prefixes and routes of the service's own; several routes stand with semicolons between them."""
+    fields: dict[str, Any] = {column: row.get(column) or None for column in ADDRESS_COLUMNS[1:-1]}
+    bits = row.get("netmask_bits")
+    if bits:
+        if not (bits.isascii() and bits.isdecimal()):
+            raise Refused(Refusal("bad_number", f"{bits!r} is no netmask; write 29", "netmask_bits"))
+        fields["netmask_bits"] = int(bits)
+    fields["routes"] = [one.strip() for one in row.get("routes", "").split(";") if one.strip()]
+    return fields
 
 
 def _account_fields(row: dict[str, str]) -> dict[str, Any]:

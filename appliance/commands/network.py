@@ -12,7 +12,7 @@ from sqlalchemy import select
 from aaa.domain.checks import DIALECTS
 from aaa.domain.identity import MAC_FORMATS
 from aaa.domain.mac_convention import MAC_PRESETS
-from aaa.set_up import change_nas, define_profile, register_nas, retire_old_secret, rotate_secret
+from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
 from aaa.store import tables as aaa
 from appliance.commands.running import (
     actor,
@@ -26,7 +26,6 @@ from appliance.commands.running import (
 )
 from appliance.lookup import find
 from appliance.wiring import House
-from core.quantities import format_rate
 from provisioning.set_up import change_device, register_device, register_site, set_known_outage
 from provisioning.store import tables as provisioning
 
@@ -47,14 +46,12 @@ MacSends = Annotated[
 MacPasswordFile = Annotated[
     Path | None, typer.Option(help="File with the password that its MAC logins share (-: standard input).")
 ]
-_FASTEST = 10**12
 _DIALECTS = ", ".join(DIALECTS)
 _RADSEC = "A name in its RadSec certificate, or sha256: and the certificate's fingerprint."
 
 sites = typer.Typer(help="Towers and other places with radios.", no_args_is_help=True)
 devices = typer.Typer(help="Devices on which entitlements are enforced.", no_args_is_help=True)
 nases = typer.Typer(help="Network access servers that send RADIUS.", no_args_is_help=True)
-profiles = typer.Typer(help="Service profiles: the technical half of a plan.", no_args_is_help=True)
 
 
 @sites.command("add")
@@ -312,67 +309,6 @@ def _span(option: str, text: str) -> timedelta:
     if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in units):
         fail(f"{option} {text!r}: write a span like 30m, 24h or 7d", 2)
     return timedelta(**{units[unit]: int(number)})
-
-
-@profiles.command("add")
-def profile_add(
-    name: str,
-    down: Annotated[int, typer.Option(min=1, max=_FASTEST, help="Download rate in bit/s.")],
-    up: Annotated[int, typer.Option(min=1, max=_FASTEST, help="Upload rate in bit/s.")],
-    burst_down: Annotated[
-        int | None, typer.Option(min=1, max=_FASTEST, help="Burst download rate in bit/s.")
-    ] = None,
-    burst_up: Annotated[
-        int | None, typer.Option(min=1, max=_FASTEST, help="Burst upload rate in bit/s.")
-    ] = None,
-    burst_seconds: Annotated[
-        int | None, typer.Option(min=1, max=86_400, help="How long a burst may last.")
-    ] = None,
-    pool: Annotated[str | None, typer.Option(help="Address pool on the NAS (Framed-Pool).")] = None,
-    interim: Annotated[int, typer.Option(min=60, max=7 * 86_400, help="Interim interval in seconds.")] = 300,
-) -> None:
-    """Define a service profile."""
-
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            profile_id = outcome_or_fail(
-                await define_profile(
-                    work,
-                    name=name,
-                    rate_down_bps=down,
-                    rate_up_bps=up,
-                    burst_down_bps=burst_down,
-                    burst_up_bps=burst_up,
-                    burst_seconds=burst_seconds,
-                    pool=pool,
-                    interim_interval_s=interim,
-                )
-            )
-        say(f"profile {name} ({format_rate(down)} down, {format_rate(up)} up): {profile_id}")
-
-    in_house(body)
-
-
-@profiles.command("list")
-def profile_list() -> None:
-    """All service profiles."""
-
-    async def body(house: House) -> None:
-        async with house.workplace.reading() as connection:
-            rows = (
-                await connection.execute(select(aaa.service_profile).order_by(aaa.service_profile.c.name))
-            ).all()
-        show(
-            "Service profiles",
-            ["name", "down", "up", "pool", "interim s", "id"],
-            [
-                [r.name, format_rate(r.rate_down_bps), format_rate(r.rate_up_bps), r.pool,
-                 r.interim_interval_s, r.id]
-                for r in rows
-            ],
-        )  # fmt: skip
-
-    in_house(body)
 
 
 @nases.command("change")

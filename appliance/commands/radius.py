@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from appliance.commands.reply_templates import preview_reply
 from appliance.commands.running import (
     actor,
     config_path,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from radius.dictionary.attributes import AttributeDictionary
     from radius.watch_filter import WatchFilter
 
-radius = typer.Typer(help="RADIUS: explain, test, status.", no_args_is_help=True)
+radius = typer.Typer(help="RADIUS: explain, preview, test, status.", no_args_is_help=True)
+radius.command("preview")(preview_reply)
 
 
 @radius.command("explain")

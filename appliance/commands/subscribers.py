@@ -214,6 +214,41 @@ def service_change_plan(
     in_house(body)
 
 
+@services.command("addressing")
+def service_addressing(
+    service: Annotated[str, typer.Argument(help="Service label, id or user name.")],
+    netmask_bits: Annotated[
+        int | None, typer.Option(min=8, max=32, help="Netmask of the static IPv4 address, like 29.")
+    ] = None,
+    ipv6_prefix: Annotated[str | None, typer.Option(help="IPv6 prefix of the link.")] = None,
+    delegated_prefix: Annotated[str | None, typer.Option(help="IPv6 prefix behind the CPE.")] = None,
+    ipv6_address: Annotated[str | None, typer.Option(help="One IPv6 address.")] = None,
+    route: Annotated[
+        list[str] | None, typer.Option(help="PREFIX, or 'PREFIX GATEWAY METRIC'; repeatable.")
+    ] = None,
+) -> None:
+    """Replace all of a service's own prefixes and routes; without options it has none any more."""
+    from aaa.set_addressing import set_addressing
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            service_id = await find(work.connection, "service", service)
+            outcome_or_fail(
+                await set_addressing(
+                    work,
+                    service_id,
+                    netmask_bits=netmask_bits,
+                    ipv6_prefix=ipv6_prefix,
+                    delegated_prefix=delegated_prefix,
+                    ipv6_address=ipv6_address,
+                    routes=route or [],
+                )
+            )
+        say(f"{service}: saved; it is given at the next sign-in")
+
+    in_house(body)
+
+
 @services.command("end")
 def service_end(
     service: Annotated[str, typer.Argument(help="Service label, id or user name.")],
