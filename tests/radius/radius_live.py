@@ -69,14 +69,15 @@ class Live:
             newest = await directory_rows.newest_change(connection)
         await self.until(newest - 1)
 
-    async def rules(self, identity: str) -> list[str]:
-        """The rules that identity was rejected by, newest first, once there are any on record."""
+    async def rules(self, identity: str, wanted: str = "") -> list[str]:
+        """The rules that identity was rejected by, newest first, once ``wanted`` (or any) is on record."""
         async with asyncio.timeout(10):
             while True:
                 async with self.world.workplace.reading() as connection:
                     found = await directory_rows.rejects_of(connection, [identity], 9)
-                if found:
-                    return [row.rule for row in found]
+                rules = [row.rule for row in found]
+                if wanted in rules or (rules and not wanted):
+                    return rules
                 await asyncio.sleep(0.01)
 
     @property

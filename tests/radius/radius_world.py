@@ -21,6 +21,7 @@ from core.secrets import Sealer, Secret
 from core.work import Workplace
 from radius.codec import vendor_attribute
 from radius.counters import Counters
+from radius.eap.server import EapServer
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, PipelineLimits, Rejection, SignIns
 
@@ -100,11 +101,13 @@ class Bench:
         return self.pipeline.counters
 
 
-def bench_over(directory: Directory, **limits: Any) -> Bench:
+def bench_over(directory: Directory, *, eap: EapServer | None = None, **limits: Any) -> Bench:
     rejections: list[Rejection] = []
     nases = NasTable(directory.nases)
     settings = PipelineLimits(**{"reject_delay_s": 0.0, **limits})
-    pipeline = AuthenticationPipeline(nases, SignIns(CLASS_KEY), Counters(), rejections.append, settings)
+    pipeline = AuthenticationPipeline(
+        nases, SignIns(CLASS_KEY), Counters(), rejections.append, settings, eap=eap
+    )
     pipeline.use(directory)
     return Bench(pipeline, nases, rejections)
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import argon2
 from eapol import ETHERNET, TLS12, TLS13, Authority, Eapol, Outcome, needs_eapol_test, quoted
 from radius_live import Live, live_server
 from radius_world import World
 
 from aaa.domain.effect import Effect
+from aaa.set_up import NewCredential, add_credential
+from core.secrets import Secret
 
 pytestmark = needs_eapol_test
 VERSIONS = {"TLS 1.2": TLS12, "TLS 1.3": TLS13}
@@ -197,3 +200,33 @@ async def test_a_new_certificate_is_taken_up_while_running(world: World, tmp_pat
         assert issue.severity == "critical"
         assert "holds no certificate" in issue.title
         assert (await here.sign_in(network)).succeeded, "the last good one stays"
+
+
+async def test_a_password_kept_as_a_slow_hash_is_tried_inside_of_ttls(world: World, tmp_path: Path) -> None:
+    cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    kept = Secret("{ARGON2ID}" + cheap.hash("open sesame"))
+    service_id = await world.service("first")
+    async with world.workplace.work("test") as work:
+        credential = NewCredential("pppoe", "alice", password_hash=kept)
+        assert await add_credential(work, world.sealer, service_id=service_id, credential=credential) is None
+    async with place(world, tmp_path) as here:
+        for tls in VERSIONS.values():
+            outcome = await here.sign_in(tunnelled("TTLS", "auth=PAP", tls))
+            assert outcome.succeeded
+            assert outcome.keys_match
+            assert not (await here.sign_in(tunnelled("TTLS", "auth=PAP", tls), password="other")).succeeded
+        assert await here.live.rules("alice") == ["wrong_password"]
+        assert not (await here.sign_in(tunnelled("PEAP", "auth=MSCHAPV2"))).succeeded
+        assert await here.live.rules("alice", "method_needs_cleartext")
+        assert here.live.server.counters.slow_proofs == 2
+
+
+async def test_guessing_inside_of_a_tunnel_is_held_back(world: World, tmp_path: Path) -> None:
+    await world.service("alice")
+    async with place(world, tmp_path) as here:
+        for _ in range(30):
+            await here.sign_in(tunnelled("PEAP", "auth=MSCHAPV2"), password="guess")
+            if here.live.server.counters.held_back:
+                break
+        assert here.live.server.counters.held_back, "as by PAP"
+        assert await here.live.rules("alice", "held_back")
