@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,8 +24,8 @@ class EapSettings(BaseModel):
 
     methods: list[EapMethod] = ["ttls", "peap", "tls", "mschapv2", "md5"]
     """The first is proposed; a CPE that wants another gets it if it stands here."""
-    methods_of_nas: dict[str, list[EapMethod]] = {}
-    """By a NAS's name, instead of ``methods``. EAP-MD5 is never offered to a NAS that needs keys."""
+    methods_of_nas: list[str] = []
+    """Instead of ``methods``, like ``tower=peap,ttls``. EAP-MD5 is never offered to a NAS that needs keys."""
     tls_minimum: TlsVersion = "1.2"
     tls_maximum: TlsVersion = "1.3"
     ciphers: str | None = None
@@ -34,12 +34,31 @@ class EapSettings(BaseModel):
     """How long a CPE may resume its TLS session instead of signing in anew; 0: never."""
     certificate_file: str | None = None
     private_key_file: str | None = None
-    """PEM files of a server certificate from elsewhere (our own first, then its chain), and of its key."""
+    """PEM files of a server certificate from elsewhere (our own first, then its chain), and of its key.
+    Without them the one of Hilltop's own authority is shown."""
     fragment_octets: int = Field(default=1_200, ge=100, le=3_500)
     """TLS octets in one EAP packet; a NAS's Framed-MTU makes it smaller."""
     conversations: int = Field(default=4_096, ge=16, le=1_000_000)
     """Under way at once in one process; a quarter of them at most are one NAS's."""
     conversation_lifetime_s: int = Field(default=60, ge=5, le=600)
+
+    @field_validator("methods_of_nas")
+    @classmethod
+    def _of_nas(cls, written: list[str]) -> list[str]:
+        for one in written:
+            name, methods = _methods_of_nas(one)
+            unknown = [each for each in methods if each not in get_args(EapMethod)]
+            if not name or not methods or unknown:
+                raise ValueError(
+                    f"{one!r} is no NAS with its methods; write it like tower=peap,ttls, with methods among "
+                    f"{', '.join(get_args(EapMethod))}"
+                )
+        return written
+
+    @property
+    def of_nas(self) -> dict[str, list[str]]:
+        """The methods of each NAS that has its own, by its name."""
+        return dict(_methods_of_nas(one) for one in self.methods_of_nas)
 
     @model_validator(mode="after")
     def _fits_together(self) -> EapSettings:
@@ -47,9 +66,12 @@ class EapSettings(BaseModel):
             raise ValueError(
                 f"tls_minimum {self.tls_minimum} is above tls_maximum {self.tls_maximum}; no TLS is left"
             )
-        if (self.certificate_file is None) != (self.private_key_file is None):
-            raise ValueError("certificate_file and private_key_file go together; give both or neither")
         return self
+
+
+def _methods_of_nas(written: str) -> tuple[str, list[str]]:
+    name, _, methods = written.rpartition("=")
+    return name.strip(), [one.strip() for one in methods.split(",") if one.strip()]
 
 
 class RadiusSettings(BaseModel):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from itertools import count
 from typing import Any
 
@@ -38,7 +39,7 @@ from radius.codec import (
     vendor_attribute,
 )
 from radius.counters import Counters
-from radius.eap.access import challenge_attributes, named, read_question, success_attributes
+from radius.eap.access import challenge_attributes, named, read_question, session_of, success_attributes
 from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, Settle, Undecided
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
@@ -140,6 +141,15 @@ class SignIns:
     def class_value(self, prefix: bytes) -> bytes:
         """The Class of a new sign-in."""
         return sign_class(prefix + b"%x" % next(self._numbers), self._key)
+
+    def class_again(self, service: ServiceAccess, session: bytes) -> bytes:
+        """The Class of a session that signs in again while it lasts, as 802.1X does: each time the same one.
+
+        ``session`` says which of all sessions it is. With another Class its accounting would be taken for
+        that of another session, which begins with counters that are not zero.
+        """
+        name = blake2b(session, key=self._identity_key, digest_size=10).hexdigest()
+        return sign_class(PREFIX + f"{service.id}.{service.generation}.{name}".encode(), self._key)
 
 
 class AuthenticationPipeline:
@@ -339,7 +349,8 @@ class AuthenticationPipeline:
         if isinstance(answer, Granted):
             login = answer.passed.login
             attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
-            reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied)
+            session = session_of(nas.nas.id, packet)
+            reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
             if self._lockout.watched:
                 name = login.credential.username.encode()
                 self._lockout.right_password(nas.nas.id, name, asked.station)
@@ -386,10 +397,23 @@ class AuthenticationPipeline:
         self.counters.unsigned_accepted += 1
         return False
 
-    def _accept(self, nas: NasState, packet: bytes, proof: Proof, login: Login, proxied: bytes) -> bytes:
+    def _accept(  # noqa: PLR0917 - what an answer is made of
+        self,
+        nas: NasState,
+        packet: bytes,
+        proof: Proof,
+        login: Login,
+        proxied: bytes,
+        session: bytes | None = None,
+    ) -> bytes:
+        """``session`` names one that may sign in again while it lasts."""
         service = login.service
         own, prefix = nas.services.get(service) or self._encode_service(nas, service)
-        value = self._sign_ins.class_value(prefix)
+        value = (
+            self._sign_ins.class_value(prefix)
+            if session is None
+            else self._sign_ins.class_again(service, session)
+        )
         attributes = nas.encoded(service.terms) + own + bytes((25, len(value) + 2)) + value
         if type(proof) is MsChapV2 or type(proof) is MsChap:
             attributes += _ms_chap_success(nas, packet, proof, login)

@@ -63,6 +63,16 @@ def named(reject: Reject, packet: bytes) -> Reject:
     return reject._replace(identity=username.decode("utf-8", "replace"))
 
 
+def session_of(nas_id: str, packet: bytes) -> bytes | None:
+    """What tells the session that signs in from all others: its NAS, station, and its id where it is told."""
+    first, _ = locate(packet)
+    station = _value(packet, first, Attr.CALLING_STATION_ID)
+    session = _value(packet, first, Attr.ACCT_SESSION_ID)
+    if station is None and session is None:
+        return None
+    return b"\x1f".join((nas_id.encode(), station or b"", session or b""))
+
+
 def challenge_attributes(request: bytes, state: bytes) -> bytes:
     """A request and the State to come back with."""
     return eap.split(request) + attribute(Attr.STATE, state)

@@ -58,7 +58,7 @@ class Dialogue:
             return Fail(
                 refusal(
                     "eap_no_method", identity, "no EAP method is offered to this NAS",
-                    "look at radius.eap.methods, and at the server certificate if methods with TLS are there",
+                    "look at radius.eap.methods; those with TLS need a server certificate (hilltop ca init)",
                 )
             )  # fmt: skip
         return self._begin(self._offered[0], circle)
@@ -80,12 +80,13 @@ class Dialogue:
         return Fail(self._nothing_in_common(wanted))
 
     def _nothing_in_common(self, wanted: Sequence[int]) -> Reject:
-        offered = ", ".join(method_name(one) for one in self._offered)
+        offered = ", ".join(method_name(one) for one in self._offered) or "none"
         asked = ", ".join(method_name(one) for one in dict.fromkeys(wanted)) or "none that it names"
         return refusal(
             "eap_nak_no_common_method", self.identity,
             f"the CPE asks for {asked}; offered here: {offered}",
-            "set the CPE to a method that is offered, or add its method to radius.eap.methods",
+            "set the CPE to a method that is offered, or add its method to radius.eap.methods; TLS methods "
+            "need a server certificate (hilltop ca init)",
         )  # fmt: skip
 
     @property

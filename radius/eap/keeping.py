@@ -97,7 +97,7 @@ class EapKeeper:
         settings = self._settings
         return EapOffer(
             tuple(METHODS[one] for one in settings.methods),
-            {name: tuple(METHODS[one] for one in some) for name, some in settings.methods_of_nas.items()},
+            {name: tuple(METHODS[one] for one in some) for name, some in settings.of_nas.items()},
             TlsRules(
                 settings.tls_minimum, settings.tls_maximum, settings.ciphers, settings.session_lifetime_s
             ),
@@ -106,7 +106,11 @@ class EapKeeper:
 
     def _files(self) -> tuple[Path, Path] | None:
         chain, key = self._settings.certificate_file, self._settings.private_key_file
-        return None if chain is None or key is None else (Path(chain), Path(key))
+        if chain is not None and key is not None:
+            return Path(chain), Path(key)
+        if chain is not None or key is not None:
+            self._troubles["files"] = "certificate_file and private_key_file go together, and one is not set"
+        return None
 
     def _marked(self) -> FileMark | None:
         files = self._files()

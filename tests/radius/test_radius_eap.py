@@ -24,6 +24,7 @@ from aaa.domain.mac_convention import NO_MACS
 from aaa.domain.mschap import mppe_keys
 from aaa.domain.nt_hash import md4, nt_hash
 from radius.codec import locate, values_of
+from radius.config import EapSettings
 from radius.eap import avp, packet
 from radius.eap.certificates import read_server_certificate
 from radius.eap.conversations import Conversations
@@ -62,7 +63,7 @@ def bench(world: World, certificate: ServerCertificate) -> Make:
 # --- octets -----------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 2), st.integers(0, 255), st.integers(1, 253), st.binary(max_size=600))
+@given(st.integers(1, 2), st.integers(0, 255), st.sampled_from([1, 6, 26, 200]), st.binary(max_size=600))
 def test_packets_read_as_scapy_reads_them(code: int, identifier: int, kind: int, data: bytes) -> None:
     made = packet.encode(code, identifier, kind, data)
     seen = EAP(made)
@@ -230,6 +231,22 @@ async def test_ttls_makes_the_keys_that_the_peer_makes(bench: Make, version: int
     else:
         exported = peer.tls.export_keying_material(b"EXPORTER_EAP_TLS_Key_Material", 128, bytes((TTLS,)))
     assert keys_of(peer, reply) == (exported[:32], exported[32:64])
+
+
+async def test_a_session_that_signs_in_again_keeps_its_class(bench: Make) -> None:
+    """Else its accounting would go on in another session, and its octets count twice."""
+    here = await bench()
+
+    async def class_of(**more: bytes) -> bytes:
+        peer = Peer(here, identity="alice")
+        peer.choose(4)
+        digest = hashlib.md5(bytes((peer.eap[1],)) + b"open sesame" + peer.eap[6:22]).digest()
+        return bytes(peer.say(4, b"\x10" + digest, **more)[25][0])
+
+    first = await class_of(a44=b"143E4D60F477587E")
+    assert await class_of(a44=b"143E4D60F477587E") == first
+    assert await class_of(a44=b"143E4D60F477587F") != first
+    assert await class_of() == await class_of(), "a NAS that tells no id means its station"
 
 
 async def test_a_state_names_its_worker_and_cannot_be_guessed(bench: Make) -> None:
@@ -512,3 +529,19 @@ def test_rules_that_cannot_be_are_told(certificate: ServerCertificate, tmp_path:
         read_server_certificate(tmp_path / "none.pem", key)
     with pytest.raises(ValueError, match="no private key"):
         read_server_certificate(chain, chain)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"methods": ["leap"]}, "Input should be"),
+        ({"methods_of_nas": ["tower"]}, "write it like tower=peap,ttls"),
+        ({"methods_of_nas": ["tower=leap"]}, "write it like tower=peap,ttls"),
+        ({"tls_minimum": "1.3", "tls_maximum": "1.2"}, "no TLS is left"),
+        ({"session_lifetime_s": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_settings_say_what_is_wrong(written: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EapSettings(**written)
+    assert EapSettings(methods_of_nas=["a = b=peap, ttls"]).of_nas == {"a = b": ["peap", "ttls"]}

@@ -173,7 +173,7 @@ async def test_suspended_subscriber_gets_the_walled_garden(world: World, tmp_pat
 
 async def test_methods_are_offered_as_the_nas_is_set(world: World, tmp_path: Path) -> None:
     await world.service("alice")
-    async with place(world, tmp_path, methods_of_nas={"tower": ["peap"]}) as here:
+    async with place(world, tmp_path, methods_of_nas=["tower = peap"]) as here:
         assert (await here.sign_in(tunnelled("PEAP", "auth=MSCHAPV2"))).succeeded
         assert not (await here.sign_in(tunnelled("TTLS", "auth=PAP"))).succeeded
 
