@@ -54,6 +54,8 @@ class Unproven(NamedTuple):
         return f"Unproven({self.login.credential.username}, …)"
 
 
+STALE_SILENT = "directory_stale_silent"
+"""A rule whose refusals are not sent: the NAS asks another server."""
 _METHOD_NAMES = {Chap: "CHAP", MsChap: "MS-CHAPv1", MsChapV2: "MS-CHAPv2"}
 _MAC_PASSWORD_WORDS = {
     "empty": "an empty password", "mac": "the MAC as password", "either": "an empty password or the MAC",
@@ -61,6 +63,8 @@ _MAC_PASSWORD_WORDS = {
     "any": "a password by PAP or CHAP, or none",
 }  # fmt: skip
 Verdict = Accept | Reject | Silent | Unproven
+STALE = {"stale_reject": "directory_stale", "stale_silent": STALE_SILENT}
+"""The rules of services that wait for the database, by the lifecycle ``aaa.stale_directory`` gives them."""
 _NOBODY = Credential("", "pppoe", b"nobody has this password", bytes(16), bytes(16))
 
 
@@ -131,6 +135,11 @@ def _entitled(login: Login) -> Accept | Reject:
         return Reject(
             "service_ended", name, "the service has ended",
             "take the CPE off the line, or create a new service for it", service.id,
+        )  # fmt: skip
+    if service.lifecycle in STALE:
+        return Reject(
+            STALE[service.lifecycle], name, "; ".join(service.because),
+            "bring the database back; the profile says what is done without it", service.id,
         )  # fmt: skip
     because = "; ".join(service.because) or "no reason recorded"
     return Reject(

@@ -11,6 +11,9 @@ from aaa.store import repositories
 from core.refusal import Refusal
 from core.work import Work
 
+_ONLY_FOR_SIGN_INS = {"name", "stale_after_h", "stale_action"}
+"""What changes nothing of a session that is up."""
+
 
 async def define_profile(
     work: Work, *, name: str, rate_down_bps: int, rate_up_bps: int, **more: Unpack[MoreTerms]
@@ -68,7 +71,7 @@ async def _write(work: Work, profile_id: str, stands: dict[str, Any], new: dict[
     await repositories.append_directory_change(work.connection, "profile", profile_id, work.now)
     before = {field: stands[field] for field in new}
     await work.audit("profile.redefine", profile_id, before=before, after=new)
-    if set(new) - {"name"}:
+    if set(new) - _ONLY_FOR_SIGN_INS:
         await work.publish(ProfileRedefined(profile_id, "", f"the profile {stands['name']} was redefined"))
 
 

@@ -52,9 +52,18 @@ async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event, _beat
 
 async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from radius.ingest import run_ingest
+    from radius.keep_snapshot import SnapshotKeeper, run_snapshots
     from snmp.role import run_collector
 
+    keeper = SnapshotKeeper(
+        house.settings.journal_directory,
+        house.workplace,
+        house.sealer,
+        house.settings.radius.snapshot_every_s,
+    )
+
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_snapshots(keeper, stop, beats.expect("snapshot", _LOOP_LIMIT_S)))
         tasks.create_task(
             run_ingest(
                 house.settings.journal_directory,
@@ -215,7 +224,7 @@ async def run_role(name: str, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with open_house(settings) as house:
+        async with open_house(settings, may_make_database=not _has_snapshot(name, settings)) as house:
             await _refuse_other_schema(house)
             return await _run_in(house, name, stop, ready)
     except SettingsError as trouble:
@@ -225,6 +234,15 @@ async def run_role(name: str, settings: Settings) -> int:
         return 2
     finally:
         notify("STOPPING=1")
+
+
+def _has_snapshot(name: str, settings: Settings) -> bool:
+    """Whether the role can begin without the database, from what RADIUS last knew."""
+    if name != "radius":
+        return False
+    from radius.snapshot import snapshot_path
+
+    return snapshot_path(settings.journal_directory).exists()
 
 
 async def _tell_refusal(settings: Settings, issue: HealthIssue, name: str) -> None:

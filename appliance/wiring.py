@@ -66,10 +66,13 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, *, may_make_key: bool = False) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, *, may_make_key: bool = False, may_make_database: bool = True
+) -> AsyncIterator[House]:
     """Open database, clock and sealing key; close them at the end. Raises ``SettingsError``.
 
-    Only the first set-up makes a sealing key: a new one beside an old database would open nothing in it.
+    Only the first set-up makes a sealing key: a new one beside an old database would open nothing in it. An
+    embedded database that is not there counts as away without ``may_make_database``: it may come back.
     """
     with _naming("state.directory"):
         make_folder(settings.state.directory)
@@ -80,7 +83,10 @@ async def open_house(settings: Settings, *, may_make_key: bool = False) -> Async
         raise SettingsError(words_without_key(settings.sealing_key))
     with _naming("database.url"):
         database = Database(settings.database_url)
-        _check_file(make_url(settings.database_url))
+        if may_make_database:
+            _check_file(make_url(settings.database_url))
+        else:
+            database.must_exist()
     try:
         if sealer is None:
             sealer = await _first_sealer(database, settings.sealing_key)

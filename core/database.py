@@ -6,6 +6,7 @@ write lock at BEGIN, so a transaction never fails half-way for having read first
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -94,6 +95,19 @@ class Database:
             )
             _notice_dead_wires(self._writer)
             self._reader = self._writer
+
+    def must_exist(self) -> None:
+        """From now on an embedded database that is not there is an ``OSError``, and none is begun anew."""
+        path = make_url(self.url).database
+        if not self.is_sqlite or not path:
+            return
+
+        def look(*_: Any) -> None:
+            if not Path(path).exists():
+                raise FileNotFoundError(errno.ENOENT, "the database is not there", path)
+
+        for engine in (self._writer, self._reader):
+            event.listen(engine.sync_engine, "do_connect", look)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -110,6 +110,10 @@ class RadiusSettings(BaseModel):
     slow_proof_queue: int = Field(default=256, ge=1, le=10_000)
     """Requests waiting for such a check; beyond them a NAS gets no answer and tries again."""
     directory_refresh_s: Seconds = 0.25
+    database_patience_s: Seconds = 3.0
+    """How long a process that starts waits for the database before it begins with the snapshot."""
+    snapshot_every_s: Seconds = 300.0
+    """The snapshot of the directory follows its changes at most so often."""
     reject_record_s: Seconds = 1.0
     status_interval_s: Seconds = 10.0
 

@@ -28,6 +28,7 @@ class Counters:
     suspected_wrong_secret: int = 0
     slow_proofs: int = 0  # passwords given to a thread, to be checked against argon2id or bcrypt
     slow_proofs_refused: int = 0  # too many waited already: no answer, the NAS asks again
+    stale_silent: int = 0  # the profile wants silence while the database is away for long
     over_limit: int = 0  # more from one source or NAS than a worker takes
     held_back: int = 0  # refused unread after wrong passwords
     lockouts_not_kept: int = 0  # more logins guessed at than are watched

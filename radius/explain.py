@@ -17,6 +17,7 @@ from aaa.domain.identity import normalise_mac
 from aaa.domain.mac_convention import MacConvention
 from aaa.domain.password_hash import METHODS
 from aaa.domain.profile import AccessPolicy
+from aaa.stale_directory import in_words
 from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
@@ -64,6 +65,8 @@ class Explanation:
     """What of the password is kept (cleartext, argon2id, bcrypt, nt, ssha); empty for a login without one."""
     methods: str = ""
     """The methods that can be checked with it."""
+    when_stale: str = ""
+    """What its profile says of sign-ins when RADIUS has not seen the database for long; empty: they go on."""
 
     def __str__(self) -> str:
         return format_explanation(self)
@@ -95,6 +98,8 @@ async def explain(
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
     explained = _explained(username, verdict, login, rendering, past)
+    profile = None if login is None else directory.profiles.get(login.service.terms.profile_id)
+    explained = replace(explained, when_stale=in_words(profile))
     if rules is None or login is None:
         return explained
     return replace(explained, rules=await rules(connection, login.service.id))
@@ -200,6 +205,8 @@ def format_explanation(explanation: Explanation) -> str:
     if one.service_id:
         lines.append(f"  service  {one.service_id}, profile {one.profile}")
         lines.append(f"  effect   {one.effect}, generation {one.generation}")
+    if one.when_stale:
+        lines.append(f"  away     {one.when_stale}")
     if one.methods:
         lines.append(f"  password {one.kept} is kept: works with {one.methods}")
     lines += [f"  reply    {attribute}" for attribute in one.attributes]

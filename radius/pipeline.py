@@ -16,7 +16,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
-from aaa.authorize import Accept, Reject, Silent, Unproven, authorize, settle
+from aaa.authorize import STALE_SILENT, Accept, Reject, Silent, Unproven, authorize, settle
 from aaa.directory import Directory, Login, ServiceAccess
 from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
@@ -446,6 +446,9 @@ class AuthenticationPipeline:
             return None
         if verdict.rule in _UNKNOWN and not nas.answers_unknown(now_s):
             self.counters.unknown_not_answered += 1
+            return None
+        if verdict.rule == STALE_SILENT:
+            self.counters.stale_silent += 1
             return None
         self.counters.rejects += 1
         if not told:

@@ -23,6 +23,7 @@ from core.work import Workplace
 from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
+from radius.directory_source import REFUSED_KEY, STALE_ISSUE, DirectorySource
 from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
@@ -37,6 +38,7 @@ from radius.reject_log import RejectLog
 from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
 from radius.slow_proof import SlowProofs
+from radius.snapshot import snapshot_path
 from radius.status import RadiusStatus, write_status
 from radius.watch import WatchDoor
 
@@ -80,8 +82,14 @@ class RadiusServer:
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._eap = EapKeeper(settings.eap, self.counters, self._rejects.note, self._lockout, self._clock)
         self._directory: Directory | None = None
-        self._directory_at_s = self._clock.monotonic_s()
         self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
+        self._source = DirectorySource(
+            workplace,
+            sealer,
+            settings.policy,
+            snapshot_path(journal_path.parent),
+            settings.database_patience_s,
+        )
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
@@ -222,16 +230,13 @@ class RadiusServer:
             await _pause(stop, pause_s)
 
     async def _follow_directory(self, ready: asyncio.Event) -> None:
-        async with self._workplace.reading() as connection:
-            before = self._directory
-            if before is None:
-                found = await Directory.load(connection, self._sealer, self._settings.policy)
-            else:
-                found = await before.refreshed(connection, self._sealer)
-        self._directory_at_s = self._clock.monotonic_s()
-        if found is not before:
-            self._use(found, anew=before is None or _speaks_otherwise(before, found))
-        ready.set()
+        try:
+            await self._source.turn()
+        finally:  # also while the database is away there may be something else to answer from
+            before, found = self._directory, self._source.answering
+            if found is not None and found is not before:
+                self._use(found, anew=before is None or _speaks_otherwise(before, found))
+                ready.set()
 
     def _use(self, directory: Directory, *, anew: bool) -> None:
         if anew:
@@ -248,7 +253,9 @@ class RadiusServer:
         if first:
             # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
-            self._inherited_issues = keys | {JOURNAL_ISSUE.key, CERTIFICATE_ISSUE}
+            self._inherited_issues = keys | {
+                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, REFUSED_KEY
+            }  # fmt: skip
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
@@ -290,6 +297,7 @@ class RadiusServer:
         """Open and close the health issues of this process, when they have changed."""
         wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states, self._nases.ids)}
         wanted |= {issue.key: issue for issue in self._eap.issues(self._clock.now())}
+        wanted |= {issue.key: issue for issue in self._source.issues()}
         if self._journal_trouble is not None:
             wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
         opening = wanted.keys() - self._issues
@@ -340,7 +348,7 @@ class RadiusServer:
             directory_seq=directory.seq if directory else 0,
             directory_logins=len(directory.logins) if directory else 0,
             directory_nases=len(directory.nases) if directory else 0,
-            directory_age_s=round(self._clock.monotonic_s() - self._directory_at_s, 3),
+            directory_age_s=round(self._source.age_s, 3),
             troubles=[*directory.troubles, *self._nases.template_troubles]
             if directory
             else ["the directory has not been loaded yet"],
@@ -350,6 +358,8 @@ class RadiusServer:
             unsigned_nases=self._nases.unsigned(),
             strangers=self._nases.strangers,
             radsec=self._radsec.open_by_nas,
+            directory_from_snapshot=self._source.from_snapshot,
+            stale_profiles=len(self._source.due),
         )
 
     async def _log_counters(self, stop: asyncio.Event) -> None:

@@ -29,6 +29,8 @@ class RadiusStatus:
     unsigned_nases: list[str]
     strangers: dict[str, int]
     radsec: dict[str, int] = field(default_factory=dict)  # open connections by NAS
+    directory_from_snapshot: bool = False
+    stale_profiles: int = 0
 
 
 def status_path(journal_path: Path) -> Path:

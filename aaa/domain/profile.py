@@ -39,7 +39,12 @@ class Profile:
     walled_down_bps: int | None = None
     walled_up_bps: int | None = None
     when_blocked: str | None = None
+    stale_after_h: int | None = None
+    stale_action: str | None = None
 
+
+STALE_ACTIONS = ("walled_garden", "reject", "silent")
+"""What sign-ins under a profile get when the database was not seen for its hours; otherwise they go on."""
 
 WHEN_BLOCKED = ("reject", "walled_garden")
 """What a blocked subscriber's sign-in gets: no session, or one in the walled garden, where he can pay."""

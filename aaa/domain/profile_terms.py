@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 from aaa.domain import checks
-from aaa.domain.profile import MIN_INTERIM_S, WHEN_BLOCKED
+from aaa.domain.profile import MIN_INTERIM_S, STALE_ACTIONS, WHEN_BLOCKED
 from core.refusal import Refusal
 
 FASTEST_BPS: Final = 10**12
@@ -32,6 +32,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "throttle_up_bps": (1, FASTEST_BPS),
     "walled_down_bps": (1, FASTEST_BPS),
     "walled_up_bps": (1, FASTEST_BPS),
+    "stale_after_h": (1, 8_760),
 }
 """Least and most of each number."""
 
@@ -41,7 +42,7 @@ LONGEST: Final[Mapping[str, int]] = {
 """Characters of each name that the NAS knows."""
 
 REQUIRED: Final = ("name", "rate_down_bps", "rate_up_bps", "interim_interval_s")
-FIELDS: Final = ("name", *BOUNDS, *LONGEST, "when_blocked")
+FIELDS: Final = ("name", *BOUNDS, *LONGEST, "when_blocked", "stale_action")
 """Every field of a profile; the columns are called the same."""
 
 
@@ -69,6 +70,8 @@ class MoreTerms(TypedDict, total=False):
     walled_down_bps: int | None
     walled_up_bps: int | None
     when_blocked: str | None
+    stale_after_h: int | None
+    stale_action: str | None
 
 
 class ProfileChanges(MoreTerms, total=False):
@@ -104,6 +107,8 @@ def _check(field: str, value: Any) -> Any:
         return _check_number(field, value)
     if field == "when_blocked":
         return checks.check_choice(value, field, WHEN_BLOCKED)
+    if field == "stale_action":
+        return checks.check_choice(value, field, STALE_ACTIONS)
     return checks.check_printable(value, field, LONGEST.get(field, 80))
 
 
@@ -134,6 +139,12 @@ def check_agreement(whole: Mapping[str, Any]) -> Refusal | None:
         )
     if whole["outer_vlan"] is not None and whole["vlan"] is None:
         return Refusal("outer_vlan.alone", "an outer VLAN needs the inner one; give the vlan as well", "vlan")
+    if (whole["stale_after_h"] is None) != (whole["stale_action"] is None):
+        return Refusal(
+            "stale.incomplete",
+            "what is done without the database needs both the hours and the action; give both or none",
+            "stale_action" if whole["stale_action"] is None else "stale_after_h",
+        )
     for way in ("down", "up"):
         refusal = _check_way(whole, way)
         if refusal is not None:

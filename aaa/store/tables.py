@@ -86,6 +86,8 @@ service_profile = Table(
     Column("walled_down_bps", BigInteger),
     Column("walled_up_bps", BigInteger),
     Column("when_blocked", String(16)),  # reject, walled_garden; None: as the provider says
+    Column("stale_after_h", Integer),  # hours without the database; then stale_action. None: go on
+    Column("stale_action", String(16)),  # walled_garden, reject, silent
     Column("created_at", Instant, nullable=False),
 )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import func, select
 
-from aaa.domain.profile import WHEN_BLOCKED
+from aaa.domain.profile import STALE_ACTIONS, WHEN_BLOCKED
 from aaa.domain.profile_rule import DIRECTIONS, EFFECTS, PERIODS, Rule, check_hours, check_quota
 from aaa.domain.profile_terms import BOUNDS, FIELDS, REQUIRED
 from aaa.set_profile_rule import remove_rule, set_rule
@@ -58,6 +58,12 @@ IdleTimeout = Annotated[int | None, _number("idle_timeout_s", "Seconds of silenc
 WhenBlocked = Annotated[
     str | None, typer.Option(help=f"{' or '.join(WHEN_BLOCKED)}; else as radius.when_blocked says.")
 ]
+StaleAfterH = Annotated[
+    int | None, _number("stale_after_h", "Hours without the database after which --stale-action holds.")
+]
+StaleAction = Annotated[
+    str | None, typer.Option(help=f"{', '.join(STALE_ACTIONS)}: what sign-ins get then; else they go on.")
+]
 _OPTION_OF = {
     **{field: field.removesuffix("_bps").removesuffix("_s") for field in FIELDS},
     "rate_down_bps": "down", "rate_up_bps": "up", "interim_interval_s": "interim",
@@ -97,6 +103,8 @@ def profile_add(
     session_timeout: SessionTimeout = None,
     idle_timeout: IdleTimeout = None,
     when_blocked: WhenBlocked = None,
+    stale_after_h: StaleAfterH = None,
+    stale_action: StaleAction = None,
 ) -> None:
     """Define a service profile."""
     fields = _given(locals())
@@ -136,6 +144,8 @@ def profile_change(
     session_timeout: SessionTimeout = None,
     idle_timeout: IdleTimeout = None,
     when_blocked: WhenBlocked = None,
+    stale_after_h: StaleAfterH = None,
+    stale_action: StaleAction = None,
     clear: Annotated[
         list[str] | None, typer.Option(help="An option that is to have no value any more; repeatable.")
     ] = None,

@@ -248,6 +248,10 @@ def radius_status() -> None:
         say(f"process {one.pid}, at {one.at}")
         say(f"  directory  {one.directory_logins} logins, {one.directory_nases} NASes, change"
             f" {one.directory_seq}; the database was last seen {one.directory_age_s} s before")  # fmt: skip
+        if one.directory_from_snapshot:
+            say("  directory  is that of the snapshot: the database has been away since the start")
+        if one.stale_profiles:
+            say(f"  stale      {one.stale_profiles} profiles are answered as they say for a long absence")
         say(f"  journal    {one.journal_trouble or 'sound'}, {one.journal_backlog} records not on disk yet")
         for trouble in one.troubles:
             say(f"  trouble    {trouble}")

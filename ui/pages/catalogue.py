@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from aaa.domain.profile import STALE_ACTIONS
 from aaa.set_up import define_profile
 from billing.set_up import define_plan_version
 from core.quantities import GB
@@ -86,6 +87,9 @@ async def _plan_form(visit: Visit, form: Form, status: int = 200) -> web.Respons
     )
 
 
+_STALE_WORDS = {"walled_garden": "Walled garden", "reject": "Reject", "silent": "No answer"}
+
+
 @routes.get("/profiles", Permission.LOOK)
 async def profiles(visit: Visit) -> web.StreamResponse:
     """Service profiles."""
@@ -99,7 +103,8 @@ async def profiles(visit: Visit) -> web.StreamResponse:
 @routes.get("/profiles/new", Permission.NETWORK)
 async def new_profile(visit: Visit) -> web.StreamResponse:
     """The form for a service profile."""
-    return visit.page("profile_new.html", form=Form({"interim_interval_s": "300"}))
+    form = Form({"interim_interval_s": "300"})
+    return visit.page("profile_new.html", form=form, stale_actions=_STALE_WORDS.items())
 
 
 @routes.post("/profiles/new", Permission.NETWORK)
@@ -117,9 +122,11 @@ async def create_profile(visit: Visit) -> web.StreamResponse:
         "interim_interval_s": form.integer("interim_interval_s", least=60, most=86_400, default=300),
         "session_timeout_s": form.optional_integer("session_timeout_s", least=60, most=31_536_000),
         "idle_timeout_s": form.optional_integer("idle_timeout_s", least=60, most=31_536_000),
+        "stale_after_h": form.optional_integer("stale_after_h", least=1, most=8_760),
+        "stale_action": form.choice("stale_action", ["", *STALE_ACTIONS]) or None,
     }  # fmt: skip
     if form.ok:
         made = await visit.attempt(form, lambda work: define_profile(work, **asked))
         if not isinstance(made, Refusal):
             return visit.see("/profiles", "created")
-    return visit.page("profile_new.html", form=form, status=422)
+    return visit.page("profile_new.html", form=form, status=422, stale_actions=_STALE_WORDS.items())
