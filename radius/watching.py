@@ -184,8 +184,8 @@ class _Crowd:
 def decoded(event: dict[str, Any], book: AttributeDictionary) -> WatchedExchange:
     """What a process told, with names for its octets."""
     octets = bytes.fromhex(event["request"])
-    packet = _packet(octets)
-    reply = _packet(bytes.fromhex(event["reply"])) if event["reply"] else None
+    packet = packet_of(octets)
+    reply = packet_of(bytes.fromhex(event["reply"])) if event["reply"] else None
     return WatchedExchange(
         at=event["at"], nas=event["nas"], source=event["source"], port=event["port"],
         request=code_name(packet.code) if packet else f"{len(octets)} octets {_beginning(octets)}",
@@ -195,7 +195,8 @@ def decoded(event: dict[str, Any], book: AttributeDictionary) -> WatchedExchange
     )  # fmt: skip
 
 
-def _packet(octets: bytes) -> Packet | None:
+def packet_of(octets: bytes) -> Packet | None:
+    """The packet; None for octets that are none."""
     try:
         return parse(octets)
     except MalformedPacket:
