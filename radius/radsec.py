@@ -60,6 +60,9 @@ class RadSec:
         self._accounting: AccountingPipeline | None = None
         self._journal: Journal | None = None
         self._on_failure: Callable[[Exception], None] = _unexpected
+        self.take: Callable[[bytes, Connection], bool] = self._take
+        """Exchanged, as is ``send``, while somebody watches (``radius.watch``)."""
+        self.send: Callable[[bytes, Source], None] = self._send
 
     def answer_with(
         self,
@@ -120,7 +123,7 @@ class RadSec:
             _log.warning("radsec_without_certificate", remedy="hilltop ca init NAME --server HOST")
         return context
 
-    def send(self, reply: bytes, source: Source) -> None:
+    def _send(self, reply: bytes, source: Source) -> None:
         """Answer on the connection that ``source`` names, if it is still there."""
         connection = self._connections.get(source[1])
         if connection is None or not connection.send(reply):
@@ -188,9 +191,9 @@ class RadSec:
         self._told[address] = now_s
         _log.warning("radsec_refused", address=address, why=why)
 
-    def take(self, packet: bytes, connection: Connection) -> bool:
+    def _take(self, packet: bytes, connection: Connection) -> bool:
         """Answer one packet; False when it must be offered again, because the journal takes no more now."""
-        source: Source = (RADSEC + connection.nas_id, connection.number)
+        source = source_of(connection)
         try:
             if packet[0] == ACCOUNTING_REQUEST:
                 return self._report(packet, source, connection)
@@ -224,6 +227,11 @@ class RadSec:
             return False
         connection.in_work += 1
         return True
+
+
+def source_of(connection: Connection) -> Source:
+    """What the packets of a connection come from."""
+    return RADSEC + connection.nas_id, connection.number
 
 
 def _unexpected(trouble: Exception) -> None:

@@ -127,7 +127,11 @@ class RadiusServer:
 
     def _join_radsec(self, journal: Journal) -> None:
         """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
-        late = LateAnswers(self._slow_proofs, self._radsec.send)
+
+        def send_late(reply: bytes, source: Source) -> None:
+            self._radsec.send(reply, source)
+
+        late = LateAnswers(self._slow_proofs, send_late)
         authentication = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=late, lockout=self._lockout, eap=self._eap.server,
@@ -206,7 +210,7 @@ class RadiusServer:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
             endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
-            tasks.create_task(self._door.run(endpoints, stop))
+            tasks.create_task(self._door.run(endpoints, self._radsec, stop))
             for name, pause_s, turn in turns:
                 tasks.create_task(self._repeat(name, pause_s, turn, stop))
 

@@ -16,9 +16,10 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from core.clock import Clock
 from core.log import logger
@@ -27,6 +28,8 @@ from radius.counters import Counters
 from radius.endpoint import Datagram, Endpoint
 from radius.nas_table import NasTable
 from radius.pipeline import Rejection, Source
+from radius.radsec import RadSec, source_of
+from radius.radsec_connection import Connection
 from radius.reject_log import RejectLog
 from radius.watch_filter import WatchFilter
 
@@ -39,6 +42,7 @@ _FILTER_WITHIN_S: Final = 5.0
 _UNFINISHED: Final = "eap_unfinished"
 _LONGEST_PATH: Final = 100  # a socket's address holds 108 octets
 _log = logger("radius")
+T = TypeVar("T")
 
 _NAMES: Final = tuple(one.name for one in fields(Counters))
 _read_counters = attrgetter(*_NAMES)
@@ -57,6 +61,7 @@ SILENCES: Final = {
     "rejects_not_queued": "too many rejects wait for their time already",
     "journal_failures": "the record could not be written to the journal",
     "journal_backlog_full": "too many records wait for the journal already",
+    "stale_silent": "what we know is older than this class of service may be decided by",
     "failures": "a defect of ours: see the log of the radius role",
 }
 """What it means when a counter moved and no answer left."""
@@ -131,12 +136,12 @@ class WatchDoor:
         self._nases = nases
         self._rejects = rejects
         self._watchers: list[_Watcher] = []
-        self._taps: list[_Tap] = []
+        self._taps: list[_Tap | _RadSecTap] = []
         self._pending: dict[tuple[int, Source, int], _Exchange] = {}
         self._current: _Exchange | None = None
         self._duplicates_before = 0
 
-    async def run(self, endpoints: Sequence[Endpoint], stop: asyncio.Event) -> None:
+    async def run(self, endpoints: Sequence[Endpoint], radsec: RadSec, stop: asyncio.Event) -> None:
         """Let watchers in until ``stop``. When the socket cannot be opened, say so and serve without."""
         try:
             listening = self._listen()
@@ -144,6 +149,7 @@ class WatchDoor:
             _log.warning("radius_cannot_be_watched", error=f"{self._path}: {trouble.strerror or trouble}")
             return
         self._taps = [_Tap(number, endpoint, self) for number, endpoint in enumerate(endpoints)]
+        self._taps.append(_RadSecTap(len(endpoints), radsec, self))
         server = await asyncio.start_unix_server(self._on_watcher, sock=listening)
         try:
             while not stop.is_set():
@@ -211,7 +217,7 @@ class WatchDoor:
             self._rejects.listener = None
             self._pending.clear()
 
-    def came(self, number: int, datagram: Datagram, handle: Callable[[list[Datagram]], None]) -> None:
+    def came(self, number: int, datagram: Datagram, act: Callable[[], T]) -> T:
         """Let one datagram be handled, and see what becomes of it."""
         exchange = self._exchange(datagram)
         key = (number, datagram[1], datagram[0][1] if len(datagram[0]) > 1 else -1)
@@ -219,11 +225,15 @@ class WatchDoor:
         before = _read_counters(self._counters)
         self._current, self._duplicates_before = exchange, self._counters.duplicates
         try:
-            handle([datagram])
+            return act()
         finally:
             self._current = None
             moved = zip(_NAMES, before, _read_counters(self._counters), strict=True)
             exchange.counted = tuple(name for name, was, now in moved if now != was)
+            self._tell_silence(key, exchange)
+
+    def _tell_silence(self, key: tuple[int, Source, int], exchange: _Exchange) -> None:
+        """When a counter has moved that means that no answer will follow."""
         silence = next((name for name in exchange.counted if name in SILENCES), None)
         if silence is None:
             return
@@ -319,7 +329,32 @@ class _Tap:
 
     def handle(self, datagrams: list[Datagram]) -> None:
         for one in datagrams:
-            self._door.came(self._number, one, self._handle)
+            self._door.came(self._number, one, partial(self._handle, [one]))
+
+    def send(self, reply: bytes, source: Source) -> None:
+        self._send(reply, source)
+        self._door.left(self._number, reply, source)
+
+
+class _RadSecTap:
+    """The same for what comes by TLS."""
+
+    def __init__(self, number: int, radsec: RadSec, door: WatchDoor) -> None:
+        self._number = number
+        self._radsec = radsec
+        self._door = door
+        self._take, self._send = radsec.take, radsec.send
+
+    def attach(self) -> None:
+        self._take, self._send = self._radsec.take, self._radsec.send
+        self._radsec.take, self._radsec.send = self.take, self.send
+
+    def detach(self) -> None:
+        self._radsec.take, self._radsec.send = self._take, self._send
+
+    def take(self, packet: bytes, connection: Connection) -> bool:
+        act = partial(self._take, packet, connection)
+        return self._door.came(self._number, (packet, source_of(connection)), act)
 
     def send(self, reply: bytes, source: Source) -> None:
         self._send(reply, source)

@@ -14,6 +14,7 @@ from radius.codec import MalformedPacket, Packet, parse
 from radius.dictionary.attributes import AttributeDictionary, NamedValue
 from radius.dictionary.values import as_hex
 from radius.names import code_name
+from radius.nas_table import RADSEC
 from radius.watch import reachable
 from radius.watch_filter import WatchFilter
 
@@ -50,10 +51,15 @@ class WatchedExchange:
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
+    def _by(self) -> str:
+        if self.source.startswith(RADSEC):
+            return f"by RadSec, connection {self.port}"
+        return f"{self.source} port {self.port}"
+
     def _lines(self) -> Iterator[str]:
         clock = self.at.partition("T")[2][:12]
         number = "" if self.identifier is None else f" {self.identifier}"
-        yield f"{clock} {self.nas or 'stranger'} {self.source} port {self.port}: {self.request}{number}"
+        yield f"{clock} {self.nas or 'stranger'} {self._by()}: {self.request}{number}"
         yield from (f"    {one}" for one in self.attributes)
         why = f": {self.why}" if self.why else ""
         yield f"  → {self.answer or 'no answer'} after {self.ms:.1f} ms{why}"

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ from core.ids import UlidSource
 from core.refusal import granted
 from core.work import Workplace
 from radius.config import RadiusSettings
+from radius.dictionary.attributes import attribute_dictionary
 from radius.ingest import ingest_once
 from radius.role import RadiusServer
+from radius.watch_filter import WatchFilter
+from radius.watching import Connected, WatchedExchange, watch
 
 SECRET = "radsec"
 PATIENCE_S = 10
@@ -190,6 +194,31 @@ async def test_one_connection_carries_sign_ins_reports_and_status(
     async with tower.world.workplace.reading() as connection:
         [row] = (await connection.execute(select(session))).all()
     assert (row.nas_id, row.service_id) == (tower.nas_id, tower.service_id)
+    line.writer.close()
+
+
+async def test_it_is_watched_like_udp(tower: Tower) -> None:
+    line = await tower.open()
+    async with aclosing(
+        watch(tower.journal.parent, WatchFilter(nas="ridge"), attribute_dictionary())
+    ) as told:
+        assert isinstance(await asyncio.wait_for(anext(told), PATIENCE_S), Connected)
+        asked = {
+            "Access-Accept": pap("alice", "open sesame", secret=SECRET),
+            "Access-Reject": pap("alice", "wrong", secret=SECRET),
+            "Accounting-Response": accounting(secret=SECRET),
+        }
+        for answer, packet in asked.items():
+            await line.ask(octets(packet))
+            seen = await asyncio.wait_for(anext(told), PATIENCE_S)
+            assert isinstance(seen, WatchedExchange)
+            assert (seen.nas, seen.answer) == ("ridge", answer)
+            assert "ridge by RadSec, connection 1: Ac" in str(seen)
+        assert seen.why == ""
+        line.writer.write(octets(pap("alice", "open sesame", secret="another")))
+        silent = await asyncio.wait_for(anext(told), PATIENCE_S)
+        assert isinstance(silent, WatchedExchange)
+        assert "signed with another secret" in silent.why
     line.writer.close()
 
 
