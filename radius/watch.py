@@ -135,6 +135,7 @@ class WatchDoor:
         self._counters = counters
         self._nases = nases
         self._rejects = rejects
+        self._inode = 0
         self._watchers: list[_Watcher] = []
         self._taps: list[_Tap | _RadSecTap] = []
         self._pending: dict[tuple[int, Source, int], _Exchange] = {}
@@ -160,7 +161,13 @@ class WatchDoor:
             server.close()
             for one in list(self._watchers):
                 self._leave(one)
-            self._path.unlink(missing_ok=True)
+            self._unlink_own()
+
+    def _unlink_own(self) -> None:
+        """Take the name away, unless the process that replaces this one has given it to its own socket."""
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
     def _listen(self) -> socket.socket:
         """A socket that only this user may open: it gets its mode before it gets its name."""
@@ -172,6 +179,7 @@ class WatchDoor:
             with reachable(self._path) as name:
                 made.bind(name)
             made.listen(_WATCHERS)
+            self._inode = self._path.stat().st_ino
         except OSError:
             made.close()
             raise
@@ -186,7 +194,7 @@ class WatchDoor:
             writer.close()
             return
         if len(self._watchers) >= _WATCHERS:
-            writer.write(json.dumps({"trouble": f"{_WATCHERS} watch already"}).encode() + b"\n")
+            writer.write(json.dumps({"trouble": f"{_WATCHERS} watch this process already"}).encode() + b"\n")
             writer.close()
             return
         watcher = _Watcher(writer, wants)

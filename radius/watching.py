@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,13 @@ class Connected:
         return f"watching the radius process {self.pid}"
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A process lets no more watchers in."""
+
+    why: str
+
+
 Told = WatchedExchange | Missed | Connected
 
 
@@ -102,30 +110,41 @@ def _value_json(one: NamedValue) -> dict[str, Any]:
 
 
 class NobodyServes(Exception):  # noqa: N818 - named for what it is
-    """No radius process lets itself be watched here."""
+    """No radius process lets itself be watched here; the text says why."""
 
 
 async def watch(folder: Path, wants: WatchFilter, book: AttributeDictionary) -> AsyncGenerator[Told, None]:
     """What the radius processes with their journals in ``folder`` do, those too that come later.
 
-    Raises ``NobodyServes`` when there is none at the beginning.
+    Raises ``NobodyServes`` when there is none at the beginning, or one that lets no more watchers in.
     """
-    told: asyncio.Queue[Told] = asyncio.Queue(maxsize=100)
+    told: asyncio.Queue[Told | Refused] = asyncio.Queue(maxsize=100)
     async with contextlib.AsyncExitStack() as stack:
         crowd = _Crowd(folder, wants, book, told)
         if not await crowd.look():
-            raise NobodyServes(f"no radius process can be watched in {folder}")
+            raise NobodyServes(_why_nobody(folder))
         stack.push_async_callback(crowd.leave)
         crowd.follow()
         while True:
-            yield await told.get()
+            one = await told.get()
+            if isinstance(one, Refused):
+                raise NobodyServes(one.why)
+            yield one
+
+
+def _why_nobody(folder: Path) -> str:
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        return f"{folder} is not yours to read: watch as root or as the service's user"
+    if any(not os.access(one, os.W_OK) for one in folder.glob("*.watch")):
+        return "a radius process may be watched by its own user and root alone"
+    return f"no radius process runs here (none is watched in {folder}); start it with: hilltop run"
 
 
 class _Crowd:
     """The processes that are watched, by the path of their socket."""
 
     def __init__(
-        self, folder: Path, wants: WatchFilter, book: AttributeDictionary, told: asyncio.Queue[Told]
+        self, folder: Path, wants: WatchFilter, book: AttributeDictionary, told: asyncio.Queue[Told | Refused]
     ) -> None:
         self._folder = folder
         self._wants = wants
@@ -163,7 +182,9 @@ class _Crowd:
         finally:
             writer.close()
 
-    def _read(self, event: dict[str, Any]) -> Told | None:
+    def _read(self, event: dict[str, Any]) -> Told | Refused | None:
+        if "trouble" in event:
+            return Refused(str(event["trouble"]))
         if "missed" in event:
             return Missed(int(event["missed"]))
         if "watching" in event:

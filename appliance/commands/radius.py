@@ -194,7 +194,7 @@ def radius_watch(
     try:
         asyncio.run(_watch(settings().journal_directory, wants, count, as_json=output))
     except NobodyServes as trouble:
-        fail(f"{trouble}; start it with: hilltop run")
+        fail(str(trouble))
     except KeyboardInterrupt:
         return
 

@@ -26,6 +26,7 @@ from radius.shared_secret import SharedSecret
 _UNKNOWN = re.compile(r"(?:vendor-([0-9]{1,10})-)?attr-([0-9]{1,10}(?:\.[0-9]{1,10}){0,9})")
 _LAST_TAG: Final = 0x1F
 _CISCO_AV_PAIR: Final = (9, (1,))
+_MS_CHAP_ERROR: Final = (311, (2,))
 _SECRET_PAIR = re.compile(r"(?i)([^=*]*(?:passw|psk|secret|key)[^=*]*[=*]).*", re.DOTALL)
 _SALTED, _AS_PASSWORD = 2, 1
 
@@ -280,6 +281,8 @@ def _shown(definition: Definition, octets: bytes, found: Found) -> str:
         return shown_eap(octets)
     if definition.secret:
         return HIDDEN
+    if place == _MS_CHAP_ERROR and octets[:1] < b" ":
+        octets = octets[1:]  # the identifier in front of the text (RFC 2548 section 2.1.5)
     text = to_text(definition, octets)
     pair = _SECRET_PAIR.fullmatch(text) if place == _CISCO_AV_PAIR else None
     return f"{pair[1]}{HIDDEN}" if pair else text

@@ -308,6 +308,11 @@ def test_a_secret_is_in_no_error_and_in_no_text() -> None:
     assert message.text == "Response 9 MSCHAPv2, 9 octets"
 
 
+def test_an_ms_chap_error_is_read_by_people() -> None:
+    (error,) = BOOK.decode(BOOK.encode("MS-CHAP-Error", "0x07" + b"E=691 R=0".hex()))
+    assert (error.text, error.octets) == ("E=691 R=0", b"\x07E=691 R=0")
+
+
 def test_unknown_attributes_have_a_name_and_go_both_ways() -> None:
     for name in ("Attr-250", "Vendor-99999-Attr-3", "Attr-241.77", "Attr-241.26.9.1", "Attr-245.26.99999.3",
                  "Vendor-17713-Attr-158.9"):  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from core.clock import SystemClock
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
 from radius.endpoint import Endpoint
+from radius.nas_table import NasTable
 from radius.role import RadiusServer
-from radius.watch import reachable, watch_path
+from radius.watch import WatchDoor, reachable, watch_path
 from radius.watch_filter import WatchFilter, code_of
 from radius.watching import Connected, NobodyServes, WatchedExchange, watch
 
@@ -299,6 +300,33 @@ async def test_several_processes_are_one_and_a_replaced_one_is_found(
 async def test_nobody_to_watch_is_said(tmp_path: Path) -> None:
     with pytest.raises(NobodyServes):
         await anext(watch(tmp_path, WatchFilter(), attribute_dictionary()))
+
+
+async def test_a_ninth_watcher_is_told_why_not(serving: Serving) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(8):
+            await stack.enter_async_context(watched(serving))
+        with pytest.raises(NobodyServes, match="8 watch this process already"):
+            await asyncio.wait_for(anext(watch(serving.folder, WatchFilter(), attribute_dictionary())), 10)
+
+
+async def test_the_name_of_a_successors_socket_stays(serving: Serving, world: World) -> None:
+    journal = serving.folder / "radius-2.sqlite3"
+    first = await started(world, journal)
+    before = watch_path(journal).stat().st_ino
+    second = WatchDoor(
+        journal, world.workplace.clock, first.server.counters, NasTable(), first.server._rejects
+    )
+    stop = asyncio.Event()
+    following = asyncio.create_task(second.run([], first.server._radsec, stop))
+    async with asyncio.timeout(10):
+        while not watch_path(journal).exists() or watch_path(journal).stat().st_ino == before:
+            await asyncio.sleep(0.005)
+    await first.end()
+    assert watch_path(journal).exists()
+    stop.set()
+    await following
+    assert not watch_path(journal).exists()
 
 
 async def test_a_folder_however_deep_can_be_watched(world: World, tmp_path: Path) -> None:
