@@ -43,6 +43,9 @@ DOORS = {
     "profile": Door("profiles", "profiles", "Service profiles: the technical half of a plan."),
     "template": Door("reply_templates", "templates", "Your own lines over what RADIUS replies carry."),
     "snmp": Door("snmp", "snmp", "SNMP targets and whose counters they hold."),
+    "dynauth": Door(
+        "dynauth", "dynauth", "Proxies and scripts that may end or change live sessions (RFC 5176)."
+    ),
     "radius": Door("radius", "radius", "RADIUS: explain, preview, test, status."),
     "ca": Door("authority", "authority", "The certificate authority: EAP-TLS and RadSec."),
     "plan": Door("catalogue", "plans", "What is sold."),

@@ -83,6 +83,12 @@ class RadiusSettings(BaseModel):
     accounting_listen: list[str] = ["0.0.0.0:1813"]
     """A named address is a little faster than a wildcard, which must note where each request came in."""
     radsec_listen: list[str] = []
+    dynauth_listen: list[str] = []
+    """Where proxies and scripts may ask to end or change live sessions (RFC 5176); none: nowhere."""
+    dynauth_require_timestamp: bool = True
+    """Whether such a request must say when it was made: without that an old one may be sent once more."""
+    dynauth_rate: float = Field(default=20.0, gt=0, le=10_000)
+    """Such requests a second of one client; twice as many at once."""
     """Where NASes come by TLS (RFC 6614), like 0.0.0.0:2083; it needs a certificate: hilltop ca."""
     radsec_connections: int = Field(default=500, ge=1, le=50_000)
     radsec_connections_of_one: int = Field(default=8, ge=1, le=1_000)
@@ -145,7 +151,7 @@ class RadiusSettings(BaseModel):
 
     eap: EapSettings = EapSettings()
 
-    @field_validator("auth_listen", "accounting_listen", "radsec_listen")
+    @field_validator("auth_listen", "accounting_listen", "radsec_listen", "dynauth_listen")
     @classmethod
     def _listen(cls, listen: list[str]) -> list[str]:
         for one in listen:
@@ -174,6 +180,8 @@ class RadiusSettings(BaseModel):
         check_distinct("radius.radsec_listen", self.radsec_listen)
         listen = [*self.auth_listen, *self.accounting_listen]
         check_distinct("radius.auth_listen and radius.accounting_listen", listen)
+        both = [*listen, *self.dynauth_listen]
+        check_distinct("radius.dynauth_listen and the other listeners of RADIUS", both)
         return self
 
     @property

@@ -24,6 +24,7 @@ from radius.accounting_pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.counters import Counters
 from radius.directory_source import REFUSED_KEY, STALE_ISSUE, DirectorySource
+from radius.dynauth_listener import DynauthListener
 from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
@@ -93,6 +94,7 @@ class RadiusServer:
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
+        self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
@@ -124,6 +126,7 @@ class RadiusServer:
         self._join_radsec(self._journal)
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.start(loop)
+        self.dynauth.open()
 
     def _join_radsec(self, journal: Journal) -> None:
         """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
@@ -209,6 +212,8 @@ class RadiusServer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
+            if self._settings.dynauth_listen:
+                tasks.create_task(self.dynauth.run(stop))
             endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
             tasks.create_task(self._door.run(endpoints, self._radsec, stop))
             for name, pause_s, turn in turns:
@@ -328,6 +333,11 @@ class RadiusServer:
         await asyncio.to_thread(write_status, self._journal_path, status)
 
     @property
+    def dynauth_ports(self) -> list[int]:
+        """Where orders of proxies and scripts are heard."""
+        return self.dynauth.ports
+
+    @property
     def radsec_port(self) -> int:
         """The first port for TLS, once it is open; 0 for none."""
         return self._radsec.port
@@ -386,6 +396,7 @@ class RadiusServer:
             endpoint.stop_reading()
         self._radsec.stop_reading()
         self._slow_proofs.close()
+        await self.dynauth.close()
         if self._journal is not None:
             await self._journal.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close

@@ -21,6 +21,7 @@ from ui.pages import (
     devices,
     door,
     dunning,
+    dynauth_clients,
     invoices,
     nases,
     new_service,
@@ -48,9 +49,9 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, invoices, nases,
-    new_service, operators, payments, public, receivables, service_changes, services, sessions,
-    snmp_targets, subscriber_import, subscribers, towers, subscriber,
+    address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
+    invoices, nases, new_service, operators, payments, public, receivables, service_changes, services,
+    sessions, snmp_targets, subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 
 

@@ -205,6 +205,26 @@ async def live_session(connection: AsyncConnection, session_id: str) -> Any | No
     return (await connection.execute(statement)).one_or_none()
 
 
+_NAMES_OF_A_SESSION = (
+    "username", "acct_session_id", "nas_port_id", "mac", "calling_station", "framed_ip",
+    "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix",
+)  # fmt: skip
+
+
+async def live_sessions_named(
+    connection: AsyncConnection, names: Mapping[str, str], nas_ids: Sequence[str] | None, limit: int
+) -> Rows:
+    """Open sessions for which every name holds, on those NASes (None: on any), at most ``limit``."""
+    statement = _live_sessions().limit(limit)
+    for name in _NAMES_OF_A_SESSION:
+        if name in names:
+            statement = statement.where(session.c[name] == names[name])
+    if nas_ids is not None:
+        statement = statement.where(session.c.nas_id.in_(list(nas_ids)))
+    rows: Rows = (await connection.execute(statement)).all()
+    return rows
+
+
 async def record_session_generation(
     connection: AsyncConnection, session_ids: Sequence[str], generation: int
 ) -> None:

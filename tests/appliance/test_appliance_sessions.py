@@ -112,3 +112,43 @@ def test_what_cannot_be_asked_is_refused_in_a_line(
     hilltop: Terminal, words: tuple[str, ...], code: int, says: str
 ) -> None:
     hilltop("sessions", *words, code=code, says=says)
+
+
+def test_who_may_give_orders(hilltop: Terminal, tmp_path: Path) -> None:
+    secret = ("--secret-file", "-")
+    hilltop("dynauth", "permit", "script", "192.0.2.7", *secret, "--nas", "ridge", stdin=LONG_SECRET)
+    hilltop("dynauth", "list", says="radius.dynauth_listen")
+    (one,) = json.loads(hilltop("dynauth", "list", "--json"))
+    assert (one["network"], one["may_disconnect"], one["may_change"], len(one["nas_ids"])) == (
+        "192.0.2.7/32",
+        True,
+        False,
+        1,
+    )
+    hilltop(
+        "dynauth",
+        "change",
+        "script",
+        "--change",
+        "--every-nas",
+        "--disable",
+        says="enabled, may_change, nas_ids changed",
+    )
+    (one,) = json.loads(hilltop("dynauth", "list", "--json"))
+    assert (one["may_change"], one["nas_ids"], one["enabled"]) == (True, None, False)
+    hilltop(
+        "dynauth", "permit", "script", "192.0.2.8", *secret, stdin=LONG_SECRET, code=1, says="has it already"
+    )
+    hilltop("dynauth", "permit", "other", "192.0.2.8", *secret, stdin="short", code=1, says="secret")
+    hilltop("dynauth", "change", "nobody", "--name", "x", code=1, says="there is no client")
+    hilltop("dynauth", "forget", "script", says="forgotten")
+    assert json.loads(hilltop("dynauth", "list", "--json")) == []
+
+
+def test_an_order_to_a_nas_that_does_not_listen_fails_and_says_the_remedy(hilltop: Terminal) -> None:
+    hilltop("settings", "set", "radius.dynauth_timeout_s", "0.1")
+    (one,) = listed(hilltop)
+    for word in ("disconnect", "reapply"):
+        assert "check that it listens" in hilltop("sessions", word, str(one["id"]), code=1)
+    hilltop("sessions", "show", str(one["id"]), says="no answer from 192.0.2.2")
+    hilltop("sessions", "disconnect", "ses_none", code=1, says="is no open session")

@@ -84,7 +84,7 @@ def paths(valley: Provider) -> list[str]:
         "/", "/subscribers", f"/subscribers/{valley.accounts['Ada Whitlock']}",
         f"/subscribers/{valley.accounts['Hester Quill']}", "/subscribers/new", "/subscribers/import", "/towers",
         f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
-        "/sessions", "/sessions?state=all", "/sessions/at", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
+        "/sessions", "/sessions?state=all", "/sessions/at", "/dynauth-clients", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/plans", "/plans/new", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
         "/password", "/portal", "/snmp", "/snmp/new", f"/snmp/{valley.snmp_targets[0]}",
         f"/nases/{valley.nases[0]}/edit", f"/devices/{valley.devices[0]}/edit",

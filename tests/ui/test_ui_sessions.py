@@ -257,3 +257,37 @@ async def test_a_refusal_is_shown_in_words_and_a_lost_session_is_closed(
     assert f"{path}/disconnect" not in shown, "no button for what is gone"
     viewer = await valley_panel.as_("viewer")
     assert f"{path}/disconnect" not in (await viewer.get(path)).text
+
+
+async def test_order_givers_are_permitted_changed_and_forgotten(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    browser, where = await valley_panel.as_("network"), "/dynauth-clients"
+    secret = "a long secret of the script"
+    refused = await browser.submit(where, where, name="script", network="192.0.2.7", secret="short")
+    assert (refused.status, "short" in refused.form(where).values()) == (422, False)
+    made = await browser.submit(
+        where,
+        where,
+        name="script",
+        network="192.0.2.7",
+        secret=secret,
+        may_disconnect="yes",
+        nas=valley.nases[1],
+    )
+    assert made.status == 303
+    page = await browser.get(where)
+    assert "192.0.2.7/32" in page.text
+    assert "sugar-loaf-nas" in page.text
+    path = page.text.partition(f'href="{where}/dac_')[2].partition('"')[0]
+    path = f"{where}/dac_{path}"
+    saved = await browser.submit(path, path, network="192.0.2.8", may_change="yes", enabled="yes", nas="")
+    assert saved.status == 303
+    page = await browser.get(where)
+    assert "192.0.2.8/32" in page.text
+    assert "every NAS" in page.text
+    assert secret not in (await browser.get(path)).text
+    assert (await browser.submit(path, f"{path}/forget")).status == 303
+    assert "Nobody may give orders" in (await browser.get(where)).text
+    viewer = await valley_panel.as_("viewer")
+    assert (await viewer.get(where)).status == 403

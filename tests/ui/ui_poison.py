@@ -52,6 +52,8 @@ PLACES: dict[Table, tuple[str, ...]] = {
         "acct_session_id",
         "framed_ip",
     ),
+    aaa.dynauth_client: ("name", "network"),
+    aaa.dynauth_exchange: ("actor", "sent", "detail"),
     aaa.hold: ("reason", "placed_by"),
     aaa.entitlement: ("because",),
     aaa.entitlement_change: ("because", "changed_by"),
