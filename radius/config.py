@@ -38,8 +38,8 @@ class EapSettings(BaseModel):
     Without them the one of Hilltop's own authority is shown."""
     fragment_octets: int = Field(default=1_200, ge=100, le=3_500)
     """TLS octets in one EAP packet; a NAS's Framed-MTU makes it smaller."""
-    conversations: int = Field(default=4_096, ge=16, le=1_000_000)
-    """Under way at once in one process; a quarter of them at most are one NAS's."""
+    conversations: int = Field(default=2_048, ge=16, le=1_000_000)
+    """Under way at once in one process, at 50 to 70 kB each; a quarter of them at most are one NAS's."""
     conversation_lifetime_s: int = Field(default=60, ge=5, le=600)
 
     @field_validator("methods_of_nas")

@@ -49,8 +49,8 @@ _HEADERS: Final = 14
 class EapLimits:
     """Bounds of one worker."""
 
-    conversations: int = 4_096
-    conversations_of_one: int = 1_024
+    conversations: int = 2_048
+    conversations_of_one: int = 512
     lifetime_s: float = 60.0
     fragment_octets: int = 1_200
     resumable: int = 20_000
