@@ -77,6 +77,8 @@ class MsChapV2Method:
         if isinstance(verdict, Accept):
             return self._prove(verdict.login, proof)
         failed = declined(verdict, name)
+        if failed.is_silent:
+            return failed
         self._refused = failed.reject
         text = b"E=691 R=0 C=" + os.urandom(16).hex().upper().encode() + b" V=3 M=Refused"
         return Ask(_packet(_FAILURE, self._message, text), failed.reject)

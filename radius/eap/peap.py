@@ -68,7 +68,7 @@ class Peap(TunnelMethod):
             case Pass(login, _, _, how):
                 return self._result(self.passed(login, f"PEAP/{how}", circle), circle)
             case Fail():
-                return self._result(step, circle)
+                return step if step.is_silent else self._result(step, circle)
             case Wait():  # no inner method here sends a password itself
                 return declined(step.unproven, self.identity)
 

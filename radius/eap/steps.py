@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from aaa.authorize import Reject, Unproven, Verdict
+from aaa.authorize import STALE_SILENT, Reject, Unproven, Verdict
 from aaa.directory import Login
 from aaa.domain.authentication import Proof
 
@@ -42,6 +42,11 @@ class Fail(NamedTuple):
 
     reject: Reject
     told: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is to hear of it, so that the NAS asks another server."""
+        return self.reject.rule == STALE_SILENT
 
 
 class Wait(NamedTuple):

@@ -21,7 +21,7 @@ from scapy.layers.eap import EAP
 from aaa.directory import Login
 from aaa.domain.effect import Effect
 from aaa.domain.mac_convention import NO_MACS
-from aaa.domain.mschap import mppe_keys
+from aaa.domain.mschap import challenge_hash, challenge_response, mppe_keys
 from aaa.domain.nt_hash import md4, nt_hash
 from radius.codec import locate, values_of
 from radius.config import EapSettings
@@ -247,6 +247,24 @@ async def test_a_session_that_signs_in_again_keeps_its_class(bench: Make) -> Non
     assert await class_of(a44=b"143E4D60F477587E") == first
     assert await class_of(a44=b"143E4D60F477587F") != first
     assert await class_of() == await class_of(), "a NAS that tells no id means its station"
+
+
+async def test_who_is_to_hear_nothing_hears_nothing_inside_either(bench: Make, world: World) -> None:
+    """A profile may say so for when the database is away for long; then the NAS asks another server."""
+    here = await bench()
+    directory = await world.directory()
+    login = directory.logins[b"alice"]
+    stale = Login(login.credential, replace(login.service, lifecycle="stale_silent", admitted=False))
+    here.pipeline.use(replace(directory, logins={b"alice": stale}))
+    peer = Peer(here, identity="alice")
+    peer.choose(26)
+    challenge = peer.eap[10:26]
+    answer = challenge_response(challenge_hash(bytes(16), challenge, b"alice"), nt_hash("open sesame"))
+    value = b"\x31" + bytes(24) + answer + b"\0alice"
+    said = bytes((2, peer.eap[6])) + (4 + len(value)).to_bytes(2, "big") + value
+    assert peer.say(26, said) is None
+    assert here.counters.stale_silent == 1
+    assert here.pipeline._eap.under_way == 0  # type: ignore[union-attr]
 
 
 async def test_a_state_names_its_worker_and_cannot_be_guessed(bench: Make) -> None:
