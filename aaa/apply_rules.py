@@ -25,6 +25,9 @@ from core.work import Work, Workplace
 BillingTurns = Callable[[AsyncConnection, Sequence[str]], Awaitable[Mapping[str, tuple[int, str]]]]
 """Anchor day and time zone of the accounts with these ids; accounts without one are left out."""
 
+RulesInWords = Callable[[AsyncConnection, str], Awaitable[list[str]]]
+"""What the rules of its profile say of a service now."""
+
 _AT_ONCE = 100
 _LEAST_PAUSE = timedelta(seconds=60)
 _LONGEST_PAUSE = timedelta(hours=6)
@@ -236,6 +239,15 @@ async def _place(work: Work, service_id: str, holder: Holder, effect: Effect, re
     outcome = await place_hold(work, service_id=service_id, holder=holder, effect=effect, reason=reason)
     if not isinstance(outcome, Refusal) or outcome.code not in _GONE:
         granted(outcome)
+
+
+def rules_speaker(workplace: Workplace, time_zone: str, billing_turns: BillingTurns) -> RulesInWords:
+    """``rules_in_words`` by this house's clock and calendar."""
+
+    async def speak(connection: AsyncConnection, service_id: str) -> list[str]:
+        return await rules_in_words(connection, service_id, workplace.clock.now(), time_zone, billing_turns)
+
+    return speak
 
 
 async def rules_in_words(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.apply_rules import RulesInWords
+from aaa.domain.effect import Effect
+from aaa.domain.reply_template import ReplyTemplate
 from appliance.add_subscriber import add_service
 from appliance.change_service import change_plan, end_line
 from appliance.import_subscribers import import_subscribers
@@ -14,13 +18,25 @@ from core.refusal import Refusal
 from core.secrets import Sealer
 from core.work import Workplace
 from radius.config import RadiusSettings
-from ui.ports import CrossRoomActs, Explain, OrderOutcome, OrderSession
+from ui.ports import (
+    CheckLines,
+    CrossRoomActs,
+    Explain,
+    OrderOutcome,
+    OrderSession,
+    PreviewReply,
+    ReplyAttribute,
+    ReplyPreview,
+    ReplyQuestion,
+)
 
 if TYPE_CHECKING:
     from radius.live_session import LiveSessionOutcome
 
 
-def panel_acts(sealer: Sealer, radius: RadiusSettings | None = None) -> CrossRoomActs:
+def panel_acts(
+    sealer: Sealer, radius: RadiusSettings | None = None, rules: RulesInWords | None = None
+) -> CrossRoomActs:
     """Import, selling, changing and ending services, orders to NASes, with this house's seal."""
     settings = radius or RadiusSettings()
     return CrossRoomActs(
@@ -30,8 +46,48 @@ def panel_acts(sealer: Sealer, radius: RadiusSettings | None = None) -> CrossRoo
         end_line=end_line,
         disconnect_session=_order(sealer, settings, "disconnect"),
         reapply_session=_order(sealer, settings, "reapply"),
-        explain=_explain(sealer, settings),
+        explain=_explain(sealer, settings, rules),
+        preview_reply=_preview(sealer, settings),
+        check_reply_lines=_check_lines(settings),
+        placeholders=_placeholders,
     )
+
+
+def _preview(sealer: Sealer, settings: RadiusSettings) -> PreviewReply:
+    async def act(connection: AsyncConnection, asked: ReplyQuestion) -> ReplyPreview | Refusal:
+        from radius.preview import PreviewQuestion, preview
+
+        profile_id, nas_id, dialect = asked.scope
+        draft = ReplyTemplate("tpl_draft", profile_id, nas_id, dialect, asked.draft or "")
+        question = PreviewQuestion(
+            asked.nas_id, asked.service_id, asked.profile_id, Effect(asked.effect) if asked.effect else None,
+            None if asked.draft is None else draft,
+        )  # fmt: skip
+        found = await preview(connection, sealer, question, settings.policy, settings.dictionary_files)
+        if isinstance(found, Refusal):
+            return found
+        accept, coa = ([ReplyAttribute(**asdict(one)) for one in some] for some in (found.accept, found.coa))
+        return ReplyPreview(
+            found.profile, found.nas, found.dialect, found.effect, found.admitted, accept, coa,
+            found.remarks, found.troubles,
+        )  # fmt: skip
+
+    return act
+
+
+def _check_lines(settings: RadiusSettings) -> CheckLines:
+    def act(lines: str) -> Refusal | None:
+        from radius.preview import template_refusal  # with the dictionary: only for who writes lines
+
+        return template_refusal(lines, settings.dictionary_files)
+
+    return act
+
+
+def _placeholders() -> Mapping[str, str]:
+    from radius.reply_template import PLACEHOLDERS
+
+    return PLACEHOLDERS
 
 
 def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
@@ -50,7 +106,7 @@ def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
     return act
 
 
-def _explain(sealer: Sealer, settings: RadiusSettings) -> Explain:
+def _explain(sealer: Sealer, settings: RadiusSettings, rules: RulesInWords | None) -> Explain:
     async def act(
         connection: AsyncConnection, username: str, nas_name: str | None
     ) -> dict[str, Any] | Refusal:
@@ -59,7 +115,7 @@ def _explain(sealer: Sealer, settings: RadiusSettings) -> Explain:
         try:
             found = await explain(
                 connection, sealer, username, nas_name=nas_name, policy=settings.policy,
-                dictionary_files=settings.dictionary_files,
+                dictionary_files=settings.dictionary_files, rules=rules,
             )  # fmt: skip
         except LookupError as trouble:
             return Refusal("nas.unknown", str(trouble), "nas")

@@ -152,11 +152,14 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:
+    from aaa.apply_rules import rules_speaker
+    from appliance.billing_turns import billing_turns
     from appliance.panel_acts import panel_acts
     from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
 
     state = house.settings.state.directory
+    rules = rules_speaker(house.workplace, house.settings.ui.time_zone, billing_turns)
     await run_web(
         house.settings.ui,
         house.workplace,
@@ -164,7 +167,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
         house.usage,
         stop,
         ready,
-        acts=panel_acts(house.sealer, house.settings.radius),
+        acts=panel_acts(house.sealer, house.settings.radius, rules),
         billing=house.settings.billing,
         effect_of_stage=EFFECT_OF_STAGE,
         absent_roles=lambda: absent_roles(state) - {"web"},

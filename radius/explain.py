@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.apply_rules import RulesInWords
 from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, settle
 from aaa.directory import Directory, KnownNas, Login
 from aaa.domain.authentication import Nothing, Pap
@@ -22,9 +23,6 @@ from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
 from radius.rendering import Rendering, Renderings
-
-RulesInWords = Callable[[AsyncConnection, str], Awaitable[list[str]]]
-"""What the rules of its profile say of a service now."""
 
 
 @dataclass(frozen=True, slots=True)

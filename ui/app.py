@@ -27,8 +27,10 @@ from ui.pages import (
     new_service,
     operators,
     payments,
+    profiles,
     public,
     receivables,
+    reply_templates,
     service_changes,
     services,
     sessions,
@@ -50,8 +52,8 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    invoices, nases, new_service, operators, payments, public, receivables, service_changes, services,
-    sessions, snmp_targets, subscriber_import, subscribers, towers, subscriber,
+    invoices, nases, new_service, operators, payments, profiles, public, receivables, reply_templates,
+    service_changes, services, sessions, snmp_targets, subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol
@@ -85,6 +85,54 @@ Explain = Callable[[AsyncConnection, str, str | None], Awaitable[dict[str, Any] 
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyQuestion:
+    """Which RADIUS reply is to be looked at: of a service or a profile, on a NAS, under an effect.
+
+    ``effect`` empty: the service's own, a profile's none. ``draft`` are lines as if they stood for
+    ``scope`` (profile, NAS, dialect: None is any).
+    """
+
+    nas_id: str
+    profile_id: str | None = None
+    service_id: str | None = None
+    effect: str = ""
+    draft: str | None = None
+    scope: tuple[str | None, str | None, str | None] = (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAttribute:
+    """One attribute of a reply; ``octets`` are the complete ones in hexadecimal."""
+
+    name: str
+    value: str
+    octets: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPreview:
+    """What an Accept and a CoA would carry; ``admitted``: False is a reject."""
+
+    profile: str
+    nas: str
+    dialect: str
+    effect: str
+    admitted: bool
+    accept: list[ReplyAttribute]
+    coa: list[ReplyAttribute]
+    remarks: list[str]
+    troubles: list[str]
+
+
+PreviewReply = Callable[[AsyncConnection, ReplyQuestion], Awaitable[ReplyPreview | Refusal]]
+"""Render a reply as the RADIUS server would."""
+
+CheckLines = Callable[[str], Refusal | None]
+"""Refuses reply lines that cannot be sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class CrossRoomActs:
     """What touches several rooms in one transaction: made by whoever knows them all."""
 
@@ -95,3 +143,7 @@ class CrossRoomActs:
     disconnect_session: OrderSession
     reapply_session: OrderSession
     explain: Explain
+    preview_reply: PreviewReply
+    check_reply_lines: CheckLines
+    placeholders: Callable[[], Mapping[str, str]]
+    """What may stand in braces in a reply line."""

@@ -42,7 +42,7 @@ def radius_explain(
     output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Why USER is accepted, walled or rejected, and with which attributes."""
-    from aaa.apply_rules import rules_in_words
+    from aaa.apply_rules import rules_speaker
     from appliance.billing_turns import billing_turns
     from radius.explain import explain, format_explanation
 
@@ -58,13 +58,7 @@ def radius_explain(
                     nas_name=nas,
                     policy=house.settings.radius.policy,
                     dictionary_files=house.settings.radius.dictionary_files,
-                    rules=lambda read, service_id: rules_in_words(
-                        read,
-                        service_id,
-                        house.workplace.clock.now(),
-                        house.settings.ui.time_zone,
-                        billing_turns,
-                    ),
+                    rules=rules_speaker(house.workplace, house.settings.ui.time_zone, billing_turns),
                 )
             except LookupError as trouble:
                 fail(f"--nas: {trouble}")

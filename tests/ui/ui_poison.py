@@ -41,7 +41,7 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.dunning_event: ("because",),
     billing.bill_run: ("parked",),
     aaa.nas: ("name", "network", "identifier"),
-    aaa.service_profile: ("name", "pool"),
+    aaa.service_profile: ("name", "pool", "filter_id", "router_group", "ipv6_pool"),
     aaa.service: ("label",),
     aaa.credential: ("username",),
     aaa.session: (

@@ -6,8 +6,6 @@ from typing import Any
 
 from aiohttp import web
 
-from aaa.domain.profile import STALE_ACTIONS
-from aaa.set_up import define_profile
 from billing.set_up import define_plan_version
 from core.quantities import GB
 from core.refusal import Refusal
@@ -20,8 +18,6 @@ from ui.web.visit import Routes, Visit
 routes = Routes()
 
 METERED = {"sum": "Download and upload", "down": "Download", "up": "Upload"}
-_MBIT = 10**6
-_LARGEST_MBIT = 100_000
 _LARGEST_GB = 1_000_000
 TIERS = 3
 
@@ -85,48 +81,3 @@ async def _plan_form(visit: Visit, form: Form, status: int = 200) -> web.Respons
         tiers=range(1, TIERS + 1),
         status=status,
     )
-
-
-_STALE_WORDS = {"walled_garden": "Walled garden", "reject": "Reject", "silent": "No answer"}
-
-
-@routes.get("/profiles", Permission.LOOK)
-async def profiles(visit: Visit) -> web.StreamResponse:
-    """Service profiles."""
-    async with visit.reading() as connection:
-        rows = await network.list_profiles(connection)
-    if visit.wants_csv:
-        return csv_file("profiles", network.ProfileRow, rows)
-    return visit.page("profiles.html", profiles=rows)
-
-
-@routes.get("/profiles/new", Permission.NETWORK)
-async def new_profile(visit: Visit) -> web.StreamResponse:
-    """The form for a service profile."""
-    form = Form({"interim_interval_s": "300"})
-    return visit.page("profile_new.html", form=form, stale_actions=_STALE_WORDS.items())
-
-
-@routes.post("/profiles/new", Permission.NETWORK)
-async def create_profile(visit: Visit) -> web.StreamResponse:
-    """A new service profile."""
-    form = await visit.form()
-    asked: dict[str, Any] = {
-        "name": form.text("name", longest=80),
-        "rate_down_bps": form.scaled("down_mbit", _MBIT, most=_LARGEST_MBIT),
-        "rate_up_bps": form.scaled("up_mbit", _MBIT, most=_LARGEST_MBIT),
-        "burst_down_bps": form.scaled("burst_down_mbit", _MBIT, most=_LARGEST_MBIT, required=False),
-        "burst_up_bps": form.scaled("burst_up_mbit", _MBIT, most=_LARGEST_MBIT, required=False),
-        "burst_seconds": form.optional_integer("burst_seconds", least=1, most=3_600),
-        "pool": form.optional("pool", longest=80),
-        "interim_interval_s": form.integer("interim_interval_s", least=60, most=86_400, default=300),
-        "session_timeout_s": form.optional_integer("session_timeout_s", least=60, most=31_536_000),
-        "idle_timeout_s": form.optional_integer("idle_timeout_s", least=60, most=31_536_000),
-        "stale_after_h": form.optional_integer("stale_after_h", least=1, most=8_760),
-        "stale_action": form.choice("stale_action", ["", *STALE_ACTIONS]) or None,
-    }  # fmt: skip
-    if form.ok:
-        made = await visit.attempt(form, lambda work: define_profile(work, **asked))
-        if not isinstance(made, Refusal):
-            return visit.see("/profiles", "created")
-    return visit.page("profile_new.html", form=form, status=422, stale_actions=_STALE_WORDS.items())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from aaa.set_addressing import set_addressing
 from aaa.set_up import (
     add_credential,
     change_profile,
@@ -67,6 +68,7 @@ async def _page(visit: Visit, form: Form, status: int = 200) -> web.Response:
             ],
             "logins": await services.logins_of(connection, found.id),
             "running": await money.running_plan(connection, found.id, today),
+            "addressing": await services.addressing_shown(connection, found.id),
             "bindings": await snmp.bindings_of_service(connection, found.id),
         }
     return visit.page(
@@ -114,6 +116,19 @@ async def change_address(visit: Visit) -> web.StreamResponse:
     form, service_id = await visit.form(), visit.path("service_id")
     framed_ip = form.optional("framed_ip", longest=45)
     return await _change(visit, form, "address", lambda work: set_static_address(work, service_id, framed_ip))
+
+
+@routes.post("/services/{service_id}/addressing", Permission.SUBSCRIBERS)
+async def change_addressing(visit: Visit) -> web.StreamResponse:
+    """All of its own prefixes and routes; what is empty is taken away."""
+    form, service_id = await visit.form(), visit.path("service_id")
+    asked: dict[str, Any] = {
+        name: form.optional(name, longest=60) for name in ("ipv6_prefix", "delegated_prefix", "ipv6_address")
+    }
+    asked["netmask_bits"] = form.optional_integer("netmask_bits", least=8, most=32)
+    typed = form.optional("routes", longest=1_000) or ""
+    asked["routes"] = [line.strip() for line in typed.splitlines() if line.strip()]
+    return await _change(visit, form, "addressing", lambda work: set_addressing(work, service_id, **asked))
 
 
 @routes.post("/services/{service_id}/credentials", Permission.SUBSCRIBERS)

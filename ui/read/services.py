@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.identity import normalise_mac
 from aaa.domain.password_hash import METHODS
+from aaa.set_addressing import addressing_of
 from aaa.store.tables import (
     credential,
     entitlement,
@@ -172,6 +173,17 @@ async def logins_of(connection: AsyncConnection, service_id: str) -> list[LoginR
         LoginRow(row.kind, row.username, row.hash_scheme or ("cleartext" if row.clear else ""))
         for row in await connection.execute(query)
     ]
+
+
+async def addressing_shown(connection: AsyncConnection, service_id: str) -> dict[str, str]:
+    """What of prefixes and routes is the service's own, as its form shows it."""
+    row = (await connection.execute(select(service).where(service.c.id == service_id))).one()
+    own = (await addressing_of(connection, [row]))[service_id]
+    return {
+        "netmask_bits": str(own.netmask_bits or ""), "ipv6_prefix": own.ipv6_prefix or "",
+        "delegated_prefix": own.delegated_prefix or "", "ipv6_address": own.ipv6_address or "",
+        "routes": "\n".join(str(route) for route in own.routes),
+    }  # fmt: skip
 
 
 async def device_ids_of(connection: AsyncConnection, service_id: str) -> set[str]:
