@@ -6,9 +6,9 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.readiness import notify
 from appliance.role_marks import absent_roles, mark_ready
@@ -158,6 +158,11 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
     from appliance.reactions import EFFECT_OF_STAGE
     from ui.role import run_web
 
+    async def radius_metrics() -> Sequence[Any]:
+        from appliance.radius_metrics import radius_families  # its library is for those who draw curves
+
+        return await radius_families(house.settings.journal_directory, house.workplace)
+
     state = house.settings.state.directory
     rules = rules_speaker(house.workplace, house.settings.ui.time_zone, billing_turns)
     await run_web(
@@ -171,6 +176,7 @@ async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: 
         billing=house.settings.billing,
         effect_of_stage=EFFECT_OF_STAGE,
         absent_roles=lambda: absent_roles(state) - {"web"},
+        radius_metrics=radius_metrics,
     )
 
 

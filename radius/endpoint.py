@@ -25,7 +25,7 @@ _IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
 _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 
-_AT_ONCE = 32  # datagrams between two looks at the other sockets and the journal
+AT_ONCE = 32  # datagrams between two looks at the other sockets and the journal
 
 Datagram = tuple[bytes, Source]
 
@@ -39,6 +39,8 @@ class Endpoint:
         """Exchanged, as is ``send``, while somebody watches (``radius.watch``)."""
         self.send: Callable[[bytes, Source], None] = self._send
         self.not_sent = 0
+        self.at_once = AT_ONCE
+        """Datagrams of the next wake-up: fewer where others go first (``radius.overload``)."""
         self._socket = _bound_socket(host, port)
         self._wildcard = host in _WILDCARDS
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +74,7 @@ class Endpoint:
         drained: list[Datagram] = []
         keep, recvfrom = drained.append, self._socket.recvfrom
         try:
-            for _ in range(_AT_ONCE):
+            for _ in range(self.at_once):
                 keep(recvfrom(_LARGEST))
         except BlockingIOError:
             pass
@@ -83,7 +85,7 @@ class Endpoint:
     def _drain_wildcard(self) -> list[Datagram]:
         drained: list[Datagram] = []
         try:
-            for _ in range(_AT_ONCE):
+            for _ in range(self.at_once):
                 datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
                 drained.append((datagram, (address[0], address[1], _arrival(ancillary), *address[2:])))
         except BlockingIOError:

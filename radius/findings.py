@@ -73,6 +73,16 @@ class NasWatch:
         total.over_limit += state.over
         total.unknown_not_answered += state.unknown
 
+    def counts_by_name(self) -> dict[str, dict[str, int]]:
+        """What came from each NAS since the start, for those who draw curves."""
+        return {
+            one.name: {
+                "right": one.right, "wrong": one.wrong, "unsigned": one.unsigned,
+                "over_limit": one.over_limit, "unknown_not_answered": one.unknown_not_answered,
+            }
+            for one in self.totals.values()
+        }  # fmt: skip
+
     def _let_floods_end(self) -> None:
         """A flood is over when a minute of turns has seen none of it."""
         for key in [key for key, turns in self._quiet.items() if turns >= _QUIET_TURNS]:

@@ -290,6 +290,19 @@ class JournalReader:
             self._connection.execute("SELECT count(*) FROM record WHERE seq > ?", (seq,)).fetchone()[0]
         )
 
+    def waiting_after(self, seq: int) -> tuple[int, int | None]:
+        """How many records there are beyond ``seq``, and when the first came (microseconds since 1970).
+
+        Told from the ends, for there may be millions: numbers that were skipped count as records.
+        """
+        first = self._connection.execute(
+            "SELECT seq, received_us FROM record WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)
+        ).fetchone()
+        if first is None:
+            return 0, None
+        last = self._connection.execute("SELECT max(seq) FROM record").fetchone()
+        return int(last[0]) - int(first[0]) + 1, int(first[1])
+
     def close(self) -> None:
         """Let the file go."""
         self._connection.close()

@@ -155,6 +155,7 @@ class NasTable:
         self._signing: dict[str, Secret] = {}  # learned: address -> the secret it signed with
         self._strangers: dict[str, int] = {}
         self._renderings = Renderings()
+        self._uncounted: list[NasState] = []
         self.ended_rotations: set[str] = set()
         """NASes whose old secret has ended here; the database is to learn it."""
         self.learn(nases)
@@ -165,6 +166,7 @@ class NasTable:
         What was learned of an address stays.
         """
         self._remember_signing()
+        self._uncounted = [*self._uncounted, *self.states][-_ADDRESSES_KEPT:]
         self._renderings = renderings or Renderings()
         self._nases = tuple(nases)
         self._by_prefix = _by_prefix(self._nases)
@@ -196,6 +198,7 @@ class NasTable:
         """Strangers go first: what is known of the NASes is worth more than forged addresses."""
         if len(self.states) > _ADDRESSES_KEPT // 2:
             self._remember_signing()
+            self._uncounted = self.states
             self._by_address = {}
         else:
             self._by_address = {at: state for at, state in self._by_address.items() if state is not None}
@@ -247,6 +250,11 @@ class NasTable:
         """The NASes that have sent something since the last change."""
         return [state for state in self._by_address.values() if state is not None]
 
+    def counted(self) -> list[NasState]:
+        """Those whose counts are to be taken now, with those that a change has put others in place of."""
+        gone, self._uncounted = self._uncounted, []
+        return self.states + gone
+
     def _remember_signing(self) -> None:
         for address, state in self._by_address.items():
             if state is not None and state.signs:
@@ -270,10 +278,14 @@ class NasTable:
             return []
         left = [one for one in self.rotating if one[1].nas.id in over and one[1].on_old]
         self.ended_rotations |= over
-        self.learn(
+        known = [
             replace(nas, old_secret=None, old_secret_until=None) if nas.id in over else nas
             for nas in self._nases
-        )
+        ]
+        self.learn(known, self._renderings)
+        for state in self._uncounted:  # what was right under an old secret speaks for nobody any more
+            if state.nas.id in over:
+                state.right = 0
         return left
 
     def newly_signing(self) -> list[str]:

@@ -26,13 +26,15 @@ from radius.counters import Counters
 from radius.directory_source import REFUSED_KEY, STALE_ISSUE, DirectorySource
 from radius.dynauth_listener import DynauthListener
 from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
-from radius.endpoint import Datagram, Endpoint
+from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
+from radius.latency import WakeUpLatency
 from radius.live_session import LiveSessions
 from radius.lockout import Lockout
 from radius.lockout_watch import LockoutWatch
 from radius.nas_table import NasTable
+from radius.overload import GiveWay
 from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
 from radius.radsec import RadSec
 from radius.reject_log import RejectLog
@@ -99,6 +101,8 @@ class RadiusServer:
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
         self._watch = NasWatch()
+        self._latency = WakeUpLatency()
+        self._order = GiveWay(AT_ONCE)
         self._rotations = RotationWatch(self._nases, self._watch)
         self._issues: set[str] = set()
         self._inherited_issues: set[str] = set()
@@ -158,6 +162,7 @@ class RadiusServer:
             late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
+        took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
 
         def handle(datagrams: list[Datagram]) -> None:
             now_s = monotonic_s()
@@ -169,6 +174,8 @@ class RadiusServer:
                     continue
                 if reply is not None:
                     endpoint.send(reply, source)
+            took_sign_ins(len(datagrams))
+            note_wake_up(monotonic_s() - now_s)
 
         endpoint = Endpoint(listen, handle)
         return pipeline, endpoint
@@ -178,6 +185,7 @@ class RadiusServer:
 
         def handle(datagrams: list[Datagram]) -> None:
             now_us = to_microseconds(self._clock.now())
+            endpoint.at_once = self._order.reports_to_take()
             for datagram, source in datagrams:
                 try:
                     outcome = pipeline.receive(datagram, source, now_us)
@@ -304,7 +312,7 @@ class RadiusServer:
 
     async def _tell_health(self) -> None:
         """Open and close the health issues of this process, when they have changed."""
-        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.states, self._nases.ids)}
+        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.counted(), self._nases.ids)}
         wanted |= {issue.key: issue for issue in self._eap.issues(self._clock.now())}
         wanted |= {issue.key: issue for issue in self._source.issues()}
         if self._journal_trouble is not None:
@@ -374,6 +382,9 @@ class RadiusServer:
             radsec=self._radsec.open_by_nas,
             directory_from_snapshot=self._source.from_snapshot,
             stale_profiles=len(self._source.due),
+            nases=self._watch.counts_by_name(),
+            latency_counts=list(self._latency.counts),
+            latency_total_s=self._latency.total_s,
         )
 
     async def _log_counters(self, stop: asyncio.Event) -> None:

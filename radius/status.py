@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class RadiusStatus:
     radsec: dict[str, int] = field(default_factory=dict)  # open connections by NAS
     directory_from_snapshot: bool = False
     stale_profiles: int = 0
+    nases: dict[str, dict[str, int]] = field(default_factory=dict)  # what came from each NAS, by its name
+    latency_counts: list[int] = field(default_factory=list)  # wake-ups, by the bounds of radius.latency
+    latency_total_s: float = 0.0
 
 
 def status_path(journal_path: Path) -> Path:
@@ -48,5 +52,13 @@ def write_status(journal_path: Path, status: RadiusStatus) -> None:
 
 def read_statuses(journal_directory: Path) -> list[RadiusStatus]:
     """The status of every radius process that has written one here."""
-    found = sorted(journal_directory.glob("*.status.json"))
-    return [RadiusStatus(**json.loads(path.read_text())) for path in found]
+    return list(read_named_statuses(journal_directory).values())
+
+
+def read_named_statuses(journal_directory: Path) -> dict[str, RadiusStatus]:
+    """The same by the name of each process's journal; one that another release wrote is left out."""
+    found = {}
+    for path in sorted(journal_directory.glob("*.status.json")):
+        with suppress(OSError, ValueError, TypeError):
+            found[path.name.removesuffix(".status.json")] = RadiusStatus(**json.loads(path.read_text()))
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ from ui.pages import (
     dunning,
     dynauth_clients,
     invoices,
+    metrics,
     nases,
     new_service,
     operators,
@@ -41,7 +43,7 @@ from ui.pages import (
     towers,
 )
 from ui.passwords import Passwords
-from ui.ports import AbsentRoles, CrossRoomActs, Usage
+from ui.ports import AbsentRoles, CrossRoomActs, RadiusMetrics, Usage
 from ui.sign_in import SignIns
 from ui.web.bill_runs import BillRuns
 from ui.web.error_pages import errors
@@ -52,8 +54,9 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    invoices, nases, new_service, operators, payments, profiles, public, receivables, reply_templates,
-    service_changes, services, sessions, snmp_targets, subscriber_import, subscribers, towers, subscriber,
+    invoices, metrics, nases, new_service, operators, payments, profiles, public, receivables,
+    reply_templates, service_changes, services, sessions, snmp_targets, subscriber_import, subscribers,
+    towers, subscriber,
 )  # fmt: skip
 
 
@@ -67,6 +70,7 @@ def build_app(
     billing: BillingSettings | None = None,
     effect_of_stage: Mapping[str, Effect] | None = None,
     absent_roles: AbsentRoles | None = None,
+    radius_metrics: RadiusMetrics | None = None,
     clock: Clock | None = None,
 ) -> web.Application:
     """The panel over one workplace.
@@ -83,7 +87,7 @@ def build_app(
         passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
         templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
-        absent_roles=absent_roles or frozenset,
+        absent_roles=absent_roles or frozenset, radius_metrics=radius_metrics or _no_metrics,
     )  # fmt: skip
     add_routes(app, [page.routes for page in _PAGES])
     refuse_undeclared(app)
@@ -112,6 +116,10 @@ def refuse_undeclared(app: web.Application) -> None:
     for route in app.router.routes():
         if declaration_of(route.handler) is None:
             raise ValueError(f"{route.method} {route.resource} declares no permission; add it through Routes")
+
+
+async def _no_metrics() -> Sequence[Any]:
+    return ()
 
 
 async def _close_bill_runs(app: web.Application) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -27,6 +28,9 @@ class UiSettings(BaseModel):
     provider_email: str | None = None
     time_zone: str = "UTC"  # in which the panel shows instants
     locale: str = "en_US"  # how amounts and dates are written
+    metrics_allow: list[str] = []
+    """Addresses and prefixes that may read ``/metrics``; without these and a token the page is off."""
+    metrics_token_file: Path | None = None  # holds the bearer token of the scraper, 16 characters or more
     idle_minutes: int = Field(default=15, ge=1, le=24 * 60)
     longest_hours: int = Field(default=12, ge=1, le=24 * 7)
 
@@ -36,6 +40,18 @@ class UiSettings(BaseModel):
         if value is not None:
             split_endpoint(value)
         return value
+
+    @field_validator("metrics_allow")
+    @classmethod
+    def _networks(cls, allowed: list[str]) -> list[str]:
+        for one in allowed:
+            try:
+                ip_network(one)
+            except ValueError:
+                raise ValueError(
+                    f"{one!r} is not an address or prefix; write it like 192.0.2.9 or 192.0.2.0/24"
+                ) from None
+        return allowed
 
     @field_validator("portal_url")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +14,9 @@ from billing.ports import LiveUsageSource, UsageSource
 from core.refusal import Refusal
 from core.work import Work, Workplace
 
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
 
 class Usage(UsageSource, LiveUsageSource, Protocol):
     """The meters of the house: closed usage with its evidence, and usage so far."""
@@ -21,6 +24,9 @@ class Usage(UsageSource, LiveUsageSource, Protocol):
 
 AbsentRoles = Callable[[], Collection[str]]
 """Names of roles that ran on this machine and whose process is gone."""
+
+RadiusMetrics = Callable[[], Awaitable[Sequence["Metric"]]]
+"""What the radius processes of this machine count, as families of samples."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from core.work import Workplace
 from ui.app import build_app
 from ui.config import UiSettings
 from ui.portal import build_portal
-from ui.ports import AbsentRoles, CrossRoomActs, Usage
+from ui.ports import AbsentRoles, CrossRoomActs, RadiusMetrics, Usage
 from ui.tls import PanelTls, keep_certificate
 from ui.web.visit import PANEL
 
@@ -66,6 +66,7 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
     billing: BillingSettings | None = None,
     effect_of_stage: Mapping[str, Effect] | None = None,
     absent_roles: AbsentRoles | None = None,
+    radius_metrics: RadiusMetrics | None = None,
 ) -> None:
     """Serve until ``stop``; ``ready`` is set when both listeners accept."""
     app = build_app(
@@ -77,6 +78,7 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         billing=billing,
         effect_of_stage=effect_of_stage,
         absent_roles=absent_roles,
+        radius_metrics=radius_metrics,
     )
     async with AsyncExitStack() as stack:
         tls = panel_tls(settings)

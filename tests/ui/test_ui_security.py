@@ -351,7 +351,7 @@ async def test_without_sign_in_every_route_but_the_public_leads_to_the_door(pane
         assert page.location.startswith("/sign-in"), (method, path)
     assert public == {
         ("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/static/{name}"), ("GET", "/healthz"),
-        ("GET", "/portal"), ("GET", "/favicon.ico"), ("GET", "/pki/{name}"),
+        ("GET", "/portal"), ("GET", "/favicon.ico"), ("GET", "/pki/{name}"), ("GET", "/metrics"),
     }  # fmt: skip
 
 

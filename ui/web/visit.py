@@ -19,7 +19,7 @@ from core.work import Work, Workplace
 from ui.config import UiSettings
 from ui.passwords import Passwords
 from ui.permissions import Permission, allows
-from ui.ports import AbsentRoles, CrossRoomActs, Usage
+from ui.ports import AbsentRoles, CrossRoomActs, RadiusMetrics, Usage
 from ui.sign_in import SignIns
 from ui.store.operator_rows import Operator, SignIn
 from ui.web.bill_runs import BillRuns
@@ -46,6 +46,7 @@ class Panel:
     acts: CrossRoomActs
     effect_of_stage: Mapping[str, Effect]  # what each dunning stage does to services, for the preview
     absent_roles: AbsentRoles
+    radius_metrics: RadiusMetrics
 
 
 PANEL: web.AppKey[Panel] = web.AppKey("panel", Panel)
