@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aaa import service_terms as terms
+from aaa.domain.profile_terms import check_fields
 from aaa.entitle import entitle_anew
 from aaa.store import repositories
 from core.refusal import Refusal
@@ -40,6 +41,25 @@ async def change_profile(work: Work, service_id: str, profile_id: str) -> int | 
     await repositories.update_service(work.connection, service_id, {"profile_id": profile_id})
     await terms.service_changed(work, service_id, "service.profile", before=row.profile_id, after=profile_id)
     return await entitle_anew(work, service_id, "the profile changed", force=True)
+
+
+async def limit_devices(
+    work: Work, service_id: str, *, devices: int | None, when_crowded: str | None
+) -> Refusal | None:
+    """How many devices may be online at once, and what becomes of one more; None: as the profile says."""
+    checked = check_fields({"devices": devices, "when_crowded": when_crowded})
+    if isinstance(checked, Refusal):
+        return checked
+    await repositories.take_directory_lane(work.connection)
+    row = await terms.living_service(work, service_id)
+    if isinstance(row, Refusal):
+        return row
+    values = {"devices": checked["devices"], "when_crowded": checked["when_crowded"]}
+    await repositories.update_service(work.connection, service_id, values)
+    await terms.service_changed(
+        work, service_id, "service.devices", devices=devices, when_crowded=when_crowded
+    )
+    return None
 
 
 async def end_service(work: Work, service_id: str, reason: str) -> int | Refusal:

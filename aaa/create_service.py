@@ -52,7 +52,7 @@ async def create_service(
         work.connection,
         {
             "id": service_id, "account_id": account_id, "label": checked.label, "profile_id": profile_id,
-            "lifecycle": "active", "framed_ip": checked.framed_ip, "simultaneous_use": 1,
+            "lifecycle": "active", "framed_ip": checked.framed_ip,
             "created_at": work.now,
         },
     )  # fmt: skip

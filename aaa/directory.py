@@ -20,7 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.directory_certificates import ENTITIES, Certificates
 from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
+from aaa.domain.conditions import Conditions
 from aaa.domain.effect import Effect
+from aaa.domain.line import read_port
 from aaa.domain.mac_convention import MacConvention
 from aaa.domain.nt_hash import md4
 from aaa.domain.password_hash import PasswordHash
@@ -34,8 +36,8 @@ from aaa.domain.profile import (
 )
 from aaa.domain.profile_terms import FIELDS
 from aaa.domain.reply_template import ReplyTemplate
+from aaa.store import cpe_rows, prefix_rows
 from aaa.store import directory_rows as rows
-from aaa.store import prefix_rows
 from core.secrets import Sealer, SealError, Secret
 
 _PAGE = 250  # services between two breaths of the event loop
@@ -58,6 +60,8 @@ class KnownNas:
     macs: MacConvention
     octets_reversed: bool
     dynauth_port: int
+    identity: str = "user_name"
+    """What says who signs in: ``user_name``, ``circuit`` (option 82) or ``port`` (NAS-Port-Id)."""
     old_secret: Secret | None = None
     """While the secret is rotated: what its devices may use until ``old_secret_until``."""
     old_secret_until: datetime | None = None
@@ -78,11 +82,13 @@ class ServiceAccess:
     terms: SessionTerms
     framed_ip: str | None
     interim_interval_s: int
-    simultaneous_use: int
+    devices: int
     profile_name: str
     admitted: bool = True
     """Whether the right password gets a session (perhaps one in the walled garden)."""
     addressing: Addressing = NO_ADDRESSING
+    limited: bool = False
+    """Whether a device beyond ``devices`` is refused while the others are alive."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +97,8 @@ class Login:
 
     credential: Credential
     service: ServiceAccess
+    conditions: Conditions | None = None
+    """What a sign-in has to fulfil beside its proof; None for most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,8 @@ class Directory:
     certificates: Certificates = field(default_factory=Certificates, repr=False)
     templates: tuple[ReplyTemplate, ...] = ()
     """The operator's own reply lines, of every scope."""
+    limited: frozenset[str] = field(default=frozenset(), repr=False)
+    """The services on which a device too many is refused."""
 
     @classmethod
     async def load(
@@ -127,6 +137,7 @@ class Directory:
                     page,
                     await rows.credentials_between(connection, after, last),
                     await prefix_rows.prefixes_between(connection, after, last),
+                    await cpe_rows.bound_between(connection, after, last),
                 )
                 after = last
         return draft.finished(seq, nases, await Certificates.load(connection, sealer))
@@ -190,6 +201,7 @@ class Directory:
 
     async def _with(self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[Any]) -> Directory:
         draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
+        draft.limited = set(self.limited)
         draft.templates = self.templates
         if any(change.entity == "template" for change in changes):
             draft.take_templates(await rows.template_rows(connection))
@@ -268,8 +280,10 @@ class _Draft:
         self._logins = logins if logins is not None else {}
         self._usernames_of = usernames_of if usernames_of is not None else {}
         self._terms: dict[tuple[str, Effect], SessionTerms] = {}
+        self._shared_conditions: dict[Conditions, Conditions] = {}
         self._troubles: list[str] = []
         self.templates: tuple[ReplyTemplate, ...] = ()
+        self.limited: set[str] = set()
 
     def finished(
         self, seq: int, nases: tuple[KnownNas, ...], certificates: Certificates | None = None
@@ -278,6 +292,7 @@ class _Draft:
         return Directory(
             seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
             (*self._troubles, *certificates.troubles), certificates, self.templates,
+            frozenset(self.limited),
         )  # fmt: skip
 
     def take_templates(self, found: Sequence[Any]) -> None:
@@ -302,7 +317,7 @@ class _Draft:
         return KnownNas(
             row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
             row.message_authenticator, row.signs_requests, self._macs(row), row.octets_reversed,
-            row.dynauth_port, self._old_secret(row), row.old_secret_until,
+            row.dynauth_port, row.identity, self._old_secret(row), row.old_secret_until,
             radsec_identity=row.radsec_identity,
         )  # fmt: skip
 
@@ -328,6 +343,7 @@ class _Draft:
 
     def forget(self, service_ids: Iterable[str]) -> None:
         for service_id in service_ids:
+            self.limited.discard(service_id)
             for username in self._usernames_of.pop(service_id, ()):
                 login = self._logins.get(username)
                 if login is not None and login.service.id == service_id:  # the name may be another's by now
@@ -339,10 +355,15 @@ class _Draft:
             await rows.services_with_ids(connection, ids),
             await rows.credentials_of(connection, ids),
             await prefix_rows.prefixes_of(connection, ids),
+            await cpe_rows.bound_to_services(connection, ids),
         )
 
     async def take_page(
-        self, services: Sequence[Any], credentials: Sequence[Any], prefixes: Sequence[Any]
+        self,
+        services: Sequence[Any],
+        credentials: Sequence[Any],
+        prefixes: Sequence[Any],
+        bound: Mapping[str, tuple[str, ...]],
     ) -> None:
         """Take many services, a breath of the event loop between some of them and the next."""
         logins, addresses = _by_service(credentials), _by_service(prefixes)
@@ -352,11 +373,16 @@ class _Draft:
                 some,
                 [row for one in some for row in logins.get(one.id, ())],
                 [row for one in some for row in addresses.get(one.id, ())],
+                bound,
             )
             await asyncio.sleep(0)
 
     def take_services(
-        self, services: Sequence[Any], credentials: Sequence[Any], prefixes: Sequence[Any]
+        self,
+        services: Sequence[Any],
+        credentials: Sequence[Any],
+        prefixes: Sequence[Any],
+        bound: Mapping[str, tuple[str, ...]],
     ) -> None:
         having = {row.service_id for row in prefixes}
         netmasks = {row.id: row.netmask_bits for row in services if row.netmask_bits or row.id in having}
@@ -368,9 +394,25 @@ class _Draft:
             if row.service_id not in access:
                 continue
             username = row.username.encode()
-            self._logins[username] = Login(credential, access[row.service_id])
+            service = access[row.service_id]
+            conditions = self._conditions(row, service, bound.get(row.username, ()))
+            self._logins[username] = Login(credential, service, conditions)
+            if service.limited:
+                self.limited.add(service.id)
             others = self._usernames_of.get(row.service_id, ())
             self._usernames_of[row.service_id] = (*others, username)
+
+    def _conditions(self, row: Any, service: ServiceAccess, macs: tuple[str, ...]) -> Conditions | None:
+        binding = "off" if row.kind == "mac" else row.binding or self._policy.binding
+        is_free = binding == "off" and row.port_pattern is None and row.port_nas_id is None
+        if is_free and row.kind != "mac" and not service.limited:
+            return None
+        conditions = Conditions(
+            binding, macs if binding != "off" else (), row.replace_until, row.replace_mac, row.port_nas_id,
+            None if row.port_pattern is None else read_port(row.port_pattern),
+            service.devices if service.limited else 0, row.kind == "mac",
+        )  # fmt: skip
+        return self._shared_conditions.setdefault(conditions, conditions)
 
     def _credentials(self, found: Sequence[Any]) -> list[Credential]:
         """The credentials of these rows, the hashes of all their passwords made at once."""
@@ -408,8 +450,10 @@ class _Draft:
         return ServiceAccess(
             row.id, row.lifecycle, effect, row.generation, because,
             self._terms_of(profile, effect), row.framed_ip,
-            interim_interval_s(profile, row.id, self._policy), row.simultaneous_use, profile.name,
+            interim_interval_s(profile, row.id, self._policy),
+            row.devices or profile.devices or 1, profile.name,
             is_admitted(profile, row.lifecycle, effect, self._policy), addressing,
+            (row.when_crowded or profile.when_crowded or self._policy.when_crowded) == "oldest",
         )  # fmt: skip
 
     def _terms_of(self, profile: Profile, effect: Effect) -> SessionTerms:

@@ -8,6 +8,7 @@ from typing import Any
 from aaa.domain import checks
 from aaa.domain.certificate import check_radsec_identity
 from aaa.domain.identity import MAC_FORMATS
+from aaa.domain.line import IDENTITIES
 from aaa.domain.mac_convention import CASES, MAC_PASSWORDS, MAC_PRESETS, NO_MACS
 from aaa.store import repositories
 from core.health import HealthIssue, close_issue, open_issue
@@ -17,8 +18,8 @@ from core.work import Work
 
 NAS_FIELDS = (
     "name", "network", "secret", "dialect", "message_authenticator", "mac_preset", "mac_format", "mac_case",
-    "mac_password", "mac_shared_password", "identifier", "site_id", "octets_reversed", "dynauth_port",
-    "enabled", "radsec_identity",
+    "mac_password", "mac_shared_password", "identity", "identifier", "site_id", "octets_reversed",
+    "dynauth_port", "enabled", "radsec_identity",
 )  # fmt: skip
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -29,6 +30,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "message_authenticator": lambda value: checks.check_choice(
         value, "message_authenticator", checks.MESSAGE_AUTHENTICATOR
     ),
+    "identity": lambda value: checks.check_choice(value, "identity", IDENTITIES),
     "mac_preset": lambda value: checks.check_choice(value, "mac_preset", tuple(MAC_PRESETS)),
     "mac_format": lambda value: checks.check_choice(value, "mac_format", (*MAC_FORMATS, NO_MACS)),
     "mac_case": lambda value: checks.check_choice(value, "mac_case", CASES),
@@ -52,6 +54,7 @@ async def register_nas(
     mac_case: str | None = None,
     mac_password: str | None = None,
     mac_shared_password: Secret | None = None,
+    identity: str = "user_name",
     identifier: str | None = None,
     site_id: str | None = None,
     octets_reversed: bool = False,
@@ -63,12 +66,14 @@ async def register_nas(
     ``radsec_identity`` lets it come by RadSec too, from wherever it is: a name in its certificate, or
     ``sha256:`` and the certificate's fingerprint.
 
-    MAC logins are let in only as ``mac_preset`` or the three fields say (``aaa.domain.mac_convention``).
+    ``identity`` says what tells who signs in (``aaa.domain.line``). MAC logins are let in only as
+    ``mac_preset`` or the three fields say (``aaa.domain.mac_convention``).
     """
     await repositories.take_directory_lane(work.connection)
     given = {
         "name": name, "network": network, "secret": secret, "dialect": dialect,
         "message_authenticator": message_authenticator, "mac_preset": mac_preset, "identifier": identifier,
+        "identity": identity,
         "site_id": site_id, "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": True,
         "radsec_identity": radsec_identity,
     }  # fmt: skip

@@ -10,9 +10,10 @@ from sqlalchemy.engine import Row
 
 from aaa.domain import checks
 from aaa.domain.identity import normalise_mac
+from aaa.domain.line import PORT_PREFIX, NotALine, read_line, read_pattern
 from aaa.domain.password_hash import NotUsable, PasswordHash, must_read_hash
 from aaa.facts import AddressChanged
-from aaa.store import repositories
+from aaa.store import cpe_rows, repositories
 from core.refusal import Refusal
 from core.secrets import Sealer, Secret
 from core.work import Work
@@ -20,7 +21,10 @@ from core.work import Work
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """How a CPE signs in: ``pppoe`` with user name and password, or ``mac`` with its address alone.
+    """How a CPE signs in: ``pppoe`` with user name and password, ``mac`` with its address alone.
+
+    By where it is: ``circuit`` with a line of option 82 (``aaa.domain.line.read_line``), ``port`` with the
+    name of a NAS, a blank, and its port with the VLANs (``aaa.domain.line.read_port``).
 
     Instead of the password its hash may be given, as another system exported it
     (``aaa.domain.password_hash``).
@@ -54,7 +58,7 @@ async def check_credentials(
     """The credentials as stored: MACs spelled one way, no name twice, none that another service uses."""
     checked: list[NewCredential] = []
     for given in credentials:
-        one = _checked_credential(given)
+        one = await _port_credential(work, given) if given.kind == "port" else _checked_credential(given)
         if isinstance(one, Refusal):
             return one
         row = await repositories.credential_row(work.connection, one.username)
@@ -72,22 +76,54 @@ async def check_credentials(
 
 def _checked_credential(given: NewCredential) -> NewCredential | Refusal:
     if given.kind == "mac":
-        mac = normalise_mac(given.username)
-        if mac is None:
-            return Refusal(
-                "mac.malformed",
-                f"{given.username!r} is not a MAC; write it like 00:e1:0c:38:c8:f8",
-                "username",
-            )
-        return NewCredential("mac", mac, None)
+        return _mac_credential(given)
+    if given.kind == "circuit":
+        return _circuit_credential(given)
     if given.kind != "pppoe":
         return Refusal(
-            "credential.kind", f"{given.kind!r} is no kind of credential; use pppoe or mac", "kind"
+            "credential.kind",
+            f"{given.kind!r} is no kind of credential; use pppoe, mac, circuit or port",
+            "kind",
         )
     username = checks.check_text(given.username, "username", 253)
     if isinstance(username, Refusal):
         return username
     return _with_password(given, username)
+
+
+def _mac_credential(given: NewCredential) -> NewCredential | Refusal:
+    mac = normalise_mac(given.username)
+    if mac is None:
+        return Refusal(
+            "mac.malformed", f"{given.username!r} is not a MAC; write it like 00:e1:0c:38:c8:f8", "username"
+        )
+    return NewCredential("mac", mac, None)
+
+
+def _circuit_credential(given: NewCredential) -> NewCredential | Refusal:
+    try:
+        return NewCredential("circuit", read_line(given.username), None)
+    except NotALine as trouble:
+        return Refusal("line.malformed", str(trouble), "username")
+
+
+async def _port_credential(work: Work, given: NewCredential) -> NewCredential | Refusal:
+    name, _, port = given.username.strip().rpartition(" ")
+    row = await repositories.nas_named(work.connection, name.strip())
+    if row is None:
+        return Refusal(
+            "port.nas",
+            f"{given.username!r} does not begin with the name of a NAS; write it like: "
+            "north-ridge ether3:200.30",
+            "username",
+        )
+    try:
+        pattern = read_pattern(port)
+    except NotALine as trouble:
+        return Refusal("port.malformed", str(trouble), "username")
+    if pattern.interface == "*":
+        return Refusal("port.any", "a login is told by one port; name its interface", "username")
+    return NewCredential("port", f"{PORT_PREFIX}{row.id}/{pattern}", None)
 
 
 def _with_password(given: NewCredential, username: str) -> NewCredential | Refusal:
@@ -147,6 +183,9 @@ async def release(work: Work, usernames: Sequence[str], address: str | None) -> 
         row = await repositories.credential_row(work.connection, username)
         if row is not None:
             await repositories.delete_credential(work.connection, username)
+            await cpe_rows.retire_all(
+                work.connection, username, work.now, "the login went to another service"
+            )
             await service_changed(work, row.service_id, "credential.release", username=username)
     previous = (
         None if address is None else await repositories.service_with_static_ip(work.connection, address)

@@ -10,6 +10,7 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
+from aaa.domain.line import NotALine, line_name
 from aaa.domain.password_hash import NotUsable, clear_text, read_hash
 from aaa.set_addressing import set_addressing
 from aaa.set_up import NewCredential
@@ -44,10 +45,14 @@ SERVICE_COLUMNS = (
     "password",
     "password_hash",
     "mac",
+    "circuit_id",
+    "remote_id",
+    "nas_port",
     "framed_ip",
     "device",
     *ADDRESS_COLUMNS,
 )
+SIGN_IN_COLUMNS = ("username", "mac", "circuit_id", "remote_id", "nas_port")
 REQUIRED = ("account_number", "name", "plan")
 _COLUMN_OF = {  # what the rooms call it: what the file calls it
     "number": "account_number",
@@ -164,8 +169,10 @@ def _row_faults(line: int, row: dict[str, str], too_many: int) -> Iterator[Impor
     for column in REQUIRED:
         if not row.get(column):
             yield ImportFault(line, column, "must not be empty")
-    if not row.get("username") and not row.get("mac"):
-        yield ImportFault(line, "username", "give a PPPoE username, or a mac for a MAC login")
+    if not any(row.get(column) for column in SIGN_IN_COLUMNS):
+        yield ImportFault(
+            line, "username", "give a PPPoE username, a mac, a circuit_id, a remote_id or a nas_port"
+        )
 
 
 async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts: dict[str, str]) -> None:
@@ -216,6 +223,14 @@ def _credentials(row: dict[str, str]) -> list[NewCredential]:
         credentials.append(_pppoe(row))
     if row.get("mac"):
         credentials.append(NewCredential("mac", row["mac"], None))
+    if row.get("circuit_id") or row.get("remote_id"):
+        try:
+            line = line_name(row.get("circuit_id"), row.get("remote_id"))
+        except NotALine as trouble:
+            raise Refused(Refusal("line.malformed", str(trouble), "circuit_id")) from None
+        credentials.append(NewCredential("circuit", line))
+    if row.get("nas_port"):
+        credentials.append(NewCredential("port", row["nas_port"]))
     return credentials
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from radius.codec import ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, STATUS_SERVER, MalformedPacket, locate, trim
 from radius.counters import Counters
 from radius.journal import Record
+from radius.live_devices import LiveDevices
 from radius.nas_table import NasState, NasTable
 from radius.pipeline import Key, PipelineLimits, Source, proxy_states
 from radius.reply_cache import ReplyCache
@@ -33,10 +34,12 @@ class AccountingPipeline:
         nases: NasTable,
         counters: Counters,
         limits: PipelineLimits | None = None,
+        devices: LiveDevices | None = None,
     ) -> None:
         limits = limits or PipelineLimits()
         self._nases = nases
         self._replies = ReplyCache(limits.duplicate_memory_s, limits.duplicate_entries)
+        self._devices = devices
         self.counters = counters
 
     def receive(  # noqa: PLR0911 - the ways out without a reply
@@ -107,6 +110,8 @@ class AccountingPipeline:
             self._replies.drop(pending.key, pending.fingerprint)
             self.counters.journal_failures += 1
             return None
+        if self._devices is not None and self._devices.watching:
+            self._devices.note(pending.record)
         self._replies.complete(pending.key, pending.fingerprint, pending.reply)
         self.counters.accounting += 1
         return pending.reply

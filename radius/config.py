@@ -143,6 +143,12 @@ class RadiusSettings(BaseModel):
     dictionary_files: list[str] = []
     """The operator's own attributes, in FreeRADIUS's format, read after the product's; absolute paths."""
 
+    cpe_binding: Literal["off", "learn"] = "off"
+    """Whether a login is bound to the first CPE it is seen with, unless it says otherwise."""
+    when_crowded: Literal["newest", "oldest", "unlimited"] = "newest"
+    """What becomes of devices beyond those a service may have online, unless it or its profile says."""
+    online_refresh_s: Seconds = 1.0
+
     dynauth_timeout_s: Seconds = 2.0
     dynauth_tries: int = Field(default=3, ge=1, le=10)
     dynauth_source: str | None = None
@@ -205,4 +211,5 @@ class RadiusSettings(BaseModel):
         return AccessPolicy(
             self.walled_garden_list, self.open_list, self.throttle_down_bps, self.throttle_up_bps,
             self.interim_jitter_percent, self.when_blocked, self.walled_down_bps, self.walled_up_bps,
+            self.when_crowded, self.cpe_binding,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from aaa.stale_directory import in_words
 from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
+from radius.explain_conditions import Whence, conditions_in_words, judge_conditions
 from radius.rendering import Rendering, Renderings
 
 
@@ -65,6 +66,8 @@ class Explanation:
     """The methods that can be checked with it."""
     when_stale: str = ""
     """What its profile says of sign-ins when RADIUS has not seen the database for long; empty: they go on."""
+    conditions: list[str] = field(default_factory=list)
+    """What the sign-in has to fulfil beside its proof, in words."""
 
     def __str__(self) -> str:
         return format_explanation(self)
@@ -78,13 +81,15 @@ async def explain(
     *,
     nas_name: str | None = None,
     policy: AccessPolicy | None = None,
+    whence: Whence | None = None,
     dictionary_files: Sequence[str] = (),
     rules: RulesInWords | None = None,
 ) -> Explanation:
     """Take the decision for ``username`` as the hot path would; without a password, as if it were right.
 
-    ``nas_name`` chooses the dialect and the way MAC logins are spelled; without it MikroTik's count.
-    ``rules`` says what the profile's rules do to a service. Raises ``LookupError`` when no NAS has that name.
+    ``nas_name`` chooses the dialect and the way MAC logins are spelled; without it MikroTik's count. The
+    conditions of the login count when ``whence`` says when and from where the sign-in comes. ``rules`` says
+    what the profile's rules do to a service. Raises ``LookupError`` when no NAS has that name.
     """
     mac = normalise_mac(username)
     names = [username] if mac is None else [username, mac]
@@ -92,12 +97,15 @@ async def explain(
     nas = _named(directory, nas_name)
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
     verdict = await _decide(directory, login, username, password, nas.macs if nas else MacConvention("any"))
+    if isinstance(verdict, Accept) and whence is not None:
+        verdict = await judge_conditions(connection, verdict, nas, whence)
     past = await directory_rows.rejects_of(connection, names, 5)
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
     explained = _explained(username, verdict, login, rendering, past)
     profile = None if login is None else directory.profiles.get(login.service.terms.profile_id)
     explained = replace(explained, when_stale=in_words(profile))
+    explained = replace(explained, conditions=conditions_in_words(login, whence.now if whence else None))
     if rules is None or login is None:
         return explained
     return replace(explained, rules=await rules(connection, login.service.id))
@@ -130,7 +138,7 @@ def _first_verdict(
         return authorize(directory, name, Pap(password.reveal().encode()), None, macs, signed=True)
     if login is None or login.credential.kind == "mac":
         return authorize(directory, name, Nothing(), None, macs, signed=True)
-    if login.credential.hashed is not None:
+    if login.credential.hashed is not None or login.credential.kind in {"circuit", "port"}:
         return settle(login, right=True)
     return authorize(directory, name, Pap(login.credential.password), None, macs, signed=True)
 
@@ -205,6 +213,7 @@ def format_explanation(explanation: Explanation) -> str:
         lines.append(f"  effect   {one.effect}, generation {one.generation}")
     if one.when_stale:
         lines.append(f"  away     {one.when_stale}")
+    lines += [f"  only     {condition}" for condition in one.conditions]
     if one.methods:
         lines.append(f"  password {one.kept} is kept: works with {one.methods}")
     lines += [f"  reply    {attribute}" for attribute in one.attributes]

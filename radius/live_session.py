@@ -157,16 +157,23 @@ class LiveSessions:
     async def end_surplus(self) -> None:
         """Simultaneous use: the newest sign-in wins, an older one on another device is disconnected.
 
-        Nobody is ever refused for it, and only sessions heard of lately count, so a stale row locks nobody
-        out.
+        Where those online are to stay, a newer one is refused at its sign-in (``radius.live_devices``), and
+        only what got in meanwhile by another process is disconnected here. Only sessions heard of lately
+        count, so a stale row locks nobody out.
         """
         since = self._workplace.clock.now() - timedelta(seconds=_HEARD_LATELY_S)
         async with self._workplace.reading() as connection:
-            crowded = await directory_rows.crowded_services(connection, since)
+            crowded = await directory_rows.crowded_services(
+                connection, since, self._settings.policy.when_crowded
+            )
             surplus = [
                 session
-                for service_id, allowed in crowded
-                for session in _surplus(await directory_rows.live_sessions(connection, service_id), allowed)
+                for one in crowded
+                for session in _surplus(
+                    await directory_rows.live_sessions(connection, one.id),
+                    one.allowed,
+                    oldest_stay=one.when_crowded == "oldest",
+                )
             ]
         for session in surplus:
             if self._orders.target(session) is None:
@@ -214,11 +221,11 @@ def _summed_up(results: list[_Moved]) -> LiveSessionOutcome:
     return LiveSessionOutcome(worst.outcome, "; ".join(one.detail for one in results), exchanges)
 
 
-def _surplus(sessions: Any, allowed: int) -> list[Any]:
-    """The sessions beyond ``allowed`` devices, newest kept; sessions of one MAC are one device."""
+def _surplus(sessions: Any, allowed: int, *, oldest_stay: bool = False) -> list[Any]:
+    """The sessions beyond ``allowed`` devices, newest kept or oldest; sessions of one MAC are one device."""
     kept: set[str] = set()
     surplus = []
-    for session in reversed(sessions):
+    for session in sessions if oldest_stay else reversed(sessions):
         device = session.calling_station or session.id
         if device in kept:
             continue

@@ -36,15 +36,17 @@ class NasState:
     """One NAS, prepared: its secret's states, and what replies carry in its dialect."""
 
     __slots__ = (
-        "_allowance", "_reports", "_unknown_names", "delayed", "encoded", "left", "nas", "on_old", "other",
-        "over", "proved", "proving", "rendering", "reports_left", "right", "secret", "services", "signs",
-        "unknown", "unsigned", "wrong",
+        "_allowance", "_reports", "_unknown_names", "by_line", "delayed", "encoded", "left", "nas", "on_old",
+        "other", "over", "proved", "proving", "rendering", "reports_left", "right", "secret", "services",
+        "signs", "unknown", "unsigned", "wrong",
     )  # fmt: skip
 
     def __init__(
         self, nas: KnownNas, rendering: Rendering, address: str = "", limits: NasLimits | None = None
     ) -> None:
         self.nas = nas
+        self.by_line = nas.identity != "user_name"
+        """Whether its subscribers are told by line or port before their user names count."""
         self.rendering = rendering
         self.encoded = rendering.terms
         """The octets of terms in this NAS's dialect; those of services are in ``services``."""

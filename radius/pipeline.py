@@ -21,6 +21,7 @@ from aaa.directory import Directory, Login, ServiceAccess
 from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
 from aaa.domain.mschap import mppe_keys
+from radius.admission import Admission
 from radius.codec import (
     ACCESS_ACCEPT,
     ACCESS_CHALLENGE,
@@ -41,6 +42,7 @@ from radius.codec import (
 from radius.counters import Counters
 from radius.eap.access import challenge_attributes, named, read_question, session_of, success_attributes
 from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, Settle, Undecided
+from radius.line_identity import AskedByLine, authorize_line
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
 from radius.reply_cache import Remembered, ReplyCache
@@ -166,10 +168,12 @@ class AuthenticationPipeline:
         late: LateAnswers | None = None,
         lockout: Lockout | None = None,
         eap: EapServer | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._nases = nases
         self._lockout = lockout or Lockout(LockoutLimits(), counters)
         self._eap = eap
+        self._admission = admission or Admission.alone()
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
@@ -251,7 +255,15 @@ class AuthenticationPipeline:
             refused = self._lockout.refusal(self._directory, nas.nas.id, username, station, now_s)
             if refused is not None:
                 return self._decline(nas, packet, key, refused, station=station, now_s=now_s)
-        verdict = authorize(self._directory, username, proof, station, nas.nas.macs, signed=signed)
+        verdict = (
+            authorize(self._directory, username, proof, station, nas.nas.macs, signed=signed)
+            if not nas.by_line
+            else authorize_line(
+                self._directory,
+                AskedByLine(nas, packet, first, repeats, username, proof, station),
+                signed=signed,
+            )
+        )
         if nas.other is not None and not signed and type(proof) is Pap:
             # a secret is being rotated, and only the password can tell which of the two was used
             other = other_proof(nas, packet, first[2])
@@ -260,6 +272,8 @@ class AuthenticationPipeline:
                 proof, verdict = other, tried
                 nas.swap()
             nas.proved |= isinstance(verdict, Accept) and proof.password != b""
+        if isinstance(verdict, Accept) and verdict.login.conditions is not None:
+            verdict = self._admission.judge(verdict.login, packet, nas.nas.id, station)
         if isinstance(verdict, Accept):
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             if 89 in first:
@@ -312,14 +326,17 @@ class AuthenticationPipeline:
         if asked.eap is not None:
             return self._tell_eap(asked, asked.eap(right), now_s)
         verdict = settle(login, right=right)
+        if isinstance(verdict, Accept):
+            verdict = self._admission.judge(login, asked.packet, asked.nas.nas.id, asked.station)
         if isinstance(verdict, Reject):
             return self._decline(
                 asked.nas, asked.packet, asked.key, verdict, station=asked.station, now_s=now_s
             )
-        reply = self._accept(asked.nas, asked.packet, asked.proof, verdict.login, asked.proxied)
+        proxied = self._identity_asked(asked.packet, login) + asked.proxied
+        reply = self._accept(asked.nas, asked.packet, asked.proof, login, proxied)
         self._replies.put(asked.key, hash(asked.packet), reply)
         if self._lockout.watched:
-            name = verdict.login.credential.username.encode()
+            name = login.credential.username.encode()
             self._lockout.right_password(asked.nas.nas.id, name, asked.station)
         return reply
 
@@ -348,6 +365,9 @@ class AuthenticationPipeline:
             )
         if isinstance(answer, Granted):
             login = answer.passed.login
+            judged = self._admission.judge(login, packet, nas.nas.id, asked.station)
+            if isinstance(judged, Reject):
+                return self._decline(nas, packet, asked.key, judged, station=asked.station, now_s=now_s)
             attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
             session = session_of(nas.nas.id, packet)
             reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)

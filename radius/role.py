@@ -21,6 +21,7 @@ from core.secrets import Sealer
 from core.store.columns import to_microseconds
 from core.work import Workplace
 from radius.accounting_pipeline import AccountingPipeline, Pending
+from radius.admission import Admission
 from radius.config import RadiusSettings
 from radius.counters import Counters
 from radius.directory_source import REFUSED_KEY, STALE_ISSUE, DirectorySource
@@ -30,6 +31,7 @@ from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.journal import Journal, JournalLimits
 from radius.latency import WakeUpLatency
+from radius.live_devices import LiveDevices
 from radius.live_session import LiveSessions
 from radius.lockout import Lockout
 from radius.lockout_watch import LockoutWatch
@@ -83,6 +85,8 @@ class RadiusServer:
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))
         self._live_sessions = LiveSessions(workplace, sealer, settings)
+        self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
+        self._admission = Admission(self._clock, self._devices)
         self._eap = EapKeeper(settings.eap, self.counters, self._rejects.note, self._lockout, self._clock)
         self._directory: Directory | None = None
         self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
@@ -141,9 +145,9 @@ class RadiusServer:
         late = LateAnswers(self._slow_proofs, send_late)
         authentication = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=late, lockout=self._lockout, eap=self._eap.server,
+            late=late, lockout=self._lockout, eap=self._eap.server, admission=self._admission,
         )  # fmt: skip
-        accounting = AccountingPipeline(self._nases, self.counters, self._limits())
+        accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
         self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
 
     def _limits(self) -> PipelineLimits:
@@ -160,6 +164,7 @@ class RadiusServer:
         pipeline = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
+            admission=self._admission,
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
         took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
@@ -181,7 +186,7 @@ class RadiusServer:
         return pipeline, endpoint
 
     def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
-        pipeline = AccountingPipeline(self._nases, self.counters, self._limits())
+        pipeline = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
 
         def handle(datagrams: list[Datagram]) -> None:
             now_us = to_microseconds(self._clock.now())
@@ -212,6 +217,8 @@ class RadiusServer:
             ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
             ("rejects", settings.reject_record_s, self._record),
             ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
+            ("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
+            ("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
             ("eap", _EAP_LOOK_S, self._look_at_eap),
             ("trimming", settings.journal_trim_s, self._trim),
             ("status", settings.status_interval_s, self._write_status),
@@ -260,6 +267,8 @@ class RadiusServer:
             files = self._settings.dictionary_files
             self._nases.learn(directory.nases, Renderings(directory.templates, files))
         self._eap.use(directory)
+        self._admission.use(directory)
+        self._devices.use(directory)
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         self._radsec.use(directory)

@@ -36,6 +36,7 @@ from ui.pages import (
     service_changes,
     services,
     sessions,
+    sign_ins,
     snmp_targets,
     subscriber,
     subscriber_import,
@@ -55,8 +56,8 @@ LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
     invoices, metrics, nases, new_service, operators, payments, profiles, public, receivables,
-    reply_templates, service_changes, services, sessions, snmp_targets, subscriber_import, subscribers,
-    towers, subscriber,
+    reply_templates, service_changes, services, sessions, sign_ins, snmp_targets, subscriber_import,
+    subscribers, towers, subscriber,
 )  # fmt: skip
 
 

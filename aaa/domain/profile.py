@@ -41,11 +41,15 @@ class Profile:
     when_blocked: str | None = None
     stale_after_h: int | None = None
     stale_action: str | None = None
+    devices: int | None = None
+    when_crowded: str | None = None
 
 
 STALE_ACTIONS = ("walled_garden", "reject", "silent")
 """What sign-ins under a profile get when the database was not seen for its hours; otherwise they go on."""
-
+WHEN_CROWDED = ("newest", "oldest", "unlimited")
+"""More devices online at once than may be: the newest stays and an older one is disconnected; those that are
+online stay, and a newer one is refused while they are alive; or nobody counts."""
 WHEN_BLOCKED = ("reject", "walled_garden")
 """What a blocked subscriber's sign-in gets: no session, or one in the walled garden, where he can pay."""
 
@@ -68,6 +72,9 @@ class AccessPolicy:
     when_blocked: str = "reject"
     walled_down_bps: int | None = None
     walled_up_bps: int | None = None
+    when_crowded: str = "newest"
+    binding: str = "off"
+    """Whether a login is bound to the first CPE it is seen with (``learn``), unless it says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 from aaa.domain import checks
-from aaa.domain.profile import MIN_INTERIM_S, STALE_ACTIONS, WHEN_BLOCKED
+from aaa.domain.profile import MIN_INTERIM_S, STALE_ACTIONS, WHEN_BLOCKED, WHEN_CROWDED
 from core.refusal import Refusal
 
 FASTEST_BPS: Final = 10**12
@@ -33,6 +33,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "walled_down_bps": (1, FASTEST_BPS),
     "walled_up_bps": (1, FASTEST_BPS),
     "stale_after_h": (1, 8_760),
+    "devices": (1, 1_000),
 }
 """Least and most of each number."""
 
@@ -42,7 +43,7 @@ LONGEST: Final[Mapping[str, int]] = {
 """Characters of each name that the NAS knows."""
 
 REQUIRED: Final = ("name", "rate_down_bps", "rate_up_bps", "interim_interval_s")
-FIELDS: Final = ("name", *BOUNDS, *LONGEST, "when_blocked", "stale_action")
+FIELDS: Final = ("name", *BOUNDS, *LONGEST, "when_blocked", "stale_action", "when_crowded")
 """Every field of a profile; the columns are called the same."""
 
 
@@ -72,6 +73,8 @@ class MoreTerms(TypedDict, total=False):
     when_blocked: str | None
     stale_after_h: int | None
     stale_action: str | None
+    devices: int | None
+    when_crowded: str | None
 
 
 class ProfileChanges(MoreTerms, total=False):
@@ -109,6 +112,8 @@ def _check(field: str, value: Any) -> Any:
         return checks.check_choice(value, field, WHEN_BLOCKED)
     if field == "stale_action":
         return checks.check_choice(value, field, STALE_ACTIONS)
+    if field == "when_crowded":
+        return checks.check_choice(value, field, WHEN_CROWDED)
     return checks.check_printable(value, field, LONGEST.get(field, 80))
 
 

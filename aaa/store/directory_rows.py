@@ -72,15 +72,16 @@ async def template_rows(connection: AsyncConnection) -> Rows:
 def _services() -> Select[Any]:
     return select(
         service.c.id, service.c.profile_id, service.c.lifecycle, service.c.framed_ip,
-        service.c.simultaneous_use, service.c.netmask_bits, entitlement.c.generation, entitlement.c.effect,
-        entitlement.c.because,
+        service.c.devices, service.c.when_crowded, service.c.netmask_bits, entitlement.c.generation,
+        entitlement.c.effect, entitlement.c.because,
     ).join_from(service, entitlement, entitlement.c.service_id == service.c.id)  # fmt: skip
 
 
 def _credentials() -> Select[Any]:
     return select(
         credential.c.service_id, credential.c.kind, credential.c.username, credential.c.password_sealed,
-        credential.c.hash_sealed, credential.c.hash_scheme,
+        credential.c.hash_sealed, credential.c.hash_scheme, credential.c.binding, credential.c.replace_until,
+        credential.c.replace_mac, credential.c.port_nas_id, credential.c.port_pattern,
     )  # fmt: skip
 
 
@@ -233,19 +234,44 @@ async def record_session_generation(
         await connection.execute(update(session).where(session.c.id.in_(some)).values(generation=generation))
 
 
-async def crowded_services(connection: AsyncConnection, heard_since: datetime) -> Rows:
-    """``(service_id, simultaneous_use)`` of services with more live sessions than they may have.
+async def crowded_services(connection: AsyncConnection, heard_since: datetime, usual: str) -> Rows:
+    """``(id, allowed, when_crowded)`` of services with more live sessions than they may have.
 
     Only sessions heard of since ``heard_since`` count: a stale row must never cost anybody his line.
+    ``usual`` is what counts where neither the service nor its profile says; services without a limit are
+    left out.
     """
+    allowed = func.coalesce(service.c.devices, service_profile.c.devices, 1)
+    rule = func.coalesce(service.c.when_crowded, service_profile.c.when_crowded, usual)
     statement = (
-        select(service.c.id, service.c.simultaneous_use)
+        select(service.c.id, allowed.label("allowed"), rule.label("when_crowded"))
         .join_from(session, service, session.c.service_id == service.c.id)
+        .join(service_profile, service_profile.c.id == service.c.profile_id)
         .where(session.c.stopped_at.is_(None), session.c.last_event_at >= heard_since)
-        .group_by(service.c.id, service.c.simultaneous_use)
-        .having(func.count(literal(1)) > service.c.simultaneous_use)
-    )
-    return (await connection.execute(statement)).all()
+        .group_by(
+            service.c.id, service.c.devices, service.c.when_crowded, service_profile.c.devices,
+            service_profile.c.when_crowded,
+        )
+        .having(func.count(literal(1)) > allowed)
+    )  # fmt: skip
+    return [row for row in await connection.execute(statement) if row.when_crowded != "unlimited"]
+
+
+async def online_devices(connection: AsyncConnection, service_ids: Sequence[str]) -> list[Any]:
+    """The open sessions of these services, with what tells whether they are alive."""
+    rows: list[Any] = []
+    for some in _chunks(service_ids):
+        statement = (
+            select(
+                session.c.service_id, session.c.nas_id, session.c.acct_session_id, session.c.calling_station,
+                session.c.started_at, session.c.last_received_at, session.c.interim_interval_s,
+                nas.c.name.label("nas_name"),
+            )
+            .outerjoin(nas, nas.c.id == session.c.nas_id)
+            .where(session.c.service_id.in_(some), session.c.stopped_at.is_(None))
+        )  # fmt: skip
+        rows += (await connection.execute(statement)).all()
+    return rows
 
 
 async def journal_position(connection: AsyncConnection, journal_id: str) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.store.tables import (
     authority,
     certificate,
+    cpe,
     credential,
     directory_change,
     entitlement,
@@ -27,7 +28,7 @@ from aaa.store.tables import (
 
 TABLES = (
     nas, nas_secret_use, service_profile, profile_rule, reply_template, service, service_prefix, credential,
-    entitlement, authority, certificate,
+    cpe, entitlement, authority, certificate,
 )  # fmt: skip
 """What ``aaa.directory`` reads, beside the newest number of the change feed."""
 _AT_ONCE = 1_000

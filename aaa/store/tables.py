@@ -38,6 +38,8 @@ nas = Table(
     Column("mac_case", String(5), nullable=False, server_default="any"),
     Column("mac_password", String(8), nullable=False, server_default="either"),
     Column("mac_password_sealed", Text),  # the one all devices share, for "shared"
+    # what says who signs in: user_name, circuit (option 82), port (NAS-Port-Id); see radius.line_identity
+    Column("identity", String(10), nullable=False, server_default="user_name"),
     Column("octets_reversed", Boolean, nullable=False, default=False),
     Column("dynauth_port", Integer, nullable=False, default=3799),
     # whom its certificate must be for when it comes by RadSec: a name, or sha256: and its fingerprint
@@ -85,6 +87,8 @@ service_profile = Table(
     Column("throttle_up_bps", BigInteger),
     Column("walled_down_bps", BigInteger),
     Column("walled_up_bps", BigInteger),
+    Column("devices", Integer),  # online at once; None: one
+    Column("when_crowded", String(10)),  # newest, oldest, unlimited; None: as the provider says
     Column("when_blocked", String(16)),  # reject, walled_garden; None: as the provider says
     Column("stale_after_h", Integer),  # hours without the database; then stale_action. None: go on
     Column("stale_action", String(16)),  # walled_garden, reject, silent
@@ -134,7 +138,8 @@ service = Table(
     Column("lifecycle", String(10), nullable=False),  # pending, active, ended
     Column("framed_ip", String(45), unique=True),  # static address, if any
     Column("netmask_bits", Integer),  # of the static address, for CPEs that are given a subnet
-    Column("simultaneous_use", Integer, nullable=False, default=1),
+    Column("devices", Integer),  # online at once; None: as the profile says
+    Column("when_crowded", String(10)),  # newest, oldest, unlimited; None: as the profile says
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
 )
@@ -158,13 +163,40 @@ credential = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
-    Column("kind", String(10), nullable=False),  # pppoe, mac
+    Column("kind", String(10), nullable=False),  # pppoe, mac, circuit, port
     Column("username", String(253), nullable=False, unique=True),  # a MAC is 12 lower-case hex digits
     Column("password_sealed", Text),  # recoverable, for CHAP and MS-CHAP; None for MAC logins
+    # what a sign-in has to fulfil beside its proof: see aaa.domain.conditions
+    Column("binding", String(5)),  # off, learn, list; None: as the settings have it
+    Column("replace_until", Instant),  # until then another CPE takes the place of the bound one, once
+    Column("replace_mac", String(12)),  # of this one, when several are bound
+    Column("port_nas_id", String(40)),
+    Column("port_pattern", String(120)),
     # instead of the password, when only its hash is kept; sealed, for an NT hash is as good as a password
     Column("hash_sealed", Text),
     Column("hash_scheme", String(10)),  # argon2id, bcrypt, nt, ssha; None: no hash
     Column("created_at", Instant, nullable=False),
+)
+
+cpe = Table(  # devices that a login is or was bound to
+    "aaa_cpe",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("service_id", String(40), ForeignKey("aaa_service.id"), nullable=False, index=True),
+    Column("username", String(253), nullable=False, index=True),
+    Column("mac", String(12), nullable=False),
+    Column("source", String(10), nullable=False),  # learned, operator
+    Column("nas_id", String(40)),  # where it was first seen, when it was learned
+    Column("since", Instant, nullable=False),
+    Column("retired_at", Instant),  # None: it is bound
+    Column("retired_because", String(120)),
+)
+partial_index(
+    "uq_aaa_cpe_bound",
+    cpe.c.username,
+    cpe.c.mac,
+    unique=True,
+    where=cpe.c.retired_at.is_(None),
 )
 
 hold = Table(

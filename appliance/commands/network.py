@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from appliance.commands.running import (
     read_secret,
     say,
     show,
+    span,
 )
 from appliance.lookup import find
 from appliance.wiring import House
@@ -35,6 +35,12 @@ SecretFile = Annotated[
 NewSecretFile = Annotated[Path | None, typer.Option(help="File with the new secret (-: standard input).")]
 MacPresetName = Annotated[
     str | None, typer.Option(help=f"How a kind of device sends MAC logins: {', '.join(MAC_PRESETS)}.")
+]
+Identity = Annotated[
+    str, typer.Option(help="What says who signs in: user_name, circuit (option 82) or port (NAS-Port-Id).")
+]
+NewIdentity = Annotated[
+    str | None, typer.Option(help="user_name, circuit (option 82) or port (NAS-Port-Id).")
 ]
 MacSpelling = Annotated[
     str | None, typer.Option(help=f"How it spells MAC logins: {', '.join(MAC_FORMATS)} or none.")
@@ -207,6 +213,7 @@ def nas_add(
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str, typer.Option(help="require, auto or off")] = "auto",
+    identity: Identity = "user_name",
     mac_preset: MacPresetName = None,
     mac_format: MacSpelling = None,
     mac_case: MacCase = None,
@@ -234,6 +241,7 @@ def nas_add(
                     secret=secret,
                     dialect=dialect,
                     message_authenticator=message_authenticator,
+                    identity=identity,
                     **macs,
                     identifier=identifier,
                     site_id=None if site is None else await find(work.connection, "site", site),
@@ -283,7 +291,7 @@ def nas_rotate_secret(
     retire: Annotated[bool, typer.Option("--retire-old", help="End the old secret now.")] = False,
 ) -> None:
     """Make a new secret and print it; until the NAS has it, the old one goes on working."""
-    kept = _span("--keep-old", keep_old)
+    kept = span("--keep-old", keep_old)
     given = None if secret_file is None else read_secret("RADIUS secret", secret_file)
 
     async def body(house: House) -> None:
@@ -302,15 +310,6 @@ def nas_rotate_secret(
     in_house(body)
 
 
-def _span(option: str, text: str) -> timedelta:
-    """``30m``, ``24h`` or ``7d``."""
-    units = {"m": "minutes", "h": "hours", "d": "days"}
-    number, unit = text[:-1], text[-1:]
-    if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in units):
-        fail(f"{option} {text!r}: write a span like 30m, 24h or 7d", 2)
-    return timedelta(**{units[unit]: int(number)})
-
-
 @nases.command("change")
 def nas_change(
     nas: Annotated[str, typer.Argument(help="NAS name or id.")],
@@ -321,6 +320,7 @@ def nas_change(
     site: Annotated[str | None, typer.Option(help="Site name or id.")] = None,
     identifier: Annotated[str | None, typer.Option(help="Its NAS-Identifier.")] = None,
     message_authenticator: Annotated[str | None, typer.Option(help="require, auto or off")] = None,
+    identity: NewIdentity = None,
     mac_preset: MacPresetName = None,
     mac_format: MacSpelling = None,
     mac_case: MacCase = None,
@@ -340,7 +340,7 @@ def nas_change(
     given: dict[str, Any] = {
         "name": name, "network": network, "dialect": dialect, "identifier": identifier,
         "message_authenticator": message_authenticator, "octets_reversed": octets_reversed,
-        "dynauth_port": dynauth_port, "enabled": enabled,
+        "dynauth_port": dynauth_port, "enabled": enabled, "identity": identity,
         "radsec_identity": radsec_identity,
         "secret": None if secret_file is None else read_secret("RADIUS secret", secret_file),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import func, select
 
-from aaa.domain.profile import STALE_ACTIONS, WHEN_BLOCKED
+from aaa.domain.profile import STALE_ACTIONS, WHEN_BLOCKED, WHEN_CROWDED
 from aaa.domain.profile_rule import DIRECTIONS, EFFECTS, PERIODS, Rule, check_hours, check_quota
 from aaa.domain.profile_terms import BOUNDS, FIELDS, REQUIRED
 from aaa.set_profile_rule import remove_rule, set_rule
@@ -64,6 +64,10 @@ StaleAfterH = Annotated[
 StaleAction = Annotated[
     str | None, typer.Option(help=f"{', '.join(STALE_ACTIONS)}: what sign-ins get then; else they go on.")
 ]
+Devices = Annotated[int | None, _number("devices", "How many devices may be online at once; else one.")]
+WhenCrowded = Annotated[
+    str | None, typer.Option(help=f"{', '.join(WHEN_CROWDED)} stays; else as radius.when_crowded says.")
+]
 _OPTION_OF = {
     **{field: field.removesuffix("_bps").removesuffix("_s") for field in FIELDS},
     "rate_down_bps": "down", "rate_up_bps": "up", "interim_interval_s": "interim",
@@ -105,6 +109,8 @@ def profile_add(
     when_blocked: WhenBlocked = None,
     stale_after_h: StaleAfterH = None,
     stale_action: StaleAction = None,
+    devices: Devices = None,
+    when_crowded: WhenCrowded = None,
 ) -> None:
     """Define a service profile."""
     fields = _given(locals())
@@ -146,6 +152,8 @@ def profile_change(
     when_blocked: WhenBlocked = None,
     stale_after_h: StaleAfterH = None,
     stale_action: StaleAction = None,
+    devices: Devices = None,
+    when_crowded: WhenCrowded = None,
     clear: Annotated[
         list[str] | None, typer.Option(help="An option that is to have no value any more; repeatable.")
     ] = None,

@@ -39,12 +39,15 @@ radius.command("preview")(preview_reply)
 def radius_explain(
     username: str,
     nas: Annotated[str | None, typer.Option(help="As seen from this NAS.")] = None,
+    cpe: Annotated[str | None, typer.Option(help="As dialled from the CPE with this MAC.")] = None,
+    port: Annotated[str | None, typer.Option(help="As dialled at this port (NAS-Port-Id).")] = None,
     output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Why USER is accepted, walled or rejected, and with which attributes."""
     from aaa.apply_rules import rules_speaker
     from appliance.billing_turns import billing_turns
     from radius.explain import explain, format_explanation
+    from radius.explain_conditions import Whence
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
@@ -57,6 +60,7 @@ def radius_explain(
                     username,
                     nas_name=nas,
                     policy=house.settings.radius.policy,
+                    whence=Whence(house.workplace.clock.now(), cpe, port),
                     dictionary_files=house.settings.radius.dictionary_files,
                     rules=rules_speaker(house.workplace, house.settings.ui.time_zone, billing_turns),
                 )

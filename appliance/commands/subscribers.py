@@ -14,6 +14,7 @@ from aaa.domain.password_hash import METHODS
 from aaa.set_up import NewCredential, keep_only_hash, set_password, set_password_hash
 from aaa.store import tables as aaa
 from appliance.add_subscriber import NewService, add_service
+from appliance.commands import sign_ins
 from appliance.commands.running import (
     Limit,
     actor,
@@ -36,6 +37,12 @@ from core.secrets import Secret, random_password
 
 accounts = typer.Typer(help="Who pays.", no_args_is_help=True)
 services = typer.Typer(help="Access lines.", no_args_is_help=True)
+for _name, _command in (
+    ("add-login", sign_ins.add_login), ("cpe-binding", sign_ins.cpe_binding), ("bind-cpe", sign_ins.bind),
+    ("release-cpe", sign_ins.release), ("replace-cpe", sign_ins.replace_cpe), ("cpes", sign_ins.cpes),
+    ("bind-port", sign_ins.bind_to_port), ("devices", sign_ins.devices_online),
+):  # fmt: skip
+    services.command(_name)(_command)
 HashFile = Annotated[
     Path | None,
     typer.Option(
@@ -150,6 +157,9 @@ def service_add(
     ] = None,
     hash_file: HashFile = None,
     mac: Annotated[str | None, typer.Option(help="MAC address for MAC logins.")] = None,
+    circuit_id: sign_ins.Circuit = None,
+    remote_id: sign_ins.Remote = None,
+    port: sign_ins.LinePort = None,
     ip: Annotated[str | None, typer.Option(help="Static address.")] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="Device that enforces it; may be repeated.")
@@ -160,9 +170,9 @@ def service_add(
 ) -> None:
     """Sell a service: credentials, plan, enforcement."""
     first_day = day(starts, "--starts")
-    if pppoe is None and mac is None:
-        fail("give --pppoe or --mac, so that the CPE can sign in", 2)
-    credentials = []
+    credentials = sign_ins.line_credentials(circuit_id, remote_id, port)
+    if pppoe is None and mac is None and not credentials:
+        fail("give --pppoe, --mac, --circuit-id, --remote-id or --port, so that the CPE can sign in", 2)
     invented: Secret | None = None
     if pppoe is not None and hash_file is not None:
         if password_file is not None:
@@ -182,7 +192,7 @@ def service_add(
         async with house.workplace.work(actor()) as work:
             new = NewService(
                 plan=plan,
-                label=label or pppoe or str(mac),
+                label=label or pppoe or mac or credentials[0].username,
                 credentials=credentials,
                 framed_ip=ip,
                 device_ids=[await find(work.connection, "device", one) for one in device or []],

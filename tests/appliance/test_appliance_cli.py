@@ -100,8 +100,30 @@ READS = (
     "bill preview A-1", "ledger verify", "payment list", "dunning list", "dunning preview",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
     "enforcement preview fir", "radius explain fir", "radius explain nobody", "radius explain fir --json",
+    "radius explain fir --cpe 02:00:00:00:00:01 --port ether3", "service cpes fir", "service cpes fir --json",
     "explain INV-000001 1", "invoice html INV-000001",
 )  # fmt: skip
+
+
+def test_a_cpe_swap_from_the_command_line(hilltop: Terminal) -> None:
+    run = hilltop
+    run("account", "add", "Swap", "--number", "A-9")
+    run("service", "add", "A-9", "--plan", "home", "--pppoe", "swap", "--password-file", "-", stdin="pw\n")
+    run("service", "add-login", "swap", "--circuit-id", "olt 1/7", "--remote-id", "0x0102", says="by circuit")
+    run("service", "add-login", "swap", "--port", "ridge ether3:200.30", says="by port")
+    run("service", "cpe-binding", "swap", "learn")
+    run("service", "bind-cpe", "swap", "02:00:00:00:00:01")
+    run("service", "replace-cpe", "swap", "--for", "2h", says="takes the place")
+    assert "swap" in run("radius", "explain", "swap", "--cpe", "02:00:00:00:00:02", says="accept")
+    run("service", "replace-cpe", "swap", "--close")
+    run("radius", "explain", "swap", "--cpe", "02:00:00:00:00:02", says="other_cpe")
+    run("service", "bind-port", "swap", "--nas", "ridge", "--port", "Gi0/1.100")
+    run("radius", "explain", "swap", "--port", "ether3", says="other_port")
+    run("service", "bind-port", "swap")
+    run("service", "devices", "swap", "2", "--when-crowded", "oldest")
+    run("radius", "explain", "swap", says="2 online")
+    run("service", "release-cpe", "swap")
+    run("service", "cpes", "swap", says="released by")
 
 
 @pytest.mark.parametrize("line", READS)
@@ -166,6 +188,18 @@ REFUSED = [
     ("service password fir --hash-file SECRET --password-file SECRET", 2, "not both"),
     ("service hash-only fir --as md5", 1, "scheme"),
     ("service hash-only nobody", 1, "username"),
+    ("service add-login fir", 2, "--circuit-id"),
+    ("service add-login fir --port 'nowhere ether3'", 1, "username"),
+    ("service add-login fir --circuit-id ''", 2, "--circuit-id"),
+    ("service cpe-binding fir sometimes", 1, "binding"),
+    ("service bind-cpe fir zz", 1, "mac"),
+    ("service release-cpe fir 02:00:00:00:00:01", 1, "mac"),
+    ("service replace-cpe fir --for 2x", 2, "--for"),
+    ("service replace-cpe fir --for 30d", 1, "for"),
+    ("service bind-port fir --nas nowhere", 1, "nas"),
+    ("service devices fir 0", 1, "devices"),
+    ("service devices fir --when-crowded first", 1, "when_crowded"),
+    ("nas change ridge --identity face", 1, "identity"),
     ("hold place fir ''", 1, "reason"),
     ("hold place fir why --effect none", 2, "--effect"),
     ("hold place fir why --holder dunning", 2, "--holder"),

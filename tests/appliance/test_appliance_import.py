@@ -128,6 +128,20 @@ async def test_hashes_are_told_by_how_they_are_written(workplace: Workplace, sea
     assert [fault.field for fault in report.errors] == ["password", "password_hash", "password_hash"]
 
 
+async def test_lines_are_imported(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    header = "account_number,name,region,plan,circuit_id,remote_id,nas_port\n"
+    good = "A-1,Fir,CO,home,olt 1/7,0x0102,\nA-2,Elm,CO,home,,radio-9,\n"
+    report = await run(workplace, sealer, header + good)
+    assert (report.created, report.errors) == (2, [])
+    async with workplace.reading() as connection:
+        names = (await connection.execute(select(aaa.credential.c.username))).scalars().all()
+    assert sorted(names) == ["circuit:olt 1/7,remote:0x0102", "remote:radio-9"]
+    bad = "A-3,Ash,CO,home,,,nowhere ether3\nA-4,Oak,CO,home,,,\n"
+    report = await run(workplace, sealer, header + bad)
+    assert [fault.line for fault in report.errors] == [2, 3]
+
+
 async def test_a_fault_is_named_by_the_column_of_the_file(workplace: Workplace, sealer: Sealer) -> None:
     await world(workplace)
     text = HEADER + "A-1,Fir,CO,home,fir,pw,,,2020-01-01,\n" + "A-2,Elm,CO,home,elm,pw,,,,32\n"

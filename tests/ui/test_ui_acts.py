@@ -169,6 +169,63 @@ async def test_a_password_is_given_as_a_hash_or_kept_as_one(valley: Provider, va
     assert valley.sealer.open(row.hash_sealed, "credential.hash").reveal() == given[4:].lower()
 
 
+async def test_a_cpe_is_bound_swapped_and_released(valley: Provider, valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("network")
+    service, name = valley.services["Otis Marsh"], "otis@valley.example"
+    page = f"/services/{service}/sign-ins"
+
+    async def credential() -> Any:
+        return (await rows(valley_panel, select(aaa.credential).where(aaa.credential.c.username == name)))[0]
+
+    none = await browser.submit(page, f"{page}/swap", swap_login=name)
+    assert none.status == 422
+    assert "bound to no CPE" in none.text
+    saved = await browser.submit(page, f"{page}/binding", binding_login=name, binding="learn")
+    assert saved.location == f"{page}?notice=saved"
+    wrong = await browser.submit(page, f"{page}/bind", bind_login=name, mac="zz")
+    assert wrong.status == 422
+    await browser.submit(page, f"{page}/bind", bind_login=name, mac="AA:BB:CC:00:11:22")
+    opened = await browser.submit(page, f"{page}/swap", swap_login=name, hours="8")
+    assert opened.location == f"{page}?notice=swap"
+    assert (await credential()).replace_until is not None
+    text = (await browser.get(page)).text
+    assert "swap open" in text
+    assert "aabbcc001122" in text
+    csrf = (await browser.get(page)).form(f"{page}/swap")["csrf"]
+    await browser.post(f"{page}/no-swap", {"csrf": csrf, "swap_login": name})
+    assert (await credential()).replace_until is None
+    bound = await browser.submit(
+        page, f"{page}/port", port_login=name, nas_id=valley.nases[0], port="ether3:200"
+    )
+    assert bound.status == 303
+    assert (await credential()).port_pattern == "ether3:200"
+    await browser.submit(page, f"{page}/devices", devices="2", when_crowded="oldest")
+    [row] = await rows(valley_panel, select(aaa.service).where(aaa.service.c.id == service))
+    assert (row.devices, row.when_crowded) == (2, "oldest")
+    foreign = await browser.submit(
+        page, f"{page}/bind", bind_login="hester@valley.example", mac="02:00:00:00:00:01"
+    )
+    assert foreign.status == 422
+    released = await browser.submit(page, f"{page}/release", release_login=name, release_mac="aabb.cc00.1122")
+    assert released.status == 303
+    assert "released by" in (await browser.get(page)).text
+    export = await browser.get(f"{page}?format=csv")
+    assert "aabbcc001122" in export.text
+    assert [one.detail["mac"] for one in await actions(valley_panel, "cpe.bind")] == ["aabbcc001122"]
+
+
+async def test_a_line_and_a_port_sign_in(valley: Provider, valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("network")
+    service = valley.services["Otis Marsh"]
+    change = f"/services/{service}/change"
+    action = f"/services/{service}/credentials"
+    for kind, typed in (("circuit", "circuit:olt 1/7,remote:0x0102"), ("port", "nowhere ether3")):
+        answer = await browser.submit(change, action, kind=kind, username=typed)
+        assert answer.status == (303 if kind == "circuit" else 422), typed
+    text = (await browser.get(change)).text
+    assert "circuit:olt 1/7,remote:0x0102" in text
+
+
 def test_a_repeatable_password_depends_on_form_name_and_key(sealer: Sealer) -> None:
     nonce, other = new_nonce(), Sealer({"k1": bytes(32)})
     made = {

@@ -34,6 +34,9 @@ _MAC_WORDS = {
 MAC_FORMATS = {"none": "Not at all", "any": "In any way"} | {
     one: _MAC_WORDS[one] for one in identity.MAC_FORMATS if one in _MAC_WORDS
 }
+IDENTITIES = {
+    "user_name": "User name", "circuit": "Line (option 82)", "port": "Port and VLANs (NAS-Port-Id)",
+}  # fmt: skip
 MAC_CASES = {"any": "Either", "upper": "AA", "lower": "aa"}
 MAC_PASSWORDS = {
     "empty": "Empty", "mac": "The MAC again", "either": "Empty or the MAC again",
@@ -90,6 +93,7 @@ def _shown(found: NasRow) -> dict[str, str]:
         "name": found.name, "network": found.network, "dialect": found.dialect,
         "site_id": found.site_id or "", "identifier": found.identifier,
         "message_authenticator": found.message_authenticator, "mac_format": found.mac_format,
+        "identity": found.identity,
         "mac_case": found.mac_case, "mac_password": found.mac_password,
         "dynauth_port": str(found.dynauth_port), "octets_reversed": "yes" if found.octets_reversed else "",
         "enabled": "yes" if found.enabled else "", "radsec_identity": found.radsec_identity,
@@ -167,7 +171,7 @@ async def _read(visit: Visit, form: Form) -> dict[str, Any]:
         "name": form.text("name", longest=80), "network": form.text("network", longest=64),
         "dialect": form.choice("dialect", DIALECTS), "identifier": form.optional("identifier", longest=253),
         "message_authenticator": form.choice("message_authenticator", SIGNATURES),
-        **_read_macs(form),
+        "identity": form.choice("identity", IDENTITIES), **_read_macs(form),
         "site_id": form.choice("site_id", ["", *sites]) or None,
         "octets_reversed": form.flag("octets_reversed"),
         "radsec_identity": form.optional("radsec_identity", longest=253),
@@ -205,7 +209,8 @@ async def _form_page(
     return visit.page(
         "nas_form.html", form=form, nas=found, sites=sites, dialects=DIALECTS, signatures=SIGNATURES,
         mac_formats=MAC_FORMATS, mac_cases=MAC_CASES, mac_passwords=MAC_PASSWORDS,
-        mac_presets=MAC_PRESET_NAMES, status=status, keep_old=KEEP_OLD, rotation=rotation,
+        mac_presets=MAC_PRESET_NAMES, identities=IDENTITIES, status=status, keep_old=KEEP_OLD,
+        rotation=rotation,
         issued=issued.reveal() if issued else None,
     )  # fmt: skip
 

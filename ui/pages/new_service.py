@@ -20,7 +20,10 @@ from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
 
-SIGN_IN_KINDS = {"pppoe": "PPPoE name and password", "mac": "MAC address"}
+SIGN_IN_KINDS = {
+    "pppoe": "PPPoE name and password", "mac": "MAC address", "circuit": "Line (option 82)",
+    "port": "Port of a NAS",
+}  # fmt: skip
 
 
 @routes.get("/subscribers/new", Permission.SUBSCRIBERS)
@@ -118,8 +121,8 @@ def _read_service(form: Form, plans: list[str]) -> NewService:
 def read_credential(form: Form) -> NewCredential:
     """How a CPE signs in; a PPPoE password left empty is made up."""
     kind, username = form.choice("kind", SIGN_IN_KINDS), form.text("username", longest=253)
-    if kind == "mac":
-        return NewCredential("mac", username, None)
+    if kind != "pppoe":
+        return NewCredential(kind, username, None)
     typed = form.secret("password")
     if form.flag("password_is_hash"):
         if typed is None:

@@ -37,6 +37,10 @@ _NUMBERS = [field for field in BOUNDS if field not in _RATES]
 _LEAST_S = {"session_timeout_s": 60, "idle_timeout_s": 60}  # sooner is a slip of the pen here
 BLOCKED_WORDS = {"": "As set for all", "reject": "No session", "walled_garden": "Walled garden"}
 STALE_WORDS = {"walled_garden": "Walled garden", "reject": "Reject", "silent": "No answer"}
+CROWDED_WORDS = {
+    "": "As set for all", "newest": "The newest stays, an older one is disconnected",
+    "oldest": "Those online stay, a newer one is refused", "unlimited": "Nobody counts",
+}  # fmt: skip
 RULE_EFFECTS = {"throttle": "Throttle", "walled_garden": "Walled garden"}
 
 
@@ -84,6 +88,8 @@ def _read(form: Form) -> dict[str, Any]:
         asked[field] = form.optional(field, longest=longest)
     chosen = form.value("when_blocked")
     asked["when_blocked"] = form.choice("when_blocked", ["", *WHEN_BLOCKED]) or None if chosen else None
+    crowded = form.value("when_crowded")
+    asked["when_crowded"] = form.choice("when_crowded", CROWDED_WORDS) or None if crowded else None
     stale = form.value("stale_action")
     asked["stale_action"] = form.choice("stale_action", ["", *STALE_ACTIONS]) or None if stale else None
     return asked
@@ -91,7 +97,7 @@ def _read(form: Form) -> dict[str, Any]:
 
 def _shown(found: ProfileView) -> dict[str, str]:
     shown = {"name": found.name}
-    for field in ("when_blocked", "stale_action"):
+    for field in ("when_blocked", "stale_action", "when_crowded"):
         shown[field] = found.fields[field] or ""
     for field, name in _RATES.items():
         bps = found.fields[field]
@@ -105,7 +111,7 @@ def _shown(found: ProfileView) -> dict[str, str]:
 def _form_page(visit: Visit, form: Form, found: ProfileView | None, status: int = 200) -> web.Response:
     return visit.page(
         "profile_form.html", form=form, profile=found, blocked=BLOCKED_WORDS, stale_actions=STALE_WORDS,
-        status=status,
+        crowded=CROWDED_WORDS, status=status,
     )  # fmt: skip
 
 
@@ -149,7 +155,7 @@ async def _page(visit: Visit, form: Form, status: int = 200) -> web.Response:
     return visit.page(
         "profile.html", profile=found, form=form, nases=[(one.id, one.name) for one in nases],
         effects=RULE_EFFECTS, periods=PERIODS, directions=DIRECTIONS, blocked=BLOCKED_WORDS,
-        stale_actions=STALE_WORDS, zone=visit.panel.settings.time_zone, status=status,
+        stale_actions=STALE_WORDS, crowded=CROWDED_WORDS, zone=visit.panel.settings.time_zone, status=status,
     )  # fmt: skip
 
 

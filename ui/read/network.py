@@ -74,6 +74,7 @@ class NasRow:
     mac_format: str
     mac_case: str
     mac_password: str
+    identity: str
     dynauth_port: int
     octets_reversed: bool
     enabled: bool
@@ -319,8 +320,8 @@ async def list_nases(connection: AsyncConnection, site_id: str = "") -> list[Nas
         NasRow(
             row.id, row.name, row.network, row.dialect, row.site_name or "", row.site_id,
             row.identifier or "", row.radsec_identity or "", row.message_authenticator, row.signs_requests,
-            row.mac_format, row.mac_case, row.mac_password, row.dynauth_port, row.octets_reversed,
-            row.enabled, online.get(row.id, 0),
+            row.mac_format, row.mac_case, row.mac_password, row.identity, row.dynauth_port,
+            row.octets_reversed, row.enabled, online.get(row.id, 0),
         )
         for row in await connection.execute(query.order_by(nas.c.name))
     ]  # fmt: skip

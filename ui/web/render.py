@@ -41,6 +41,7 @@ NOTICES = {
     "template": "The lines are saved; RADIUS sends them within a second.",
     "template_gone": "The lines are taken away; the dialect's own words are sent within a second.",
     "point": "The device enforces this service from now on.",
+    "swap": "The window is open: the next other CPE that signs in is bound in place of the old one.",
     "hash_only": "The password is forgotten; only a hash of it is kept.",
     "pppoe_password": "The new PPPoE password is in force within a second.",
     "as_before": "Nothing changed: it was so already.",

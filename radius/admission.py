@@ -1,0 +1,102 @@
+"""Admission: the conditions of logins on the way of a request, and what was learned until it is on record.
+
+A CPE seen first counts from that moment in this process, and is written down by the next turn. Another
+process may have seen another first: in the database the first writer wins, and every process takes over what
+stands there when its directory has come so far. While the database is away nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aaa.authorize import Accept, Reject
+from aaa.bind_cpe import LearnedCpe, record_learned
+from aaa.directory import Directory, Login
+from aaa.domain.conditions import Conditions
+from aaa.meet_conditions import Known, Met, meet_conditions, window_is_open
+from core.clock import Clock, SystemClock
+from core.work import Workplace
+from radius.attachment import read_attachment
+from radius.live_devices import LiveDevices
+
+_WRITTEN_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class _Learned:
+    bound: tuple[str, ...]
+    record: LearnedCpe
+    known_from_seq: int | None = None
+    """The change from which on a directory holds what the database made of it; None: not written yet."""
+
+
+class Admission:
+    """The conditions of one process's sign-ins."""
+
+    def __init__(self, clock: Clock, devices: LiveDevices) -> None:
+        self._clock = clock
+        self._devices = devices
+        self._learned: dict[str, _Learned] = {}
+
+    @classmethod
+    def alone(cls) -> Admission:
+        """Of a pipeline that is not part of a server: nothing it learns goes on record."""
+        clock = SystemClock()
+        return cls(clock, LiveDevices(clock, b""))
+
+    def judge(self, login: Login, packet: bytes, nas_id: str, station: bytes | None) -> Accept | Reject:
+        """The verdict for a login that has proved itself and has conditions."""
+        conditions = login.conditions
+        if conditions is None:
+            return Accept(login)
+        at = read_attachment(packet, nas_id, station)
+        own = self._learned.get(login.credential.username)
+        known = Known(
+            conditions.macs if own is None else own.bound,
+            window_is_open(conditions, self._clock.now()) and (own is None or not own.record.instead_of),
+            self._devices.others_alive(login.service.id, at.mac) if conditions.devices else (),
+        )
+        outcome = meet_conditions(login, conditions, at, known)
+        if isinstance(outcome, Reject):
+            return outcome
+        if outcome.learned is not None:
+            self._learn(login, conditions, known.bound, outcome, nas_id)
+        if conditions.devices:
+            self._devices.signed_in(login.service.id, at.mac)
+        return Accept(login)
+
+    def _learn(
+        self, login: Login, conditions: Conditions, bound: tuple[str, ...], found: Met, nas_id: str
+    ) -> None:
+        assert found.learned is not None  # noqa: S101 - the caller has looked
+        record = LearnedCpe(
+            login.credential.username, login.service.id, found.learned, nas_id, self._clock.now(),
+            found.instead_of, conditions.replace_until if found.instead_of else None,
+        )  # fmt: skip
+        kept = tuple(mac for mac in bound if mac not in found.instead_of)
+        self._learned[record.username] = _Learned((*kept, record.mac), record)
+
+    async def flush(self, workplace: Workplace) -> None:
+        """Write what was learned, some at a time; what fails is tried again at the next turn."""
+        while some := [one for one in self._learned.values() if one.known_from_seq is None][
+            :_WRITTEN_AT_ONCE
+        ]:
+            async with workplace.work("system:radius") as work:
+                seq = await record_learned(work, [one.record for one in some])
+            for one in some:
+                one.known_from_seq = seq
+
+    def use(self, directory: Directory) -> None:
+        """Forget what this directory holds by itself."""
+        if not self._learned:
+            return
+        self._learned = {
+            username: one
+            for username, one in self._learned.items()
+            if one.known_from_seq is None or one.known_from_seq > directory.seq
+        }
+
+    @property
+    def unwritten(self) -> int:
+        """How many CPEs were learned and are not on record yet."""
+        return sum(one.known_from_seq is None for one in self._learned.values())
