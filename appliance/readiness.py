@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(state: str) -> None:
-    """Send ``state`` (``READY=1``, ``WATCHDOG=1``) to ``$NOTIFY_SOCKET``; silent without one."""
+    """Send ``state`` (``READY=1``, ``WATCHDOG=1``) to ``$NOTIFY_SOCKET``; silent where nobody listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
+    ):
         channel.connect(address)
         channel.sendall(state.encode())
 

@@ -21,6 +21,10 @@ def role_process(name: str, config: Path | None) -> int:
         settings = load_settings(settings_path(config))
     except SettingsError as trouble:
         return _cannot(str(trouble))
+    if name == "radius":
+        from appliance.radius_processes import RadiusProcesses
+
+        return RadiusProcesses(settings, lambda: load_settings(settings_path(config))).run()
     return asyncio.run(run_role(name, settings))
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.readiness import notify
@@ -23,6 +24,7 @@ from core.database import again_when_it_gave_way
 from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
 from core.work import Work, Workplace
+from radius.place import ALONE, Place, journal_name
 
 if TYPE_CHECKING:
     from provisioning.enforce import Enforcer
@@ -37,16 +39,19 @@ _JOB_LIMIT_S = 12 * 3600.0
 _log = logger("appliance")
 
 
-async def _radius(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:
+async def _radius(
+    house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats, place: Place = ALONE
+) -> None:
     from radius.role import run_radius
 
     await run_radius(
         house.settings.radius,
         house.workplace,
         house.sealer,
-        house.settings.journal_directory / "radius.sqlite",
+        house.settings.journal_directory / journal_name(place.index),
         stop,
         ready,
+        place,
     )
 
 
@@ -221,9 +226,10 @@ ROLES: dict[str, _Role] = {"radius": _radius, "collector": _collector, "worker":
 """RADIUS and the panel answer on the event loop itself, also without a database: it alone must go on."""
 
 
-async def run_role(name: str, settings: Settings) -> int:
+async def run_role(name: str, settings: Settings, place: Place = ALONE) -> int:
     """Run one role until SIGTERM or SIGINT; returns the exit code.
 
+    ``place``: which of several RADIUS processes it is.
     Tells readiness and feeds the watchdog of the service manager. A role that cannot run says why in the log,
     to the service manager and, while the database answers, as a health issue.
     """
@@ -235,7 +241,7 @@ async def run_role(name: str, settings: Settings) -> int:
     try:
         async with open_house(settings, may_make_database=not _has_snapshot(name, settings)) as house:
             await _refuse_other_schema(house)
-            return await _run_in(house, name, stop, ready)
+            return await _run_in(house, name, stop, ready, place)
     except SettingsError as trouble:
         _log.error("role_cannot_start", reason=str(trouble))
         notify(f"STATUS={trouble}")
@@ -252,6 +258,14 @@ def _has_snapshot(name: str, settings: Settings) -> bool:
     from radius.snapshot import snapshot_path
 
     return snapshot_path(settings.journal_directory).exists()
+
+
+async def tell_failure(name: str, settings: Settings, trouble: Exception) -> None:
+    """Say why a role cannot run that has not come as far as to have a house: in the log and as an issue."""
+    reason = in_words(trouble, settings) or f"{type(trouble).__name__}: {trouble}"
+    _log.error("role_failed", reason=reason)
+    notify(f"STATUS={reason}")
+    await _tell_refusal(settings, role_issue(name, reason), name)
 
 
 async def _tell_refusal(settings: Settings, issue: HealthIssue, name: str) -> None:
@@ -273,7 +287,7 @@ async def _refuse_other_schema(house: House) -> None:
         raise SettingsError(fault)
 
 
-async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event) -> int:
+async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.Event, place: Place) -> int:
     asyncio.get_running_loop().call_soon(_collect_garbage)
     beats = Beats()
     beside = [
@@ -284,7 +298,8 @@ async def _run_in(house: House, name: str, stop: asyncio.Event, ready: asyncio.E
         asyncio.create_task(_follow_supervisor(stop)),
     ]
     try:
-        await ROLES[name](house, stop, ready, beats)
+        role = partial(_radius, place=place) if name == "radius" else ROLES[name]
+        await role(house, stop, ready, beats)
     except Exception as trouble:  # noqa: BLE001 - the boundary of a role
         reason = in_words(trouble, house.settings)
         _log.error("role_failed", reason=reason, exc_info=trouble if reason is None else None)

@@ -219,6 +219,15 @@ def accounting_postgresql(
     return _sql(folder, port, secret, threads, "postgresql", database, driver)
 
 
+def with_authentication(folder: Path, port: int, accounting: Configuration) -> Configuration:
+    """The same server, which also signs the users of its ``files`` module in at ``port``."""
+    modules = _AUTHENTICATION_MODULES.format(folder=folder)
+    server = _AUTHENTICATION_SERVER.format(port=port)
+    text = accounting.text.replace("modules {\n", "modules {\n" + modules, 1)
+    text = text.replace("server bench {\n", "server bench {\n" + server, 1)
+    return Configuration(text, accounting.threads)
+
+
 def _sql(
     folder: Path, port: int, secret: str, threads: int, dialect: str, database: str, driver: str
 ) -> Configuration:
@@ -269,9 +278,13 @@ class FreeRadius:
 
     name = "FreeRADIUS"
 
-    def __init__(self, folder: Path, port: int, configuration: Configuration, users: str = "") -> None:
+    def __init__(
+        self, folder: Path, port: int, configuration: Configuration, users: str = "", auth_port: int = 0
+    ) -> None:
+        """``auth_port``: where it signs users in, when ``port`` is for accounting."""
         self.folder = folder
         self.port = port
+        self.auth_port = auth_port
         self.configuration = configuration
         self._users = users
         self._process: subprocess.Popen[bytes] | None = None

@@ -38,13 +38,18 @@ class Load:
     window: int
     seconds: float
     again: bool = False
+    lanes: int = 0
+    """How many of the lanes send; 0: all."""
+    accounting_port: int = 0
+    """Where the reports of mixed requests go."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
     """One round. Rates count what was answered while the clock ran; ``lost`` was never answered.
 
-    ``sessions``: accounting sessions of which at least one report was answered, a promise to keep them.
+    ``sessions``: accounting sessions of which at least one report was answered, a promise to keep them;
+    ``reports``: all the accounting that was answered.
     """
 
     sent: int
@@ -60,6 +65,7 @@ class RoundResult:
     p99_ms: float
     signed_replies: bool | None
     sessions: int
+    reports: int
     generator_cpu_us: float
 
     @property
@@ -85,6 +91,9 @@ class Lane:
     latencies: list[float] = field(default_factory=list)
     strays: int = 0
     retransmitted: int = 0
+    partner: Lane | None = None
+    """The lane this one keeps step with: ``for_each_of_partner`` requests for each it has an answer to."""
+    for_each_of_partner: float = 0.0
 
     def request(self, index: int) -> Request:
         """What was sent as number ``index``."""
@@ -126,6 +135,8 @@ class Lane:
         stock = len(requests)
         index = self.next
         last = min(self.last, index + window - self.waiting)
+        if self.partner is not None:
+            last = min(last, int(len(self.partner.replies) * self.for_each_of_partner) + window)
         while index < last:
             identifier = index & 255
             if outstanding[identifier] >= 0:
@@ -159,9 +170,26 @@ def _open_lane(port: int, requests: list[Request], last: int) -> Lane:
     return Lane(endpoint, requests, last)
 
 
-def drive(load: Load, dealt: Sequence[list[Request]]) -> tuple[list[Lane], float, int]:
+def open_lanes(load: Load, dealt: Sequence[list[Request]]) -> list[Lane]:
+    return [_open_lane(load.port, requests, _ENDLESS if load.again else len(requests)) for requests in dealt]
+
+
+def _open_mixed(
+    load: Load, accesses: Sequence[list[Request]], reports: Sequence[list[Request]]
+) -> list[Lane]:
+    """A lane of sign-ins beside each lane of reports, in step: a session has one sign-in and its reports."""
+    lanes: list[Lane] = []
+    for own, beside in zip(accesses, reports, strict=True):
+        signing_in = _open_lane(load.port, own, _ENDLESS)
+        reporting = _open_lane(load.accounting_port, beside, len(beside))
+        signing_in.partner, signing_in.for_each_of_partner = reporting, 1 / packets.REPORTS_OF_A_SESSION
+        reporting.partner, reporting.for_each_of_partner = signing_in, packets.REPORTS_OF_A_SESSION
+        lanes += [signing_in, reporting]
+    return lanes
+
+
+def drive(load: Load, lanes: list[Lane]) -> tuple[list[Lane], float, int]:
     """Run one round; the lanes, the seconds the clock ran, and the replies that had come by then."""
-    lanes = [_open_lane(load.port, requests, _ENDLESS if load.again else len(requests)) for requests in dealt]
     share = max(1, min(250, load.window // len(lanes)))
     poll = select.epoll()
     by_descriptor = {lane.endpoint.fileno(): lane for lane in lanes}
@@ -194,6 +222,8 @@ def _exchange(
             lane.receive()
             if window:
                 lane.fill(window)
+                if lane.partner is not None:
+                    lane.partner.fill(window)
         now = time.perf_counter()
         if now >= next_look:
             next_look = now + 0.1
@@ -218,6 +248,8 @@ def summarise(
     answered = len(latencies)
     sent = sum(lane.next for lane in lanes)
     wrong, first_fault, signed = _faults(lanes, people, secret)
+    answered_sessions = (lane.request(index).session for lane in lanes for index, _ in lane.replies)
+    sessions = [one for one in answered_sessions if one >= 0]
     return RoundResult(
         sent=sent,
         answered=answered,
@@ -231,7 +263,8 @@ def summarise(
         p50_ms=quantile(latencies, 0.50) * 1000,
         p99_ms=quantile(latencies, 0.99) * 1000,
         signed_replies=signed,
-        sessions=len({lane.request(index).session for lane in lanes for index, _ in lane.replies} - {-1}),
+        sessions=len(set(sessions)),
+        reports=len(sessions),
         generator_cpu_us=cpu_s / answered * 1e6 if answered else 0.0,
     )
 
@@ -276,13 +309,21 @@ class Reports:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """Order: make sign-ins by PAP and beside them the reports of sessions named after ``run``."""
+
+    run: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class LearnClasses:
     """Order: authenticate every subscriber once at ``port`` and keep the Class that each was given."""
 
     port: int
 
 
-Order = Accesses | Reports | LearnClasses | Load
+Order = Accesses | Reports | Mixed | LearnClasses | Load
 
 
 class _Worker:
@@ -293,6 +334,7 @@ class _Worker:
         self._secret = secret
         self._lanes = lanes
         self._dealt: list[list[Request]] = []
+        self._beside: list[list[Request]] = []
         self._classes = [b""] * len(people)
 
     def carry_out(self, order: Order) -> RoundResult | None:
@@ -300,27 +342,40 @@ class _Worker:
         match order:
             case Accesses(method, count):
                 self._dealt = packets.access_requests(self._people, self._secret, method, count, self._lanes)
+                self._beside = []
             case Reports(run, count):
-                begun = int(time.time()) - packets.STORY_S - 60
-                self._dealt = packets.accounting_requests(
-                    self._people, self._secret, self._classes, count, self._lanes, run, begun
-                )
+                self._dealt, self._beside = self._reports(run, count, self._lanes), []
+            case Mixed(run, count):
+                half = self._lanes // 2
+                self._beside = self._reports(run, count, half)
+                self._dealt = packets.access_requests(self._people, self._secret, "pap", half * 2048, half)
             case LearnClasses(port):
                 return self._learn_classes(port)
             case Load():
                 return self._run(order)
         return None
 
+    def _reports(self, run: str, count: int, lanes: int) -> list[list[Request]]:
+        begun = int(time.time()) - packets.STORY_S - 60
+        return packets.accounting_requests(
+            self._people, self._secret, self._classes, count, lanes, run, begun
+        )
+
     def _run(self, load: Load) -> RoundResult:
         cpu_before = time.process_time()
-        lanes, ran_s, in_time = drive(load, self._dealt)
+        if self._beside:
+            opened = _open_mixed(load, self._dealt, self._beside)
+        else:
+            opened = open_lanes(load, self._dealt[: load.lanes or None])
+        lanes, ran_s, in_time = drive(load, opened)
         return summarise(lanes, ran_s, in_time, self._people, self._secret, time.process_time() - cpu_before)
 
     def _learn_classes(self, port: int) -> RoundResult:
         dealt = packets.access_requests(
             self._people, self._secret, "pap", len(self._people), self._lanes, seed=2
         )
-        lanes, ran_s, in_time = drive(Load(port, 64, 20.0), dealt)
+        load = Load(port, 64, 20.0)
+        lanes, ran_s, in_time = drive(load, open_lanes(load, dealt))
         for lane in lanes:
             for index, reply in lane.replies:
                 given = packets.attributes_of(reply).get(packets.CLASS, [b""])
@@ -344,7 +399,7 @@ class Generator:
         self._process.start()
         theirs.close()
 
-    def prepare(self, order: Accesses | Reports) -> None:
+    def prepare(self, order: Accesses | Reports | Mixed) -> None:
         """Have the requests of the coming rounds made."""
         self._orders.send(order)
         self._orders.recv()

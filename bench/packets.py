@@ -154,12 +154,15 @@ BLOCK = 1_024
 """Sessions that run side by side: more than are ever in flight, so a session's reports stay in order."""
 
 
+_STEPS = ((_START, 0), (_INTERIM, 60), (_INTERIM, 120), (_STOP, STORY_S))
+REPORTS_OF_A_SESSION = len(_STEPS)
+
+
 def _session_story(people: int, count: int) -> Iterator[tuple[int, int, int, int]]:
     """(subscriber, session, status type, seconds since start): Start, two Interims, Stop of each session."""
-    steps = ((_START, 0), (_INTERIM, 60), (_INTERIM, 120), (_STOP, STORY_S))
     made = first = 0
     while True:
-        for status, age_s in steps:
+        for status, age_s in _STEPS:
             for session in range(first, first + BLOCK):
                 yield session % people, session, status, age_s
                 made += 1

@@ -17,13 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import cpu, freeradius
 from bench.echo import Echo
 from bench.freeradius import Configuration, FreeRadius
-from bench.generator import Accesses, Generator, LearnClasses, Load, Reports, RoundResult
+from bench.generator import Accesses, Generator, LearnClasses, Load, Mixed, Reports, RoundResult
 from bench.hilltop import Hilltop
 from bench.options import Measured, Options, say
 from bench.packets import METHODS, Subscriber, make_subscribers
@@ -33,7 +33,9 @@ from bench.postgresql import Cluster
 from bench.table import Row
 
 OURS, THEIRS = "Hilltop", "FreeRADIUS"
-ROWS = (*METHODS, "accounting_sqlite", "accounting_postgresql")
+ON_SQLITE = ("accounting_sqlite", "mixed_sqlite")
+ON_POSTGRESQL = ("accounting_postgresql", "mixed_postgresql")
+ROWS = (*METHODS, "latency_one", *ON_SQLITE, *ON_POSTGRESQL)
 SECRET = "bench-secret-of-32-characters-xy"
 LANES = 8
 WINDOW = 256
@@ -83,6 +85,13 @@ class Side:
     beside_cpu_us: dict[str, list[float]] = field(default_factory=dict)
     promised_sessions: int = 0
     promised_reports: int = 0
+    accounting_port: int = 0
+    """In a mixed row: where the reports go, while the sign-ins go to ``port``."""
+
+    @property
+    def p50_ms(self) -> float:
+        """Median of the rounds' medians."""
+        return statistics.median(one.p50_ms for one in self.rounds)
 
     @property
     def per_second(self) -> float:
@@ -191,17 +200,17 @@ def _fsync_ms(folder: Path) -> float:
 
 
 def _rows(bench: Bench) -> Iterator[Measured]:
-    methods = [method for method in METHODS if bench.options.wants(method)]
-    on_sqlite = bench.options.wants("accounting_sqlite")
-    if methods or on_sqlite:
-        url = f"sqlite:///{bench.folder / 'ours-sqlite' / 'hilltop.sqlite'}"
-        with _hilltop(bench, "ours-sqlite", url) as ours:
-            if methods:
-                yield from _authentication(bench, ours, methods)
-            if on_sqlite:
-                yield _accounting_sqlite(bench, ours)
-    if bench.options.wants("accounting_postgresql"):
-        yield _accounting_postgresql(bench)
+    methods = [row for row in (*METHODS, "latency_one") if bench.options.wants(row)]
+    on_sqlite = [row for row in ON_SQLITE if bench.options.wants(row)]
+    on_postgresql = [row for row in ON_POSTGRESQL if bench.options.wants(row)]
+    if methods:
+        with _hilltop(bench, "ours", f"sqlite:///{bench.folder / 'ours' / 'hilltop.sqlite'}") as ours:
+            yield from _authentication(bench, ours, methods)
+    for row in on_sqlite:
+        with _hilltop(bench, row, f"sqlite:///{bench.folder / row / 'hilltop.sqlite'}") as ours:
+            yield _accounting_sqlite(bench, row, ours)
+    for row in on_postgresql:
+        yield _accounting_postgresql(bench, row)
 
 
 @contextmanager
@@ -277,16 +286,38 @@ def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iter
 
     with _tuned(bench, "files", FILES_THREADS, make, prepare) as theirs:
         bench.show("FreeRADIUS files: the first of the users", users.partition("\n\n")[0])
-        for method in methods:
+        for method in (row for row in methods if row in METHODS):
             our_side = Side(OURS, ours.auth_port, ours.pids)
             their_side = Side(THEIRS, port, theirs.pids)
             bench.generator.prepare(Accesses(method, bench.scale.stock))
             _alternate(bench, our_side, their_side, lambda _side: True)
             yield _measured(bench, method, our_side, their_side, theirs.configuration, [], sound=True)
+    if "latency_one" in methods:
+        yield _latency_one(bench, ours, make(0))
 
 
-def _alternate(bench: Bench, ours: Side, theirs: Side, again: Callable[[Side], bool]) -> None:
-    """Warm both up, measure them turn about. ``again`` prepares a side's round; may its requests repeat?"""
+def _latency_one(bench: Bench, ours: Hilltop, theirs: FreeRadius) -> Measured:
+    """One request outstanding: what a single sign-in takes. FreeRADIUS single-threaded hands nothing over."""
+    our_side = Side(OURS, ours.auth_port, ours.pids)
+    bench.generator.prepare(Accesses("pap", bench.scale.stock))
+    theirs.start()
+    try:
+        their_side = Side(THEIRS, theirs.port, theirs.pids)
+        _alternate(bench, our_side, their_side, lambda _side: True, lanes=1)
+    finally:
+        theirs.stop()
+    measured = _measured(bench, "latency_one", our_side, their_side, theirs.configuration, [], sound=True)
+    row = replace(
+        measured.row, ours=our_side.p50_ms, theirs=their_side.p50_ms, unit="p50 ms", less_is_better=True
+    )
+    return replace(measured, row=row)
+
+
+def _alternate(bench: Bench, ours: Side, theirs: Side, again: Callable[[Side], bool], lanes: int = 0) -> None:
+    """Warm both up, measure them turn about. ``again`` prepares a side's round; may its requests repeat?
+
+    ``lanes``: so many source ports with one request each outstanding; 0: the whole window.
+    """
     sides = (ours, theirs)
     try:
         for side in sides:
@@ -294,20 +325,21 @@ def _alternate(bench: Bench, ours: Side, theirs: Side, again: Callable[[Side], b
         for turn in range(bench.scale.rounds + 1):
             for side in sides if turn % 2 else reversed(sides):
                 side.resume()
-                _one_round(bench, side, warm_up=turn == 0, again=again(side))
+                _one_round(bench, side, warm_up=turn == 0, again=again(side), lanes=lanes)
                 side.pause()
     finally:
         for side in sides:
             side.resume()
 
 
-def _one_round(bench: Bench, side: Side, *, warm_up: bool, again: bool) -> None:
+def _one_round(bench: Bench, side: Side, *, warm_up: bool, again: bool, lanes: int) -> None:
     seconds = bench.scale.warm_up_s if warm_up else bench.scale.round_s
     before = cpu.used_s(side.pids)
     beside_before = {name: cpu.used_s(pids) for name, pids in side.beside.items()}
-    result = bench.generator.run(Load(side.port, WINDOW, seconds, again))
+    load = Load(side.port, lanes or WINDOW, seconds, again, lanes, side.accounting_port)
+    result = bench.generator.run(load)
     side.promised_sessions += result.sessions
-    side.promised_reports += result.answered
+    side.promised_reports += result.reports
     if warm_up or not result.answered:
         side.rounds += [] if warm_up else [result]
         return
@@ -337,19 +369,28 @@ def _accounting(
             f"{learnt.lost + learnt.wrong} subscribers could not sign in before {row}: {learnt.first_fault}"
         )
     ours.start_ingestion()
+    mixed = row.startswith("mixed")
     our_side = Side(
         OURS,
-        ours.accounting_port,
+        ours.auth_port if mixed else ours.accounting_port,
         ours.pids,
         beside={"ingestion": ours.ingestion_pids, **our_database},
+        accounting_port=ours.accounting_port if mixed else 0,
     )
-    their_side = Side(THEIRS, theirs.port, theirs.pids, beside=their_database)
+    their_side = Side(
+        THEIRS,
+        theirs.auth_port if mixed else theirs.port,
+        theirs.pids,
+        beside=their_database,
+        accounting_port=theirs.port if mixed else 0,
+    )
     held_before = their_sessions()
     expected = {OURS: 30_000.0, THEIRS: 8_000.0}
 
     def prepare(side: Side) -> bool:
         rate = max([one.per_second for one in side.rounds], default=expected[side.name])
-        bench.generator.prepare(Reports(bench.next_run(), int(rate * 1.4 * bench.scale.round_s) + 4 * WINDOW))
+        make = Mixed if mixed else Reports
+        bench.generator.prepare(make(bench.next_run(), int(rate * 1.4 * bench.scale.round_s) + 4 * WINDOW))
         return False
 
     _alternate(bench, our_side, their_side, prepare)
@@ -385,15 +426,19 @@ def _drain(bench: Bench, ours: Hilltop, side: Side) -> tuple[str, bool]:
     return words, sessions >= side.promised_sessions
 
 
-def _accounting_sqlite(bench: Bench, ours: Hilltop) -> Measured:
-    (port,) = free_udp_ports(1)
+def _accounting_sqlite(bench: Bench, row: str, ours: Hilltop) -> Measured:
+    port, auth_port = free_udp_ports(2)
+    users = freeradius.users_file(bench.people) if row.startswith("mixed") else ""
     folder, file = bench.folder / "freeradius-sqlite", bench.folder / "radacct.sqlite"
 
     def make(threads: int) -> FreeRadius:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{file}{suffix}").unlink(missing_ok=True)
         freeradius.create_sqlite(file)
-        return FreeRadius(folder, port, freeradius.accounting_sqlite(folder, port, SECRET, threads, file))
+        configuration = freeradius.accounting_sqlite(folder, port, SECRET, threads, file)
+        if users:
+            configuration = freeradius.with_authentication(folder, auth_port, configuration)
+        return FreeRadius(folder, port, configuration, users, auth_port)
 
     def sessions() -> int:
         connection = sqlite3.connect(file)
@@ -403,7 +448,7 @@ def _accounting_sqlite(bench: Bench, ours: Hilltop) -> Measured:
             connection.close()
 
     with _tuned(bench, "rlm_sql on SQLite", SQLITE_THREADS, make, _trial_reports(bench)) as theirs:
-        return _accounting(bench, "accounting_sqlite", ours, theirs, [], sessions)
+        return _accounting(bench, row, ours, theirs, [], sessions)
 
 
 def _trial_reports(bench: Bench) -> Callable[[], None]:
@@ -420,8 +465,9 @@ def _cluster() -> Iterator[Cluster]:
         cluster.stop()
 
 
-def _accounting_postgresql(bench: Bench) -> Measured:
-    (port,) = free_udp_ports(1)
+def _accounting_postgresql(bench: Bench, row: str) -> Measured:
+    port, auth_port = free_udp_ports(2)
+    users = freeradius.users_file(bench.people) if row.startswith("mixed") else ""
     folder = bench.folder / "freeradius-postgresql"
     with ExitStack() as stack:
         our_cluster, their_cluster = (stack.enter_context(_cluster()) for _ in range(2))
@@ -437,14 +483,16 @@ def _accounting_postgresql(bench: Bench) -> Measured:
             configuration = freeradius.accounting_postgresql(
                 folder, port, SECRET, threads, "127.0.0.1", their_cluster.port, "radius"
             )
-            return FreeRadius(folder, port, configuration)
+            if users:
+                configuration = freeradius.with_authentication(folder, auth_port, configuration)
+            return FreeRadius(folder, port, configuration, users, auth_port)
 
         theirs = stack.enter_context(
             _tuned(bench, "rlm_sql on PostgreSQL", POSTGRESQL_THREADS, make, _trial_reports(bench))
         )
         return _accounting(
             bench,
-            "accounting_postgresql",
+            row,
             ours,
             theirs,
             [our_cluster, their_cluster],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -95,6 +96,9 @@ class RadiusSettings(BaseModel):
     """Connections a worker holds, in all and of one NAS."""
     radsec_idle_s: Seconds = 900.0
     """A connection on which nothing came for so long is closed; the NAS opens another when it has to."""
+
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that answer, each on a core of its own; 0: as many as this machine has cores."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: Count = 10_000
@@ -204,6 +208,21 @@ class RadiusSettings(BaseModel):
     def lockout(self) -> LockoutLimits:
         """When wrong passwords make wait."""
         return LockoutLimits(self.lockout_after, self.lockout_longest_s, self.lockout_longest_known_s)
+
+    @property
+    def endpoints(self) -> dict[str, tuple[str, int]]:
+        """Where it listens by UDP, by a name for each: the place and how many processes hear it.
+
+        The names tell apart what may be equal: the same port 0 may be asked for twice.
+        """
+        shared = {f"auth {listen}": (listen, self.worker_count) for listen in self.auth_listen}
+        shared |= {f"accounting {listen}": (listen, self.worker_count) for listen in self.accounting_listen}
+        return shared | {f"dynauth {listen}": (listen, 1) for listen in self.dynauth_listen}
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes answer on this machine."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     @property
     def policy(self) -> AccessPolicy:

@@ -20,6 +20,7 @@ class Counters:
     duplicates: int = 0  # answered again from memory
     duplicates_in_work: int = 0
     unknown_source: int = 0
+    handed_over: int = 0  # of an EAP conversation that another of our processes holds
     malformed: int = 0
     unexpected_code: int = 0
     wrong_signature: int = 0  # Message-Authenticator or request authenticator: another shared secret

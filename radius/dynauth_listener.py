@@ -12,7 +12,9 @@ because it waits for the database and for NASes.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -97,11 +99,15 @@ class DynauthListener:
         """The ports it listens on."""
         return [endpoint.port for endpoint in self._endpoints]
 
-    def open(self) -> None:
-        """Bind and begin to hear. Raises ``OSError``."""
+    def open(self, bound: Mapping[str, socket.socket] | None = None) -> None:
+        """Begin to hear on the sockets ``bound`` (by the names of ``RadiusSettings.endpoints``), or bind.
+
+        Raises ``OSError``.
+        """
         loop = asyncio.get_running_loop()
         for listen in self._settings.dynauth_listen:
-            endpoint = Endpoint(listen, partial(self._hear, len(self._endpoints)))
+            handle = partial(self._hear, len(self._endpoints))
+            endpoint = Endpoint(listen, handle, (bound or {}).get(f"dynauth {listen}"))
             self._endpoints.append(endpoint)
             endpoint.start(loop)
 

@@ -8,9 +8,10 @@ request came in and answers from there; one on a named address need not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,8 @@ _IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
 _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 
+_DISCARD_PORT = 9
+_LAST_TURNS = 1_000
 AT_ONCE = 32  # datagrams between two looks at the other sockets and the journal
 
 Datagram = tuple[bytes, Source]
@@ -33,15 +36,22 @@ Datagram = tuple[bytes, Source]
 class Endpoint:
     """One bound socket. ``handle`` gets what came in a wake-up; ``send`` answers a source, then or later."""
 
-    def __init__(self, listen: str, handle: Callable[[list[Datagram]], None]) -> None:
-        host, port = split_endpoint(listen)
+    def __init__(
+        self,
+        listen: str,
+        handle: Callable[[list[Datagram]], None],
+        bound: socket.socket | None = None,
+    ) -> None:
+        """``bound``: a socket from ``bind_endpoint`` that is somebody else's to close; without, its own."""
+        host, _ = split_endpoint(listen)
         self.handle = handle
         """Exchanged, as is ``send``, while somebody watches (``radius.watch``)."""
         self.send: Callable[[bytes, Source], None] = self._send
         self.not_sent = 0
         self.at_once = AT_ONCE
         """Datagrams of the next wake-up: fewer where others go first (``radius.overload``)."""
-        self._socket = _bound_socket(host, port)
+        self._socket = bind_endpoint(listen) if bound is None else bound
+        self._is_own = bound is None
         self._wildcard = host in _WILDCARDS
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -53,21 +63,28 @@ class Endpoint:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._loop = loop
-        loop.add_reader(self._socket.fileno(), self._on_readable)
+        loop.add_reader(self._socket.fileno(), self.turn)
 
     def stop_reading(self) -> None:
-        """Take no more datagrams; answers may still leave."""
+        """Take what has come, and no more; answers may still leave."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket.fileno())
             self._loop = None
+            for _ in range(_LAST_TURNS):  # another process may have the socket too, and fill it again
+                if not self.turn():
+                    return
 
     def close(self) -> None:
-        """Let the port go."""
+        """Let the port go, unless the socket is another's."""
         self.stop_reading()
-        self._socket.close()
+        if self._is_own:
+            self._socket.close()
 
-    def _on_readable(self) -> None:
-        self.handle(self._drain_wildcard() if self._wildcard else self._drain())
+    def turn(self) -> bool:
+        """Handle what waits, at most a wake-up's worth; whether there was anything."""
+        drained = self._drain_wildcard() if self._wildcard else self._drain()
+        self.handle(drained)
+        return bool(drained)
 
     def _drain(self) -> list[Datagram]:
         """What waits in the socket, at most a wake-up's worth: reading it all first keeps the caches warm."""
@@ -122,7 +139,46 @@ def _departure(ancillary: tuple[tuple[int, int, bytes], ...]) -> tuple[int, int,
     return None
 
 
-def _bound_socket(host: str, port: int) -> socket.socket:
+def bind_endpoint(listen: str) -> socket.socket:
+    """A socket on ``host:port`` for one process. Raises ``OSError`` that names the place."""
+    return _bound_socket(*split_endpoint(listen))
+
+
+def bind_shared(listen: str, count: int, beside: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """``count`` sockets on the same ``host:port``, one for each of our processes.
+
+    The kernel divides by source address and port: what a NAS repeats comes to the process it came to before.
+    ``beside`` are sockets that we have there already. Raises ``OSError`` that names the place, also when
+    another program has it.
+    """
+    host, port = split_endpoint(listen)
+    if beside:
+        port = int(beside[0].getsockname()[1])
+    else:
+        with _bound_socket(host, port) as probe:  # who shares is not refused, so a stranger is seen only so
+            port = int(probe.getsockname()[1])
+    made: list[socket.socket] = []
+    try:
+        made.extend(_bound_socket(host, port, shared=True) for _ in range(count))
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
+def retire(shared: socket.socket) -> None:
+    """Have the kernel give this socket nothing more, but leave what waits in it to its reader.
+
+    A socket with a peer is passed over for datagrams from anyone else; sending is not affected.
+    """
+    host = shared.getsockname()[0]
+    loopback = "::1" if shared.family == socket.AF_INET6 else "127.0.0.1"
+    with contextlib.suppress(OSError):  # the network may be gone: then nothing comes either
+        shared.connect((loopback if host in _WILDCARDS else host, _DISCARD_PORT))
+
+
+def _bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -132,6 +188,8 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         _enlarge(made)
         if host in _WILDCARDS:
             _note_arrival(made, family)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((host, port))
     except OSError as trouble:
         made.close()

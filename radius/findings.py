@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from core.health import HealthIssue
-from radius.nas_table import NasState
+from radius.nas_table import NOTHING_SEEN, Seen
 
 JOURNAL_ISSUE = HealthIssue(
     "radius.journal",
@@ -30,6 +30,14 @@ class NasTotals:
     over_limit: int = 0
     unknown_not_answered: int = 0
 
+    def add(self, counts: Seen) -> None:
+        """More has come."""
+        self.right += counts.right
+        self.wrong += counts.wrong
+        self.unsigned += counts.unsigned
+        self.over_limit += counts.over
+        self.unknown_not_answered += counts.unknown
+
 
 class NasWatch:
     """Notices NASes whose requests get no answer: another secret, or no signature where one is due.
@@ -40,38 +48,41 @@ class NasWatch:
     def __init__(self) -> None:
         self._standing: dict[str, HealthIssue] = {}
         self._quiet: dict[str, int] = {}
+        self.ended: dict[str, HealthIssue] = {}
+        """Old secrets that ended while this process still saw them used; told by the process itself."""
         self.totals: dict[str, NasTotals] = {}
-        """What has been counted of each NAS since the start, by its id."""
+        """What this process has counted of each NAS since its start, by the NAS's id."""
 
-    def issues(self, states: Iterable[NasState], registered: Collection[str]) -> list[HealthIssue]:
-        """The issues that stand now, after what was seen since the last time.
+    def count(self, seen: Mapping[str, Seen], names: Mapping[str, str]) -> None:
+        """Take note of what this process has seen since the last time, by NAS id; ``names`` of all by id."""
+        self.totals = {nas_id: one for nas_id, one in self.totals.items() if nas_id in names}
+        self.ended = {
+            old_secret_key(nas_id): self.ended[old_secret_key(nas_id)]
+            for nas_id in names
+            if old_secret_key(nas_id) in self.ended and not seen.get(nas_id, NOTHING_SEEN).right
+        }
+        for nas_id, counts in seen.items():
+            if nas_id in names:
+                self.totals.setdefault(nas_id, NasTotals(names[nas_id])).add(counts)
 
-        Those of a NAS that is not among the ``registered`` ids any more are over.
+    def issues(self, seen: Mapping[str, Seen], names: Mapping[str, str]) -> list[HealthIssue]:
+        """The issues that stand now, after what all processes have seen since the last time, by NAS id.
+
+        Those of a NAS that is not among ``names`` (of the registered ones, by id) any more are over.
         """
-        kept = {key for nas_id in registered for key in nas_issue_keys(nas_id)}
+        kept = {key for nas_id in names for key in nas_issue_keys(nas_id)}
         self._standing = {key: issue for key, issue in self._standing.items() if key in kept}
-        self.totals = {nas_id: one for nas_id, one in self.totals.items() if nas_id in registered}
         self._let_floods_end()
-        for state in states:
-            self._count(state)
-            self._look_for_floods(state)
-            if state.right:
-                for key in nas_issue_keys(state.nas.id)[:3]:
+        for nas_id, counts in seen.items():
+            if nas_id not in names:
+                continue
+            self._look_for_floods(nas_id, names[nas_id], counts)
+            if counts.right:
+                for key in nas_issue_keys(nas_id)[:2]:
                     self._standing.pop(key, None)
             else:
-                self._look_at(state)
-            state.right = state.wrong = state.unsigned = state.over = state.unknown = 0
+                self._look_at(nas_id, names[nas_id], counts)
         return list(self._standing.values())
-
-    def _count(self, state: NasState) -> None:
-        if not (state.right or state.wrong or state.unsigned or state.over or state.unknown):
-            return
-        total = self.totals.setdefault(state.nas.id, NasTotals(state.nas.name))
-        total.right += state.right
-        total.wrong += state.wrong
-        total.unsigned += state.unsigned
-        total.over_limit += state.over
-        total.unknown_not_answered += state.unknown
 
     def counts_by_name(self) -> dict[str, dict[str, int]]:
         """What came from each NAS since the start, for those who draw curves."""
@@ -91,21 +102,21 @@ class NasWatch:
         for key in self._quiet:
             self._quiet[key] += 1
 
-    def _look_for_floods(self, state: NasState) -> None:
-        *_, flood_key, storm_key = nas_issue_keys(state.nas.id)
-        if state.over:
+    def _look_for_floods(self, nas_id: str, name: str, counts: Seen) -> None:
+        *_, flood_key, storm_key = nas_issue_keys(nas_id)
+        if counts.over:
             self._quiet[flood_key] = 0
             self._standing[flood_key] = HealthIssue(
                 flood_key, "warning",
-                f"{state.nas.name} sends more RADIUS than a worker takes from it; the rest gets silence",
+                f"{name} sends more RADIUS than a worker takes from it; the rest gets silence",
                 "look for a loop or a forged source on its side; if it is right, raise "
                 "radius.requests_per_s_of_source and radius.requests_per_s_of_nas",
             )  # fmt: skip
-        if state.unknown:
+        if counts.unknown:
             self._quiet[storm_key] = 0
             self._standing[storm_key] = HealthIssue(
                 storm_key, "warning",
-                f"{state.nas.name} asks for many logins that nobody has; not all are answered",
+                f"{name} asks for many logins that nobody has; not all are answered",
                 "see the refused sign-ins: somebody is guessing names, or the services of that tower are "
                 "missing here; radius.unknown_names_per_s is the limit",
             )  # fmt: skip
@@ -115,24 +126,24 @@ class NasWatch:
         key = old_secret_key(nas_id)
         some = sorted(addresses)
         named = ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
-        self._standing[key] = HealthIssue(
+        self.ended[key] = HealthIssue(
             key, "critical",
             f"the old RADIUS secret of {name} has ended while {named} still used it",
             "enter the new secret on the device, or rotate the secret again to one that it can be given",
         )  # fmt: skip
 
-    def _look_at(self, state: NasState) -> None:
-        secret_key, unsigned_key, *_ = nas_issue_keys(state.nas.id)
-        if state.wrong:
+    def _look_at(self, nas_id: str, name: str, counts: Seen) -> None:
+        secret_key, unsigned_key, *_ = nas_issue_keys(nas_id)
+        if counts.wrong:
             self._standing[secret_key] = HealthIssue(
                 secret_key, "warning",
-                f"{state.nas.name} signs with another RADIUS secret than the one registered here",
+                f"{name} signs with another RADIUS secret than the one registered here",
                 "enter the same secret on the device and here; until then it gets no answer",
             )  # fmt: skip
-        if state.unsigned:
+        if counts.unsigned:
             self._standing[unsigned_key] = HealthIssue(
                 unsigned_key, "warning",
-                f"{state.nas.name} sends requests without Message-Authenticator, which are refused",
+                f"{name} sends requests without Message-Authenticator, which are refused",
                 "update the device so that it signs (RouterOS: require-message-auth), or set its "
                 "message_authenticator to off and accept the risk of CVE-2024-3596",
             )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from aaa.directory import KnownNas
 from core.secrets import Secret
@@ -19,6 +20,24 @@ RADSEC = "radsec:"
 _RADSEC_SECRET = Secret("radsec")  # RFC 6614 section 2.3: TLS protects, the secret is known to all
 _ADDRESSES_KEPT = 20_000
 _STRANGERS_KEPT = 100
+
+
+class Seen(NamedTuple):
+    """Requests of one NAS: made with our secret, with another one, refused for want of a signature,
+    beyond its limits, under names that nobody has and beyond what is answered of those."""
+
+    right: int = 0
+    wrong: int = 0
+    unsigned: int = 0
+    over: int = 0
+    unknown: int = 0
+
+    def plus(self, other: Seen) -> Seen:
+        """What was seen in two places."""
+        return Seen(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+NOTHING_SEEN = Seen()
 
 
 class NasLimits:
@@ -243,19 +262,28 @@ class NasTable:
         return self._renderings.troubles
 
     @property
-    def ids(self) -> set[str]:
-        """The NASes that are registered and enabled."""
-        return {nas.id for nas in self._nases}
+    def names(self) -> dict[str, str]:
+        """The NASes that are registered and enabled, by id."""
+        return {nas.id: nas.name for nas in self._nases}
 
     @property
     def states(self) -> list[NasState]:
         """The NASes that have sent something since the last change."""
         return [state for state in self._by_address.values() if state is not None]
 
-    def counted(self) -> list[NasState]:
-        """Those whose counts are to be taken now, with those that a change has put others in place of."""
+    def take_seen(self) -> dict[str, Seen]:
+        """What was seen of each NAS since the last time, by its id; those that sent nothing are left out.
+
+        Also of states that a change has put others in place of.
+        """
+        found: dict[str, Seen] = {}
         gone, self._uncounted = self._uncounted, []
-        return self.states + gone
+        for state in self.states + gone:
+            counts = Seen(state.right, state.wrong, state.unsigned, state.over, state.unknown)
+            if any(counts):
+                found[state.nas.id] = found.get(state.nas.id, NOTHING_SEEN).plus(counts)
+                state.right = state.wrong = state.unsigned = state.over = state.unknown = 0
+        return found
 
     def _remember_signing(self) -> None:
         for address, state in self._by_address.items():

@@ -118,6 +118,20 @@ class LateAnswers:
     send: Callable[[bytes, Source], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The processes beside this one: which it is of how many, and how a datagram comes to another."""
+
+    worker: int
+    count: int
+    hand_over: Callable[[int, bytes, Source], None]
+
+    def holder_of(self, state: bytes) -> int | None:
+        """Who holds the EAP conversation that a State (RFC 2865 section 5.24) of ours names, if not we."""
+        holder = state[0] if state else self.worker
+        return holder if holder != self.worker and holder < self.count else None
+
+
 class SignIns:
     """Class attributes: the token of ``aaa.domain.class_token``, with an id no other sign-in has."""
 
@@ -169,8 +183,10 @@ class AuthenticationPipeline:
         lockout: Lockout | None = None,
         eap: EapServer | None = None,
         admission: Admission | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._nases = nases
+        self._elsewhere = elsewhere
         self._lockout = lockout or Lockout(LockoutLimits(), counters)
         self._eap = eap
         self._admission = admission or Admission.alone()
@@ -344,6 +360,12 @@ class AuthenticationPipeline:
         self, nas: NasState, packet: bytes, key: Key, located: tuple[dict[int, int], list[int]], now_s: float
     ) -> bytes | None:
         first, repeats = located
+        if self._elsewhere is not None and 24 in first:
+            holder = self._elsewhere.holder_of(value_at(packet, first[24]))
+            if holder is not None:
+                self.counters.handed_over += 1
+                self._elsewhere.hand_over(holder, packet, key[0])
+                return None
         question = read_question(nas, packet, first, repeats, key[0][0])
         asked = _Asked(nas, packet, key, Nothing(), question.station, proxy_states(packet, first, repeats))
         if self._eap is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aaa.directory import Directory
 from aaa.store import directory_rows
-from core.health import close_issue, open_issue
+from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.secrets import Sealer
 from core.store.columns import to_microseconds
@@ -35,13 +35,15 @@ from radius.live_devices import LiveDevices
 from radius.live_session import LiveSessions
 from radius.lockout import Lockout
 from radius.lockout_watch import LockoutWatch
-from radius.nas_table import NasTable
+from radius.nas_table import NOTHING_SEEN, NasTable, Seen
 from radius.overload import GiveWay
-from radius.pipeline import AuthenticationPipeline, LateAnswers, PipelineLimits, SignIns, Source
+from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, PipelineLimits, SignIns, Source
+from radius.place import ALONE, Place
 from radius.radsec import RadSec
 from radius.reject_log import RejectLog
 from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
+from radius.siblings import Handed, Siblings, WorkerReport
 from radius.slow_proof import SlowProofs
 from radius.snapshot import snapshot_path
 from radius.status import RadiusStatus, write_status
@@ -60,9 +62,10 @@ async def run_radius(  # noqa: PLR0917 - the composition root calls it this way
     journal_path: Path,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
+    place: Place = ALONE,
 ) -> None:
     """Answer RADIUS until ``stop``; ``ready`` is set when the first directory is loaded."""
-    server = RadiusServer(settings, workplace, sealer, journal_path)
+    server = RadiusServer(settings, workplace, sealer, journal_path, place)
     await server.run(stop, ready or asyncio.Event())
 
 
@@ -70,9 +73,15 @@ class RadiusServer:
     """One radius process."""
 
     def __init__(
-        self, settings: RadiusSettings, workplace: Workplace, sealer: Sealer, journal_path: Path
+        self,
+        settings: RadiusSettings,
+        workplace: Workplace,
+        sealer: Sealer,
+        journal_path: Path,
+        place: Place = ALONE,
     ) -> None:
         self._settings = settings
+        self._place = place
         self._workplace = workplace
         self._clock = workplace.clock
         self._sealer = sealer
@@ -87,7 +96,9 @@ class RadiusServer:
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
         self._admission = Admission(self._clock, self._devices)
-        self._eap = EapKeeper(settings.eap, self.counters, self._rejects.note, self._lockout, self._clock)
+        self._eap = EapKeeper(
+            settings.eap, self.counters, self._rejects.note, self._lockout, self._clock, place.index
+        )
         self._directory: Directory | None = None
         self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
         self._source = DirectorySource(
@@ -99,11 +110,17 @@ class RadiusServer:
         )
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
+        self._handlers: dict[str, Callable[[list[Datagram]], None]] = {}
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
+        self._siblings = (
+            Siblings(journal_path, place, self._on_handed, self._on_report) if place.count > 1 else None
+        )
+        self._reports: dict[int, WorkerReport] = {}
+        self._seen: dict[str, Seen] = {}
         self._watch = NasWatch()
         self._latency = WakeUpLatency()
         self._order = GiveWay(AT_ONCE)
@@ -132,9 +149,10 @@ class RadiusServer:
         for listen in settings.accounting_listen:
             self._accounting.append(self._open_accounting(listen, self._journal))
         self._join_radsec(self._journal)
-        for _, endpoint in [*self._authentication, *self._accounting]:
-            endpoint.start(loop)
-        self.dynauth.open()
+        if self._siblings is not None:
+            self._siblings.start(loop)
+        if self._place.leads:
+            self.dynauth.open(self._place.sockets)
 
     def _join_radsec(self, journal: Journal) -> None:
         """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
@@ -165,6 +183,7 @@ class RadiusServer:
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
             admission=self._admission,
+            elsewhere=self._elsewhere(f"auth {listen}"),
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
         took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
@@ -182,8 +201,19 @@ class RadiusServer:
             took_sign_ins(len(datagrams))
             note_wake_up(monotonic_s() - now_s)
 
-        endpoint = Endpoint(listen, handle)
+        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"auth {listen}"))
+        self._handlers[f"auth {listen}"] = handle
         return pipeline, endpoint
+
+    def _elsewhere(self, endpoint: str) -> Elsewhere | None:
+        siblings, place = self._siblings, self._place
+        if siblings is None:
+            return None
+
+        def hand_over(worker: int, datagram: bytes, source: Source) -> None:
+            siblings.hand_over(worker, Handed(endpoint, source, datagram))
+
+        return Elsewhere(place.index, place.count, hand_over)
 
     def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
         pipeline = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
@@ -208,7 +238,7 @@ class RadiusServer:
             if reply is not None:
                 endpoint.send(reply, pending.key[0])
 
-        endpoint = Endpoint(listen, handle)
+        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"accounting {listen}"))
         return pipeline, endpoint
 
     async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
@@ -222,12 +252,15 @@ class RadiusServer:
             ("eap", _EAP_LOOK_S, self._look_at_eap),
             ("trimming", settings.journal_trim_s, self._trim),
             ("status", settings.status_interval_s, self._write_status),
-            ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
         ]
+        if self._place.leads:
+            turns.append(
+                ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus)
+            )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
-            if self._settings.dynauth_listen:
+            if self._settings.dynauth_listen and self._place.leads:
                 tasks.create_task(self.dynauth.run(stop))
             endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
             tasks.create_task(self._door.run(endpoints, self._radsec, stop))
@@ -277,6 +310,9 @@ class RadiusServer:
         for trouble in directory.troubles:
             _log.error("directory_row_unusable", trouble=trouble)
         if first:
+            # until now a request could not be answered: what came waits in the sockets
+            for _, endpoint in [*self._authentication, *self._accounting]:
+                endpoint.start(asyncio.get_running_loop())
             # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
             self._inherited_issues = keys | {
@@ -320,12 +356,28 @@ class RadiusServer:
         self._journal_trouble = trouble
 
     async def _tell_health(self) -> None:
-        """Open and close the health issues of this process, when they have changed."""
-        wanted = {issue.key: issue for issue in self._watch.issues(self._nases.counted(), self._nases.ids)}
-        wanted |= {issue.key: issue for issue in self._eap.issues(self._clock.now())}
-        wanted |= {issue.key: issue for issue in self._source.issues()}
+        """Open and close the health issues of all our processes when they have changed: the leader's part."""
+        seen, names = self._nases.take_seen(), self._nases.names
+        self._watch.count(seen, names)
+        own = self._own_issues()
+        if self._siblings is not None and not self._place.leads:
+            self._siblings.report(WorkerReport(self._place.index, seen, own))
+            return
+        for nas_id, counts in self._seen.items():
+            seen[nas_id] = counts.plus(seen.get(nas_id, NOTHING_SEEN))
+        self._seen = {}
+        told = [*own, *(issue for report in self._reports.values() for issue in report.issues)]
+        wanted = {issue.key: issue for issue in [*self._watch.issues(seen, names), *told]}
+        await self._open_and_close(wanted)
+
+    def _own_issues(self) -> list[HealthIssue]:
+        """What this process finds of itself."""
+        own = [*self._eap.issues(self._clock.now()), *self._source.issues(), *self._watch.ended.values()]
         if self._journal_trouble is not None:
-            wanted[JOURNAL_ISSUE.key] = JOURNAL_ISSUE
+            own.append(JOURNAL_ISSUE)
+        return own
+
+    async def _open_and_close(self, wanted: dict[str, HealthIssue]) -> None:
         opening = wanted.keys() - self._issues
         closing = (self._issues | self._inherited_issues) - wanted.keys()
         if not opening and not closing:
@@ -336,6 +388,18 @@ class RadiusServer:
             for key in closing:
                 await close_issue(work, key)
         self._issues, self._inherited_issues = set(wanted), set()
+
+    def _on_report(self, report: WorkerReport) -> None:
+        """What another process noticed goes into the leader's next look."""
+        self._reports[report.worker] = report
+        for nas_id, counts in report.seen.items():
+            self._seen[nas_id] = counts.plus(self._seen.get(nas_id, NOTHING_SEEN))
+
+    def _on_handed(self, handed: Handed) -> None:
+        """A datagram that came to another process and belongs to a conversation of this one."""
+        handle = self._handlers.get(handed.endpoint)
+        if handle is not None:
+            handle([(handed.datagram, handed.source)])
 
     async def _trim(self) -> None:
         if self._journal is None:
@@ -374,6 +438,7 @@ class RadiusServer:
         return RadiusStatus(
             at=self._clock.now().isoformat(),
             pid=os.getpid(),
+            worker=self._place.index,
             counters=self.counters.snapshot(),
             delayed_rejects=sum(pipeline.delayed for pipeline, _ in self._authentication),
             directory_seq=directory.seq if directory else 0,
@@ -419,6 +484,8 @@ class RadiusServer:
         await self.dynauth.close()
         if self._journal is not None:
             await self._journal.close()
+        if self._siblings is not None:
+            self._siblings.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
         self._radsec.close()
         for _, endpoint in [*self._authentication, *self._accounting]:

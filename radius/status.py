@@ -7,16 +7,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from radius.place import journal_name
+
 
 @dataclass(frozen=True, slots=True)
 class RadiusStatus:
-    """What a radius process says of itself. ``directory_age_s``: since the database was last seen.
+    """What a radius process says of itself, the ``worker``-th from 0.
 
-    ``strangers``: addresses that ask and are no NAS; ``unsigned_nases``: open to CVE-2024-3596.
+    ``directory_age_s``: since the database was last seen. ``strangers``: addresses that ask and are no NAS;
+    ``unsigned_nases``: open to CVE-2024-3596.
     """
 
     at: str
     pid: int
+    worker: int
     counters: dict[str, int]
     delayed_rejects: int
     directory_seq: int
@@ -52,7 +56,7 @@ def write_status(journal_path: Path, status: RadiusStatus) -> None:
 
 def read_statuses(journal_directory: Path) -> list[RadiusStatus]:
     """The status of every radius process that has written one here."""
-    return list(read_named_statuses(journal_directory).values())
+    return sorted(read_named_statuses(journal_directory).values(), key=lambda one: one.worker)
 
 
 def read_named_statuses(journal_directory: Path) -> dict[str, RadiusStatus]:
@@ -62,3 +66,10 @@ def read_named_statuses(journal_directory: Path) -> dict[str, RadiusStatus]:
         with suppress(OSError, ValueError, TypeError):
             found[path.name.removesuffix(".status.json")] = RadiusStatus(**json.loads(path.read_text()))
     return found
+
+
+def forget_statuses(journal_directory: Path, count: int) -> None:
+    """Remove what processes left that are not among the first ``count`` any more."""
+    current = {status_path(journal_directory / journal_name(index)) for index in range(count)}
+    for path in set(journal_directory.glob("*.status.json")) - current:
+        path.unlink(missing_ok=True)

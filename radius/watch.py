@@ -48,6 +48,7 @@ _NAMES: Final = tuple(one.name for one in fields(Counters))
 _read_counters = attrgetter(*_NAMES)
 SILENCES: Final = {
     "unknown_source": "this address is no registered NAS",
+    "handed_over": "it went to the process that holds this EAP conversation",
     "over_limit": "more requests from this source or NAS than a worker takes",
     "malformed": "it is not a well-formed packet",
     "unexpected_code": "a packet of this code does not belong on this port",

@@ -236,6 +236,18 @@ def radius_attributes(
     show("attributes", ["name", "number", "type", "words"], rows)
 
 
+@radius.command("reload")
+def radius_reload() -> None:
+    """Serve with the settings as they are now; no request is lost. Exit 1 when they are refused."""
+    from appliance.radius_reload import ReloadError, reload_radius
+
+    try:
+        workers = reload_radius(settings())
+    except ReloadError as trouble:
+        fail(str(trouble))
+    say(f"reloaded: {workers} process{'' if workers == 1 else 'es'}")
+
+
 @radius.command("status")
 def radius_status() -> None:
     """What the radius processes of this machine say of themselves; exit 1 when none does."""
@@ -243,7 +255,7 @@ def radius_status() -> None:
 
     found = read_statuses(settings().journal_directory)
     for one in found:
-        say(f"process {one.pid}, at {one.at}")
+        say(f"process {one.pid} ({one.worker}), at {one.at}")
         say(f"  directory  {one.directory_logins} logins, {one.directory_nases} NASes, change"
             f" {one.directory_seq}; the database was last seen {one.directory_age_s} s before")  # fmt: skip
         if one.directory_from_snapshot:

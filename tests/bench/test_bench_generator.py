@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bench import generator, packets
-from bench.generator import Load, drive, quantile, summarise
+from bench.generator import Load, drive, open_lanes, quantile, summarise
 
 SECRET = b"a-secret-for-the-bench"
 LANES = 2
@@ -69,7 +69,7 @@ def run(answer: Answer, count: int = 40, kind: str = "accounting") -> generator.
     else:
         dealt = packets.access_requests(people, SECRET, kind, count, LANES)
     with server(answer) as port:
-        lanes, ran_s, in_time = drive(Load(port, 8, 1.0), dealt)
+        lanes, ran_s, in_time = drive(Load(port, 8, 1.0), open_lanes(Load(port, 8, 1.0), dealt))
     return summarise(lanes, ran_s, in_time, people, SECRET, 0.0)
 
 
@@ -150,7 +150,9 @@ def test_requests_come_round_again_under_their_own_identifier() -> None:
         return [signed_reply(datagram, 2)]
 
     with server(answer) as port:
-        lanes, ran_s, in_time = drive(Load(port, 32, 0.5, again=True), dealt)
+        lanes, ran_s, in_time = drive(
+            Load(port, 32, 0.5, again=True), open_lanes(Load(port, 32, 0.5, again=True), dealt)
+        )
     result = summarise(lanes, ran_s, in_time, people, SECRET, 0.0)
     assert result.answered > 2 * 512 * LANES
     assert len(seen) == 512 * LANES
@@ -163,7 +165,7 @@ def test_nobody_there_is_all_lost_and_no_error() -> None:
         port = probe.getsockname()[1]
     people = packets.make_subscribers(4)
     dealt = packets.access_requests(people, SECRET, "pap", 8, LANES)
-    lanes, ran_s, in_time = drive(Load(port, 4, 0.2), dealt)
+    lanes, ran_s, in_time = drive(Load(port, 4, 0.2), open_lanes(Load(port, 4, 0.2), dealt))
     result = summarise(lanes, ran_s, in_time, people, SECRET, 0.0)
     assert (result.sent, result.answered, result.lost, result.per_second) == (4, 0, 4, 0.0)
 

@@ -155,8 +155,8 @@ def test_the_finding_about_a_nas_ends_with_its_registration() -> None:
     watch = NasWatch()
     key = nas_issue_keys("nas_1")[0]
     watch._standing[key] = HealthIssue(key, "warning", "signs with another secret", "enter it")
-    assert [one.key for one in watch.issues([], {"nas_1"})] == [key]
-    assert watch.issues([], {"nas_2"}) == []
+    assert [one.key for one in watch.issues({}, {"nas_1": "north"})] == [key]
+    assert watch.issues({}, {"nas_2": "south"}) == []
 
 
 async def test_both_mppe_keys_have_salts_of_their_own(world: World) -> None:

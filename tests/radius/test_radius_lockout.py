@@ -19,6 +19,7 @@ from aaa.directory import Directory
 from aaa.lockouts import held_back, let_go
 from aaa.set_up import set_password
 from aaa.store.tables import nas, session
+from core.health import HealthIssue
 from core.refusal import Refusal
 from core.secrets import Secret
 from radius.counters import Counters
@@ -270,15 +271,21 @@ async def test_floods_are_findings_that_name_the_nas_and_end(world: World) -> No
     nases = bench_over(await world.directory()).nases
     state = nases.at("127.0.0.1")
     assert state is not None
-    watch, registered = NasWatch(), {state.nas.id}
+    watch, names = NasWatch(), nases.names
     state.over, state.unknown, state.right = 3, 4, 1
-    found = watch.issues([state], registered)
+
+    def look() -> list[HealthIssue]:
+        seen = nases.take_seen()
+        watch.count(seen, names)
+        return watch.issues(seen, names)
+
+    found = look()
     assert {one.key.partition(":")[0] for one in found} == {"radius.flood", "radius.unknown_names"}
     assert all("tower" in one.title and "radius." in one.remedy for one in found)
     for _ in range(60):
         state.right = 1
-        assert len(watch.issues([state], registered)) == 2
-    assert watch.issues([state], registered) == []
+        assert len(look()) == 2
+    assert look() == []
     total = watch.totals[state.nas.id]
     assert (total.right, total.over_limit, total.unknown_not_answered) == (61, 3, 4)
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,7 @@ reaping_s = 1
 drift_s = 1
 
 [radius]
+workers = {workers}
 auth_listen = ["127.0.0.1:{auth_port}"]
 accounting_listen = ["127.0.0.1:{accounting_port}"]
 reject_delay_s = 0.05
@@ -117,6 +118,15 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process and its children have started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in children for one in (int(child), *_descendants(int(child)))]
+
+
 @dataclass(eq=False)
 class Daemon:
     """One role's process. It is known by a file descriptor, so that no other process is ever hit."""
@@ -145,7 +155,11 @@ class Daemon:
         await asyncio.wait_for(self.ended.wait(), 20)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """kill -9, of all its processes at once."""
+        family = await asyncio.to_thread(_descendants, self.pid) if self._handle >= 0 else []
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await self.send(signal.SIGKILL)
 
 
@@ -230,12 +244,12 @@ class Box:
         return {row.key: row for row in found}
 
     def journal_rows(self) -> int:
-        """How many records are in the journal and not trimmed yet."""
-        connection = sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True)
-        try:
-            return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
-        finally:
-            connection.close()
+        """How many records are in the journals and not trimmed yet."""
+        found = 0
+        for path in self.journal.parent.glob("radius*.sqlite"):
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+                found += int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
+        return found
 
     async def kill_all(self) -> None:
         """Nothing that was started outlives the test."""
@@ -259,7 +273,13 @@ def free_ports(count: int) -> list[int]:
 
 @asynccontextmanager
 async def open_box(
-    folder: Path, nursery: Nursery, *, database_url: str = "", clock: str = "system", more: str = ""
+    folder: Path,
+    nursery: Nursery,
+    *,
+    database_url: str = "",
+    clock: str = "system",
+    workers: int = 2,
+    more: str = "",
 ) -> AsyncIterator[Box]:
     """A migrated, empty appliance; ``more`` is added to its settings file. Everything is killed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -267,7 +287,7 @@ async def open_box(
     (folder / "hilltop.toml").write_text(
         _SETTINGS.format(
             state=folder / "state", database_url=database_url, clock=clock,
-            auth_port=auth_port, accounting_port=accounting_port,
+            auth_port=auth_port, accounting_port=accounting_port, workers=workers,
         )
         + more
     )  # fmt: skip

@@ -103,7 +103,10 @@ async def _dial_some(field: Field, count: int) -> list[LabSession]:
 async def test_a_full_disk_is_silence_and_then_recovery(
     tmp_path: Path, nursery: Nursery, collecting: bool
 ) -> None:
-    async with open_box(tmp_path, nursery) as box, open_field(box, 9, 2, seed=7, timeout_s=0.25) as field:
+    async with (
+        open_box(tmp_path, nursery, workers=1) as box,
+        open_field(box, 9, 2, seed=7, timeout_s=0.25) as field,
+    ):
         with _tiny_disk(box.journal.parent) as (enter, disk):
             radius = await box.start("radius", prefix=enter)
             if collecting:
@@ -131,7 +134,10 @@ async def test_a_journal_that_cannot_be_trimmed_says_so_and_no_longer_than_that(
     tmp_path: Path, nursery: Nursery
 ) -> None:
     """Nobody reports while the disk is full, but what the collector has taken over should be deleted."""
-    async with open_box(tmp_path, nursery) as box, open_field(box, 6, 2, seed=8, timeout_s=0.25) as field:
+    async with (
+        open_box(tmp_path, nursery, workers=1) as box,
+        open_field(box, 6, 2, seed=8, timeout_s=0.25) as field,
+    ):
         with _tiny_disk(box.journal.parent) as (enter, disk):
             await box.start("radius", prefix=enter)
             for one in await _dial_some(field, 6):
@@ -152,7 +158,10 @@ async def test_radius_that_starts_on_a_full_disk_answers_sign_ins(
     tmp_path: Path, nursery: Nursery, end: signal.Signals
 ) -> None:
     """It was killed, or updated, at the worst moment: subscribers must be able to sign in all the same."""
-    async with open_box(tmp_path, nursery) as box, open_field(box, 9, 2, seed=9, timeout_s=0.25) as field:
+    async with (
+        open_box(tmp_path, nursery, workers=1) as box,
+        open_field(box, 9, 2, seed=9, timeout_s=0.25) as field,
+    ):
         with _tiny_disk(box.journal.parent) as (enter, disk):
             radius = await box.start("radius", prefix=enter)
             await _dial_some(field, 3)

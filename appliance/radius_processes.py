@@ -1,0 +1,359 @@
+"""The RADIUS role as a family of processes: one that owns the sockets and forks, and those that answer.
+
+The sockets stay open here, so whatever waits in them outlives the process that reads it: one that died is
+replaced, and on SIGHUP all are, by processes with the settings as they are now, without a request lost.
+This process does nothing else; it has no event loop and no thread, since a fork would copy half of either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.readiness import notify, watchdog_period_s
+from appliance.settings import Settings, SettingsError
+from core.log import configure_logging, logger
+from radius.endpoint import bind_shared, retire
+from radius.place import Place
+from radius.status import forget_statuses
+
+_log = logger("appliance")
+_TURN_S = 1.0
+_WATCHDOG_S = 30.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_SETTLED_S = 30.0
+_STOP_PATIENCE_S = 20.0
+_BIND_PATIENCE_S = 3.0
+"""For the port of a family whose head was killed: its members notice within a second and go."""
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+@dataclass(slots=True, eq=False)
+class _Process:
+    """One that answers."""
+
+    index: int
+    pid: int
+    channel: socket.socket
+    began_s: float
+    heard_s: float
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class _Post:
+    """The post of one index: the process that serves, the one that is to follow it, failures."""
+
+    serving: _Process | None = None
+    following: _Process | None = None
+    failures: int = 0
+    again_s: float = 0.0
+
+    @property
+    def processes(self) -> list[_Process]:
+        return [one for one in (self.serving, self.following) if one is not None]
+
+
+class RadiusProcesses:
+    """Keeps the processes of the role until SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._next_settings = settings
+        self._read_settings = read_settings
+        self._sockets: dict[str, list[socket.socket]] = {}
+        self._posts: list[_Post] = []
+        self._leaving: list[_Process] = []
+        self._selector = selectors.DefaultSelector()
+        self._signals: set[int] = set()
+        self._announced = False
+        self._code: int | None = None
+
+    def run(self) -> int:
+        """Serve; the exit code."""
+        configure_logging("radius", self._settings.log.level)
+        try:
+            self._bind(self._settings)
+        except OSError as trouble:
+            from appliance.roles import tell_failure
+
+            asyncio.run(tell_failure("radius", self._settings, trouble))
+            return 1
+        _load_what_is_shared(self._settings)
+        with _heard_signals(self._selector, self._signals), tempfile.TemporaryDirectory() as folder:
+            self._posts = [_Post() for _ in range(self._settings.radius.worker_count)]
+            forget_statuses(self._settings.journal_directory, len(self._posts))
+            try:
+                while self._code is None:
+                    self._turn(Path(folder))
+            finally:
+                self._end_all()
+        return self._code
+
+    def _bind(self, settings: Settings) -> None:
+        """Have a socket on each endpoint for each process. Raises ``OSError``, and nothing has changed."""
+        more: dict[str, list[socket.socket]] = {}
+        try:
+            for name, (listen, count) in settings.radius.endpoints.items():
+                have = self._sockets.get(name, [])
+                more[name] = _bind_patiently(listen, count - len(have), have)
+        except OSError:
+            for made in more.values():
+                _close_all(made)
+            raise
+        for name, made in more.items():
+            self._sockets.setdefault(name, []).extend(made)
+
+    def _turn(self, folder: Path) -> None:
+        """Wait for something to happen, at most a moment, and do what follows from it."""
+        self._fork_due(folder)
+        period_s = watchdog_period_s()
+        for key, _ in self._selector.select(min(_TURN_S, period_s or _TURN_S)):
+            if isinstance(key.data, _Process):
+                self._hear(key.data)
+            else:
+                _drain(key.fileobj)
+        if period_s is not None:
+            notify("WATCHDOG=1")
+        for process in self._all():
+            self._look_after(process)
+        self._follow_reload()
+        if self._signals & {signal.SIGTERM, signal.SIGINT} or _is_orphan():
+            self._code = 0
+        elif signal.SIGHUP in self._signals:
+            self._begin_reload(folder)
+        self._signals.clear()
+
+    def _fork_due(self, folder: Path) -> None:
+        now_s = time.monotonic()
+        for index, post in enumerate(self._posts):
+            if post.serving is None and now_s >= post.again_s:
+                post.serving = self._fork(index, self._settings, folder)
+
+    def _fork(self, index: int, settings: Settings, folder: Path) -> _Process:
+        path = folder / f"{index}.{time.monotonic_ns()}"
+        channel = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        channel.bind(str(path))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become(index, settings, path)
+        now_s = time.monotonic()
+        process = _Process(index, pid, channel, now_s, now_s)
+        self._selector.register(channel, selectors.EVENT_READ, process)
+        return process
+
+    def _become(self, index: int, settings: Settings, channel: Path) -> None:
+        """The child: what belongs to the parent is let go, then the role runs. Never returns."""
+        code = 1
+        try:
+            from appliance.roles import run_role
+
+            signal.set_wakeup_fd(-1)
+            for number in _NUMBERS:
+                signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+            self._selector.close()
+            for other in self._all():
+                other.channel.close()
+            for made in self._sockets.values():
+                _close_all(made[:index] + made[index + 1 :])
+            os.environ["NOTIFY_SOCKET"] = str(channel)
+            os.environ["HILLTOP_SUPERVISOR"] = str(os.getppid())
+            os.environ["WATCHDOG_USEC"] = str(int(_WATCHDOG_S * 1_000_000))
+            os.environ.pop("WATCHDOG_PID", None)
+            named = settings.radius.endpoints.items()
+            sockets = {name: self._sockets[name][index] for name, (_, count) in named if index < count}
+            place = Place(index, settings.radius.worker_count, sockets)
+            code = asyncio.run(run_role("radius", settings, place))
+        except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's loop
+            _log.error("role_failed", reason=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _hear(self, process: _Process) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while told := process.channel.recv(4096):
+                process.heard_s = time.monotonic()
+                if told.startswith(b"STATUS="):
+                    notify(told.decode(errors="replace"))
+                if b"READY=1" in told:
+                    process.ready = True
+        if not self._announced and all(post.serving and post.serving.ready for post in self._posts):
+            self._announced = True
+            notify("READY=1")
+
+    def _all(self) -> list[_Process]:
+        return [process for post in self._posts for process in post.processes] + self._leaving
+
+    def _look_after(self, process: _Process) -> None:
+        """Kill one that hangs; see to one that has ended."""
+        if time.monotonic() - process.heard_s > _WATCHDOG_S:
+            _log.error("radius_process_hangs", worker=process.index, silent_s=_WATCHDOG_S)
+            os.kill(process.pid, signal.SIGKILL)
+            process.heard_s = time.monotonic()
+        ended, status = os.waitpid(process.pid, os.WNOHANG)
+        if not ended:
+            return
+        self._selector.unregister(process.channel)
+        process.channel.close()
+        code = os.waitstatus_to_exitcode(status)
+        if process in self._leaving:
+            self._leaving.remove(process)
+        elif process is self._posts[process.index].following:
+            self._posts[process.index].following = None
+            self._give_up_reload(code)
+        else:
+            self._lost(self._posts[process.index], process, code)
+
+    def _lost(self, post: _Post, process: _Process, code: int) -> None:
+        """One that served has ended by itself. When none of its siblings serves, the role has failed."""
+        post.serving = None
+        now_s = time.monotonic()
+        if process.ready and now_s - process.began_s > _SETTLED_S:
+            post.failures = 0
+        post.failures += 1
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (post.failures - 1), _LONGEST_PAUSE_S)
+        post.again_s = now_s + pause_s
+        _log.error("radius_process_ended", worker=process.index, code=code, restart_in_s=pause_s)
+        if not process.ready and not any(one.serving and one.serving.ready for one in self._posts):
+            self._code = code or 1
+
+    def _begin_reload(self, folder: Path) -> None:
+        """Fork a successor for each process, with the settings as they are now; the old ones still serve."""
+        if any(post.following for post in self._posts):
+            return
+        try:
+            chosen = self._read_settings()
+            self._bind(chosen)
+        except (SettingsError, OSError) as trouble:
+            _log.error("reload_refused", reason=str(trouble), goes_on="with the settings it has")
+            notify(f"STATUS=not reloaded: {trouble}")
+            return
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        self._next_settings = chosen
+        while len(self._posts) < chosen.radius.worker_count:
+            self._posts.append(_Post(again_s=float("inf")))  # nobody serves there until the reload is done
+        for index in range(chosen.radius.worker_count):
+            self._posts[index].following = self._fork(index, chosen, folder)
+
+    def _follow_reload(self) -> None:
+        """When all successors are ready they take over, and the others finish what they have begun."""
+        following = [post.following for post in self._posts if post.following]
+        if not following or not all(one.ready for one in following):
+            return
+        chosen = self._settings = self._next_settings
+        old = [post.serving for post in self._posts]
+        for post in self._posts:
+            post.serving, post.following, post.failures, post.again_s = post.following, None, 0, 0.0
+        self._let_go(chosen)
+        for process in old:
+            self._dismiss(process)
+        _log.info("radius_reloaded", processes=chosen.radius.worker_count)
+        notify("READY=1\nSTATUS=reloaded")
+
+    def _dismiss(self, process: _Process | None) -> None:
+        """Ask one to finish what it has begun and go."""
+        if process is not None:
+            os.kill(process.pid, signal.SIGTERM)
+            self._leaving.append(process)
+
+    def _let_go(self, chosen: Settings) -> None:
+        """Posts and sockets that these settings have no use for; those leaving have their own copies."""
+        del self._posts[chosen.radius.worker_count :]
+        keep = {name: count for name, (_, count) in chosen.radius.endpoints.items()}
+        for name, sockets in self._sockets.items():
+            for one in sockets[keep.get(name, 0) :]:
+                retire(one)
+                one.close()
+        self._sockets = {name: self._sockets[name][:count] for name, count in keep.items()}
+
+    def _give_up_reload(self, code: int) -> None:
+        """A successor has failed: those that serve were never asked to go."""
+        _log.error("reload_failed", code=code, goes_on="with the processes it has")
+        for post in self._posts:
+            self._dismiss(post.following)
+            post.following = None
+        self._let_go(self._settings)
+        notify("READY=1\nSTATUS=not reloaded: the new processes failed; see the log")
+
+    def _end_all(self) -> None:
+        """SIGTERM, patience, SIGKILL."""
+        alive = self._all()
+        for process in alive:
+            os.kill(process.pid, signal.SIGTERM)
+        until_s = time.monotonic() + _STOP_PATIENCE_S
+        for process in alive:
+            while not os.waitpid(process.pid, os.WNOHANG)[0]:
+                if time.monotonic() > until_s:
+                    os.kill(process.pid, signal.SIGKILL)
+                time.sleep(0.02)
+        for made in self._sockets.values():
+            _close_all(made)
+
+
+def _load_what_is_shared(settings: Settings) -> None:
+    """What all processes need is loaded before they are forked, so that they share the memory it takes."""
+    if settings.radius.worker_count > 1:
+        import radius.role  # noqa: F401
+    gc.freeze()
+
+
+def _bind_patiently(listen: str, count: int, beside: list[socket.socket]) -> list[socket.socket]:
+    until_s = time.monotonic() + _BIND_PATIENCE_S
+    while True:
+        try:
+            return bind_shared(listen, count, beside)
+        except OSError as trouble:
+            if trouble.errno != errno.EADDRINUSE or time.monotonic() > until_s:
+                raise
+        time.sleep(0.1)
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
+
+
+def _is_orphan() -> bool:
+    """Whether the ``hilltop run`` that started us is gone."""
+    supervisor = int(os.environ.get("HILLTOP_SUPERVISOR", "0"))
+    return bool(supervisor) and os.getppid() != supervisor
+
+
+def _drain(wakeup: object) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while isinstance(wakeup, socket.socket) and wakeup.recv(4096):
+            pass
+
+
+@contextlib.contextmanager
+def _heard_signals(selector: selectors.BaseSelector, heard: set[int]) -> Iterator[None]:
+    """Signals wake the selector and are noted in ``heard``."""
+    ear, mouth = socket.socketpair()
+    with ear, mouth:
+        ear.setblocking(False)
+        mouth.setblocking(False)
+        signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        for number in _NUMBERS:
+            signal.signal(number, lambda one, _frame: heard.add(one))
+        selector.register(ear, selectors.EVENT_READ)
+        yield
+        signal.set_wakeup_fd(-1)

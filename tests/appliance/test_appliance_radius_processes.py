@@ -1,0 +1,164 @@
+"""Several RADIUS processes on one port: who dies is replaced, a reload loses nothing, a taken port is told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from appliance_running import SECRET, Appliance, appliance, until
+from pyrad.client import Client
+from pyrad.dictionary import Dictionary
+
+from radius.status import RadiusStatus, read_statuses
+
+SETTINGS = "[radius]\nworkers = 2\nreject_delay_s = 0\nstatus_interval_s = 0.1\ndirectory_refresh_s = 0.1\n"
+
+
+NAMES = Dictionary(io.StringIO("ATTRIBUTE User-Name 1 string\nATTRIBUTE User-Password 2 string\n"))
+
+
+def access_request() -> bytes:
+    """Signed, with an authenticator of its own."""
+    packet = Client("127.0.0.1", secret=SECRET.reveal().encode(), dict=NAMES).CreateAuthPacket(id=7)
+    packet["User-Name"] = "fir"
+    packet["User-Password"] = packet.PwCrypt("fir-password")
+    packet.add_message_authenticator()
+    return packet.RequestPacket()  # type: ignore[no-any-return]
+
+
+class Crowd:
+    """Asks from many source ports at once, each request once: a lost one is seen."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.asked = self.answered = 0
+
+    async def ask(self, count: int) -> None:
+        """So many requests, each from a port of its own; answers may take a while."""
+        await asyncio.gather(*(self._one() for _ in range(count)))
+
+    async def _one(self) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.setblocking(False)
+            own.connect(("127.0.0.1", self._port))
+            self.asked += 1
+            await loop.sock_sendall(own, access_request())
+            reply = await asyncio.wait_for(loop.sock_recv(own, 4096), 20)
+            assert reply[0] == 2
+            self.answered += 1
+
+
+def statuses(one: Appliance) -> list[RadiusStatus]:
+    return read_statuses(one.settings.journal_directory)
+
+
+def pids(one: Appliance) -> list[int]:
+    return [status.pid for status in statuses(one) if Path(f"/proc/{status.pid}").exists()]
+
+
+def head_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Appliance]:
+    async with appliance(tmp_path) as one:
+        text = one.config.read_text()
+        one.config.write_text(text.replace("[radius]\n", SETTINGS))
+        await one.start("radius")
+        await until(lambda: len(pids(one)) == 2, "two processes")
+        yield one
+
+
+def hilltop(one: Appliance, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "appliance.cli", "--config", str(one.config), *words],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+async def test_both_answer_and_one_that_is_killed_is_replaced(two: Appliance) -> None:
+    crowd = Crowd(two.auth_port)
+    await crowd.ask(200)
+    await until(lambda: sum(one.counters["accepts"] for one in statuses(two)) == 200, "all are counted")
+    assert all(one.counters["accepts"] > 20 for one in statuses(two)), "the kernel gives work to both"
+
+    first, second = pids(two)
+    os.kill(second, signal.SIGSTOP)  # what comes to it from now on waits in its socket …
+    asking = asyncio.create_task(crowd.ask(100))
+    await until(lambda: crowd.answered > 220, "the other one goes on")
+    os.kill(second, signal.SIGKILL)  # … and outlives it
+    await asking
+    assert crowd.answered == crowd.asked == 300
+    await until(lambda: len(pids(two)) == 2 and second not in pids(two), "it is replaced")
+    assert pids(two)[0] == first
+
+
+async def test_a_reload_loses_no_request_and_takes_up_the_settings(two: Appliance) -> None:
+    before = set(pids(two))
+    crowd, stop = Crowd(two.auth_port), asyncio.Event()
+
+    async def go_on() -> None:
+        while not stop.is_set():
+            await crowd.ask(20)
+
+    asking = asyncio.create_task(go_on())
+    text = two.config.read_text()
+    two.config.write_text(text.replace("workers = 2", "workers = 3"))
+    said = await asyncio.to_thread(hilltop, two, "radius", "reload")
+    assert said.returncode == 0, said.stderr
+    assert "3 processes" in said.stdout
+    two.config.write_text(text.replace("workers = 2", "workers = 1"))
+    said = await asyncio.to_thread(hilltop, two, "radius", "reload")
+    assert "1 process" in said.stdout, said.stderr
+    stop.set()
+    await asking
+    assert crowd.answered == crowd.asked > 100
+    (left,) = pids(two)
+    assert left not in before
+    await crowd.ask(50)
+
+
+async def test_settings_that_are_wrong_change_nothing(two: Appliance) -> None:
+    before = pids(two)
+    two.config.write_text(two.config.read_text().replace("workers = 2", "workers = 65"))
+    os.kill(head_of(before[0]), signal.SIGHUP)
+    await until(lambda: two.said("reload_refused"), "it says so")
+    assert "radius.workers" in two.said("reload_refused")[0]["reason"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        text = two.config.read_text().replace("workers = 65", "workers = 2")
+        two.config.write_text(text.replace(f":{two.auth_port}", f":{taken.getsockname()[1]}"))
+        os.kill(head_of(before[0]), signal.SIGHUP)
+        await until(lambda: len(two.said("reload_refused")) == 2, "it says so")
+    assert pids(two) == before
+    await Crowd(two.auth_port).ask(20)
+
+
+async def test_all_end_with_their_head(two: Appliance) -> None:
+    before = pids(two)
+    os.kill(head_of(before[0]), signal.SIGKILL)
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), "they notice")
+    await until(lambda: len(pids(two)) == 2, "and are started again")
+    await Crowd(two.auth_port).ask(20)
+
+
+async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    async with appliance(tmp_path) as one:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            stranger.bind(("127.0.0.1", one.auth_port))
+            done = await asyncio.to_thread(hilltop, one, "role", "radius")
+        assert done.returncode == 1
+        assert f"127.0.0.1 port {one.auth_port}" in done.stdout + done.stderr
+        told = await asyncio.to_thread(hilltop, one, "health")
+        assert f"port {one.auth_port}" in told.stdout
