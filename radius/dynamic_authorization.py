@@ -18,6 +18,7 @@ from pyrad.packet import CoAPacket
 from core.secrets import Secret
 from radius.codec import COA_ACK, COA_REQUEST, DISCONNECT_ACK, DISCONNECT_REQUEST, Attr, read_integer
 from radius.dialects.attributes import WireAttribute
+from radius.dictionary.wire import split
 
 _BACKOFF = 1.5
 
@@ -162,8 +163,8 @@ def _packet(client: Client, request: DynauthRequest) -> CoAPacket:
     code = DISCONNECT_REQUEST if request.disconnect else COA_REQUEST
     packet = client.CreateCoAPacket(code=code, message_authenticator=True)
     for one in request.attributes:
-        key = (one.vendor, one.kind) if one.vendor else int(one.kind)
-        packet[key] = [*packet.get(key, []), one.octets]
+        for kind, value in split(one.encoded())[0]:
+            packet[kind] = [*packet.get(kind, []), value]
     packet[int(Attr.EVENT_TIMESTAMP)] = [request.event_time_s.to_bytes(4, "big")]
     return packet
 

@@ -301,7 +301,7 @@ class AuthenticationPipeline:
                 self._lockout.right_password(nas.nas.id, username, station)
             return reply
         if isinstance(verdict, Unproven):
-            proxied = proxy_states(packet, first, repeats)
+            proxied = self._identity_asked(packet, verdict.login) + proxy_states(packet, first, repeats)
             return self._prove(_Asked(nas, packet, key, proof, station, proxied), verdict, now_s)
         return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
 

@@ -15,6 +15,7 @@ from radius.dialects.known import (
     change_attributes,
     dialect_named,
     service_attributes,
+    service_words,
     terms_attributes,
 )
 
@@ -77,7 +78,7 @@ class Rendering:
             lines = self._lines(service.terms, "accept")
             if any(line.of_one_service for line, _ in lines):
                 return _encoded(self.accept(service))
-        return _encoded(service_attributes(service, self.dialect))
+        return _encoded(service_words(service, self.dialect))
 
     def keep(self, service: ServiceAccess, encoded: tuple[bytes, bytes]) -> None:
         """Remember what was encoded for the service's next sign-in."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from aaa.directory import ServiceAccess
+from aaa.domain.addressing import NO_ADDRESSING
 from aaa.domain.profile import SessionTerms
 from radius.dialects import (
     accel_ppp,
@@ -56,7 +57,14 @@ def change_attributes(terms: SessionTerms, dialect: Dialect, open_list: str) -> 
 
 def service_attributes(service: ServiceAccess, dialect: Dialect) -> list[WireAttribute]:
     """What is the service's own: its addresses and its interim interval."""
+    return [replace(one, origin="service") for one in service_words(service, dialect)]
+
+
+def service_words(service: ServiceAccess, dialect: Dialect) -> list[WireAttribute]:
+    """The same without where it comes from: a tower that rebooted asks for thousands of them at once."""
     found = [standard.interim(service.interim_interval_s)]
-    if dialect.gives_addresses:
-        found = standard.addresses(service.framed_ip, service.terms.pool, service.addressing) + found
-    return [replace(one, origin="service") for one in found]
+    if not dialect.gives_addresses:
+        return found
+    if service.addressing is NO_ADDRESSING:
+        return standard.address_or_pool(service.framed_ip, service.terms.pool) + found
+    return standard.addresses(service.framed_ip, service.terms.pool, service.addressing) + found
