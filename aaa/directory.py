@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.directory_certificates import ENTITIES, Certificates
+from aaa.directory_realms import Realms, load_realms
 from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
 from aaa.domain.conditions import Conditions
@@ -117,6 +118,8 @@ class Directory:
     """The operator's own reply lines, of every scope."""
     limited: frozenset[str] = field(default=frozenset(), repr=False)
     """The services on which a device too many is refused."""
+    realms: Realms | None = None
+    """Whose sign-ins another server answers; None: nobody's."""
 
     @classmethod
     async def load(
@@ -140,6 +143,7 @@ class Directory:
                     await cpe_rows.bound_between(connection, after, last),
                 )
                 after = last
+        await draft.read_realms(connection)
         return draft.finished(seq, nases, await Certificates.load(connection, sealer))
 
     @classmethod
@@ -202,7 +206,7 @@ class Directory:
     async def _with(self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[Any]) -> Directory:
         draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
         draft.limited = set(self.limited)
-        draft.templates = self.templates
+        draft.templates, draft.realms = self.templates, self.realms
         if any(change.entity == "template" for change in changes):
             draft.take_templates(await rows.template_rows(connection))
         services = {change.entity_id for change in changes if change.entity == "service"}
@@ -220,6 +224,8 @@ class Directory:
         nases = self.nases
         if any(change.entity == "nas" for change in changes):
             nases = draft.nases(*await _nas_rows(connection))
+        if profiles or any(change.entity == "realm" for change in changes):
+            await draft.read_realms(connection)
         certificates = self.certificates
         ours = [(change.entity, change.entity_id) for change in changes if change.entity in ENTITIES]
         if ours:
@@ -284,6 +290,7 @@ class _Draft:
         self._troubles: list[str] = []
         self.templates: tuple[ReplyTemplate, ...] = ()
         self.limited: set[str] = set()
+        self.realms: Realms | None = None
 
     def finished(
         self, seq: int, nases: tuple[KnownNas, ...], certificates: Certificates | None = None
@@ -292,8 +299,17 @@ class _Draft:
         return Directory(
             seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
             (*self._troubles, *certificates.troubles), certificates, self.templates,
-            frozenset(self.limited),
+            frozenset(self.limited), self.realms,
         )  # fmt: skip
+
+    async def read_realms(self, connection: AsyncConnection) -> None:
+        def terms(profile_id: str) -> SessionTerms | None:
+            profile = self._profiles.get(profile_id)
+            return None if profile is None else terms_of(profile, Effect.NONE, self._policy)
+
+        self.realms = await load_realms(connection, self._sealer, terms)
+        if self.realms is not None:
+            self._troubles += self.realms.troubles
 
     def take_templates(self, found: Sequence[Any]) -> None:
         self.templates = _templates(found)

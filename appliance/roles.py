@@ -58,6 +58,7 @@ async def _radius(
 async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from radius.ingest import run_ingest
     from radius.keep_snapshot import SnapshotKeeper, run_snapshots
+    from radius.proxied_reports import run_reports
     from snmp.role import run_collector
 
     keeper = SnapshotKeeper(
@@ -78,6 +79,9 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, be
                 house.settings.aaa,
                 beats.expect("ingest", _LOOP_LIMIT_S),
             )
+        )
+        tasks.create_task(
+            run_reports(house.workplace, house.sealer, stop, beats.expect("proxied_reports", _LOOP_LIMIT_S))
         )
         tasks.create_task(
             run_collector(

@@ -113,6 +113,8 @@ class RadiusSettings(BaseModel):
     lockout_longest_s: Seconds = 300.0
     lockout_longest_known_s: Seconds = 10.0
     """The longest wait of a device that has signed in there before."""
+    proxy_outstanding: int = Field(default=4_096, ge=16, le=1_000_000)
+    """Sign-ins of other realms that wait for their home servers; beyond them a NAS gets no answer."""
     duplicate_memory_s: float = Field(default=6.0, ge=1, le=60)
     duplicate_entries: int = Field(default=65_536, ge=1_024, le=10_000_000)
     slow_proof_threads: int = Field(default=2, ge=1, le=32)

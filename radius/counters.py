@@ -38,6 +38,16 @@ class Counters:
     rejects_not_recorded: int = 0
     journal_failures: int = 0  # not committed, not answered
     journal_backlog_full: int = 0
+    proxied: int = 0  # sign-ins forwarded to a home server
+    proxy_accepts: int = 0
+    proxy_rejects: int = 0
+    proxy_unanswered: int = 0  # by no home server in time; the NAS got silence
+    proxy_retransmits: int = 0
+    proxy_late: int = 0  # replies that nobody waits for any more
+    proxy_wrong_signature: int = 0  # replies of another secret, or unsigned
+    proxy_loops: int = 0  # requests that have been here before
+    proxy_full: int = 0  # too many wait already
+    proxy_deaths: int = 0  # home servers that stopped answering
     radsec_admitted: int = 0  # connections whose certificate was a NAS's
     radsec_refused: int = 0  # certificate missing, unknown, revoked, or no NAS's
     radsec_full: int = 0  # too many connections

@@ -36,6 +36,7 @@ from core.work import Workplace
 from radius.accounting_decode import AccountingOrigin, decode_accounting
 from radius.codec import MalformedPacket
 from radius.journal import JournalReader, StoredRecord
+from radius.proxied_reports import queue_reports
 
 _AT_ONCE = 1_000
 _IDLE_S = 0.2
@@ -170,6 +171,14 @@ class _Ingestion:
                 raise Overtaken("another process takes over this journal")
             if events:
                 await record_accounting(work, events, self._class_key, self._limits)
+                await queue_reports(
+                    work,
+                    (
+                        (record.datagram, event)
+                        for record, event in decoded
+                        if isinstance(event, AccountingEvent)
+                    ),
+                )
             if poison:
                 await asyncio.to_thread(self._set_aside, poison)
                 await open_issue(work, _issue(self._path, poison[0][1]))

@@ -10,6 +10,7 @@ import hmac
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from typing import Any
 
 from aaa.authorize import STALE_SILENT, Accept, Reject, Silent, Unproven, authorize, settle
 from aaa.directory import Directory, Login, ServiceAccess
+from aaa.directory_realms import Realms
 from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
 from aaa.domain.mschap import mppe_keys
@@ -45,6 +47,7 @@ from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, S
 from radius.line_identity import AskedByLine, authorize_line
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
+from radius.proxy import Foreign, Proxy
 from radius.reply_cache import Remembered, ReplyCache
 from radius.requests import ms_chap_identifier, read_proof
 from radius.secret_rotation import fits_better, other_proof
@@ -184,12 +187,15 @@ class AuthenticationPipeline:
         eap: EapServer | None = None,
         admission: Admission | None = None,
         elsewhere: Elsewhere | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._nases = nases
         self._elsewhere = elsewhere
         self._lockout = lockout or Lockout(LockoutLimits(), counters)
         self._eap = eap
         self._admission = admission or Admission.alone()
+        self._proxy = proxy
+        self._realms: Realms | None = None
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
@@ -203,6 +209,7 @@ class AuthenticationPipeline:
     def use(self, directory: Directory) -> None:
         """Answer from this snapshot from now on."""
         self._directory = directory
+        self._realms = directory.realms if self._proxy is not None else None
         if self._eap is not None:
             self._eap.use(directory)
 
@@ -253,10 +260,14 @@ class AuthenticationPipeline:
         self.counters.status += 1
         return nas.secret.reply(ACCESS_ACCEPT, packet, proxy_states(packet, first, repeats))
 
-    def _access(self, nas: NasState, packet: bytes, key: Key, now_s: float) -> bytes | None:
+    def _access(  # noqa: PLR0911 - the ways out, the shortest first
+        self, nas: NasState, packet: bytes, key: Key, now_s: float
+    ) -> bytes | None:
         first, repeats = locate(packet)
         signed = self._check_signature(nas, packet, first)
         if signed is None or self._directory is None:
+            return None
+        if self._realms is not None and self._forward(nas, packet, key, (first, repeats)):
             return None
         if 79 in first:
             return self._answer_eap(nas, packet, key, (first, repeats), now_s)
@@ -304,6 +315,35 @@ class AuthenticationPipeline:
             proxied = self._identity_asked(packet, verdict.login) + proxy_states(packet, first, repeats)
             return self._prove(_Asked(nas, packet, key, proof, station, proxied), verdict, now_s)
         return self._decline(nas, packet, key, verdict, station=station, now_s=now_s)
+
+    def _forward(
+        self, nas: NasState, packet: bytes, key: Key, located: tuple[dict[int, int], list[int]]
+    ) -> bool:
+        """Whether the sign-in is another server's to decide; then it is on its way there, or gets silence."""
+        first, repeats = located
+        at = first.get(1)
+        if at is None or self._realms is None or self._proxy is None or self._directory is None:
+            return False
+        username = packet[at + 2 : at + packet[at + 1]]
+        realm = self._realms.of(username, self._directory.logins)
+        if realm is None:
+            return False
+        fingerprint, proxied = hash(packet), proxy_states(packet, first, repeats)
+        self._replies.put(key, fingerprint, None)
+
+        def settle(code: int | None, attributes: bytes) -> None:
+            if self._replies.find(key, fingerprint) is None:
+                return  # whoever asked has asked something else since then
+            self._replies.drop(key, fingerprint)
+            if code is not None:
+                with suppress(MalformedPacket):  # what the home server sent does not fit
+                    reply = nas.secret.reply(code, packet, attributes + proxied)
+                    self._replies.put(key, fingerprint, reply)
+                    self._late.send(reply, key[0])
+
+        if not self._proxy.forward(Foreign(nas, packet, username, settle), realm):
+            self._replies.drop(key, fingerprint)
+        return True
 
     def _prove(self, asked: _Asked, verdict: Unproven, now_s: float) -> bytes | None:
         """The answer at once when it is known whether the password is right, else when a thread knows.

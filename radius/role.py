@@ -29,6 +29,8 @@ from radius.dynauth_listener import DynauthListener
 from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
+from radius.home_server_watch import HomeServerWatch
+from radius.home_servers import HomeServers
 from radius.journal import Journal, JournalLimits
 from radius.latency import WakeUpLatency
 from radius.live_devices import LiveDevices
@@ -39,6 +41,7 @@ from radius.nas_table import NOTHING_SEEN, NasTable, Seen
 from radius.overload import GiveWay
 from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, PipelineLimits, SignIns, Source
 from radius.place import ALONE, Place
+from radius.proxy import Proxy
 from radius.radsec import RadSec
 from radius.reject_log import RejectLog
 from radius.rendering import Renderings
@@ -111,6 +114,11 @@ class RadiusServer:
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
         self._handlers: dict[str, Callable[[list[Datagram]], None]] = {}
+        self._proxy = Proxy(
+            HomeServers(self.counters, settings.proxy_outstanding, self._clock.monotonic_s),
+            self.counters, sealer.derive_key("proxy-loop")[:8], settings.dictionary_files,
+        )  # fmt: skip
+        self._home_watch = HomeServerWatch(self._proxy.servers)
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
@@ -133,7 +141,8 @@ class RadiusServer:
         loop = asyncio.get_running_loop()
         try:
             self._open(loop)
-            await self._radsec.start(self._settings.radsec_listen)
+            if self._place.leads:  # one process: an EAP conversation may go on over another connection
+                await self._radsec.start(self._settings.radsec_listen)
             await self._serve(stop, ready)
         finally:
             await self._close()
@@ -164,6 +173,7 @@ class RadiusServer:
         authentication = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=late, lockout=self._lockout, eap=self._eap.server, admission=self._admission,
+            proxy=self._proxy,
         )  # fmt: skip
         accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
         self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
@@ -184,6 +194,7 @@ class RadiusServer:
             late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
             admission=self._admission,
             elsewhere=self._elsewhere(f"auth {listen}"),
+            proxy=self._proxy,
         )  # fmt: skip
         receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
         took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
@@ -254,9 +265,10 @@ class RadiusServer:
             ("status", settings.status_interval_s, self._write_status),
         ]
         if self._place.leads:
-            turns.append(
-                ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus)
-            )
+            turns += [
+                ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+                ("home_servers", settings.reject_record_s, partial(self._home_watch.turn, self._workplace)),
+            ]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
@@ -305,6 +317,7 @@ class RadiusServer:
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         self._radsec.use(directory)
+        self._proxy.use(directory)
         first = self._directory is None
         self._directory = directory
         for trouble in directory.troubles:
@@ -332,6 +345,7 @@ class RadiusServer:
             for accounting, _ in self._accounting:
                 accounting.age(now_s)
             self._radsec.tick(now_s)
+            self._proxy.servers.tick()
             await _pause(stop, _TICK_S)
 
     async def _record(self) -> None:
@@ -445,7 +459,7 @@ class RadiusServer:
             directory_logins=len(directory.logins) if directory else 0,
             directory_nases=len(directory.nases) if directory else 0,
             directory_age_s=round(self._source.age_s, 3),
-            troubles=[*directory.troubles, *self._nases.template_troubles]
+            troubles=[*directory.troubles, *self._nases.template_troubles, *self._proxy.troubles]
             if directory
             else ["the directory has not been loaded yet"],
             journal_id=journal.id if journal else "",
@@ -488,6 +502,7 @@ class RadiusServer:
             self._siblings.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
         self._radsec.close()
+        self._proxy.servers.close()
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.close()
 

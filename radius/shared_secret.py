@@ -92,6 +92,27 @@ class SharedSecret:
         response = _md5(header + request[4:20] + attributes + self._secret).digest()
         return header + response + attributes  # type: ignore[no-any-return]
 
+    def access_request(self, header: bytes, authenticator: bytes, attributes: bytes) -> bytes:
+        """An Access-Request or Status-Server of ours, its Message-Authenticator in front.
+
+        RFC 3579 section 3.2. ``header``: the code and the identifier. Raises ``MalformedPacket`` when it does
+        not fit.
+        """
+        length = 38 + len(attributes)
+        if length > MAX_PACKET_OCTETS:
+            raise MalformedPacket("the request does not fit: too many attributes")
+        begin = header + bytes((length >> 8, length & 255)) + authenticator + _MA_HEADER
+        return begin + self._hmac(begin + _ZEROS + attributes) + attributes
+
+    def response_is_right(self, reply: bytes, request_authenticator: bytes) -> bool:
+        """Whether a reply to our request was made with this secret (RFC 2865 section 3)."""
+        expected = _md5(reply[:4] + request_authenticator + reply[20:] + self._secret).digest()
+        return compare_digest(expected, reply[4:20])
+
+    def response_is_signed(self, reply: bytes, at: int, request_authenticator: bytes) -> bool:
+        """Whether the Message-Authenticator at ``at`` of a reply to our request is right."""
+        return self.access_is_signed(reply[:4] + request_authenticator + reply[20:], at)
+
     def show_password(self, hidden: bytes, authenticator: bytes) -> bytes:
         """A User-Password in clear, without its padding (RFC 2865 section 5.2)."""
         size = len(hidden)

@@ -31,6 +31,7 @@ from ui.pages import (
     payments,
     profiles,
     public,
+    realms,
     receivables,
     reply_templates,
     service_changes,
@@ -55,9 +56,9 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    invoices, metrics, nases, new_service, operators, payments, profiles, public, receivables,
-    reply_templates, service_changes, services, sessions, sign_ins, snmp_targets, subscriber_import,
-    subscribers, towers, subscriber,
+    invoices, metrics, nases, new_service, operators, payments, profiles, public, realms,
+    receivables, reply_templates, service_changes, services, sessions, sign_ins, snmp_targets,
+    subscriber_import, subscribers, towers, subscriber,
 )  # fmt: skip
 
 

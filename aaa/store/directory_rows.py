@@ -131,6 +131,15 @@ async def service_ids_of_usernames(connection: AsyncConnection, usernames: Seque
     return list((await connection.execute(statement)).scalars())
 
 
+async def known_usernames(connection: AsyncConnection, usernames: Sequence[str]) -> set[str]:
+    """Those of ``usernames`` that a service signs in with."""
+    found: set[str] = set()
+    for some in _chunks(list(dict.fromkeys(usernames))):
+        wanted = select(credential.c.username).where(credential.c.username.in_(some))
+        found.update((await connection.execute(wanted)).scalars())
+    return found
+
+
 def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
     return [ids[start : start + _IN_LIMIT] for start in range(0, len(ids), _IN_LIMIT)]
 

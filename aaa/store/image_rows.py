@@ -16,10 +16,13 @@ from aaa.store.tables import (
     credential,
     directory_change,
     entitlement,
+    home_server,
     metadata,
     nas,
     nas_secret_use,
     profile_rule,
+    realm,
+    realm_server,
     reply_template,
     service,
     service_prefix,
@@ -28,7 +31,7 @@ from aaa.store.tables import (
 
 TABLES = (
     nas, nas_secret_use, service_profile, profile_rule, reply_template, service, service_prefix, credential,
-    cpe, entitlement, authority, certificate,
+    cpe, entitlement, authority, certificate, home_server, realm, realm_server,
 )  # fmt: skip
 """What ``aaa.directory`` reads, beside the newest number of the change feed."""
 _AT_ONCE = 1_000

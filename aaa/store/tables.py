@@ -516,3 +516,55 @@ certificate = Table(
     Column("revoked_by", String(80)),
     Column("reason", String(24)),
 )
+
+home_server = Table(  # another RADIUS server, to which requests of a realm are forwarded
+    "aaa_home_server",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("address", String(45), nullable=False),
+    Column("auth_port", Integer),  # None: it takes no sign-ins
+    Column("accounting_port", Integer),  # None: it takes no reports
+    Column("secret_sealed", Text, nullable=False),
+    Column("signs_replies", Boolean, nullable=False, default=True),  # false: an old one, CVE-2024-3596
+    Column("status_check", Boolean, nullable=False, default=True),  # it answers Status-Server (RFC 5997)
+    Column("timeout_ms", Integer, nullable=False),  # until a request is sent again
+    Column("tries", Integer, nullable=False),  # then the next server is asked
+    Column("dead_s", Integer, nullable=False),  # how long a silent one is left alone without status_check
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+realm = Table(
+    "aaa_realm",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(253), nullable=False, unique=True),  # lower case; "*": every other one
+    Column("strip", Boolean, nullable=False, default=False),  # forward the name without its realm
+    Column("accounting", Boolean, nullable=False, default=True),  # reports are forwarded too
+    Column("passes", JSON, nullable=False),  # names of attributes that an accept may bring; "*": all
+    Column("profile_id", String(40)),  # whose attributes of ours are added to an accept
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+realm_server = Table(  # in which order a realm's servers are asked
+    "aaa_realm_server",
+    metadata,
+    Column("realm_id", String(40), ForeignKey("aaa_realm.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("server_id", String(40), ForeignKey("aaa_home_server.id"), nullable=False, index=True),
+)
+
+proxied_report = Table(  # accounting reports on their way to a home server; gone when it has answered
+    "aaa_proxied_report",
+    metadata,
+    Column("seq", BigId, primary_key=True, autoincrement=True),
+    Column("realm_id", String(40), nullable=False),
+    Column("lane", String(16), nullable=False),  # reports of one session are sent one after the other
+    Column("datagram", LargeBinary, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+)
+Index("ix_aaa_proxied_report_due", proxied_report.c.realm_id, proxied_report.c.due_at)
