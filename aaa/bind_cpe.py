@@ -58,30 +58,37 @@ async def record_learned(work: Work, learned: Sequence[LearnedCpe]) -> int:
     """Put learned CPEs on record; returns the change by which every directory knows what stands.
 
     The first writer wins: a login that was bound meanwhile, a window that was used or closed, and a login
-    that is gone stay as they are.
+    that is gone stay as they are. However many CPEs are seen first, it is a handful of statements; the rows
+    themselves are the trail of who learned them where.
     """
     await repositories.take_directory_lane(work.connection)
-    for one in learned:
-        row = await repositories.credential_row(work.connection, one.username)
-        if row is None or row.service_id != one.service_id:
-            continue
+    owners = await cpe_rows.services_of(work.connection, [one.username for one in learned])
+    mine = [one for one in learned if owners.get(one.username) == one.service_id]
+    for one in mine:
         if one.instead_of:
-            await _replace(work, one, row)
-        elif not await cpe_rows.bound_to(work.connection, one.username):
-            await _bind(work, one.service_id, one.username, one.mac, source="learned", nas_id=one.nas_id)
-            await terms.service_changed(
-                work, one.service_id, "cpe.learn", username=one.username, mac=one.mac, nas=one.nas_id
-            )
+            await _replace(work, one)
+    await _learn(work, [one for one in mine if not one.instead_of])
     return await directory_rows.newest_change(work.connection)
 
 
-async def _replace(work: Work, one: LearnedCpe, row: Row[Any]) -> None:
-    if row.replace_until is None or row.replace_until != one.window:
+async def _learn(work: Work, learned: Sequence[LearnedCpe]) -> None:
+    bound = await cpe_rows.bound_to(work.connection, [one.username for one in learned])
+    first = {one.username: one for one in reversed(learned) if one.username not in bound}
+    rows = [_values(work, one.service_id, one.username, one.mac, one.nas_id) for one in first.values()]
+    await cpe_rows.insert_cpes(work.connection, rows)
+    changed = sorted({one.service_id for one in first.values()})
+    await cpe_rows.services_changed(work.connection, changed, work.now)
+
+
+async def _replace(work: Work, one: LearnedCpe) -> None:
+    row = await repositories.credential_row(work.connection, one.username)
+    if row is None or row.replace_until is None or row.replace_until != one.window:
         return
     await cpe_rows.retire_cpes(
         work.connection, one.username, one.instead_of, work.now, f"replaced by {one.mac}"
     )
-    await _bind(work, one.service_id, one.username, one.mac, source="learned", nas_id=one.nas_id)
+    values = _values(work, one.service_id, one.username, one.mac, one.nas_id)
+    await cpe_rows.insert_cpes(work.connection, [values])
     closed = {"replace_until": None, "replace_mac": None}
     await repositories.update_credential(work.connection, one.username, closed)
     await terms.service_changed(
@@ -90,14 +97,12 @@ async def _replace(work: Work, one: LearnedCpe, row: Row[Any]) -> None:
     )  # fmt: skip
 
 
-async def _bind(
-    work: Work, service_id: str, username: str, mac: str, *, source: str, nas_id: str | None = None
-) -> None:
-    values = {
+def _values(work: Work, service_id: str, username: str, mac: str, nas_id: str | None) -> dict[str, Any]:
+    """The row of a device; where it was first seen, when it was learned."""
+    return {
         "id": work.ids.new("cpe"), "service_id": service_id, "username": username, "mac": mac,
-        "source": source, "nas_id": nas_id, "since": work.now,
+        "source": "operator" if nas_id is None else "learned", "nas_id": nas_id, "since": work.now,
     }  # fmt: skip
-    await cpe_rows.insert_cpe(work.connection, values)
 
 
 async def set_binding(work: Work, username: str, binding: str | None) -> Refusal | None:
@@ -125,12 +130,13 @@ async def bind_cpe(work: Work, username: str, mac: str) -> Refusal | None:
     normal = _mac(mac)
     if isinstance(normal, Refusal):
         return normal
-    bound = await cpe_rows.bound_to(work.connection, username)
+    bound = await _bound(work, username)
     if normal in bound:
         return None
     if len(bound) >= MOST_BOUND:
         return Refusal("cpe.too_many", f"{username} is bound to {MOST_BOUND} CPEs; release some first", "mac")
-    await _bind(work, row.service_id, username, normal, source="operator")
+    values = _values(work, row.service_id, username, normal, None)
+    await cpe_rows.insert_cpes(work.connection, [values])
     await terms.service_changed(work, row.service_id, "cpe.bind", username=username, mac=normal)
     return None
 
@@ -140,7 +146,7 @@ async def release_cpe(work: Work, username: str, mac: str | None) -> Refusal | N
     row = await _bindable(work, username)
     if isinstance(row, Refusal):
         return row
-    bound = await cpe_rows.bound_to(work.connection, username)
+    bound = await _bound(work, username)
     if mac is None:
         await cpe_rows.retire_all(work.connection, username, work.now, f"released by {work.actor}")
     else:
@@ -169,7 +175,7 @@ async def open_replacement(
     row = await _bindable(work, username)
     if isinstance(row, Refusal):
         return row
-    bound = await cpe_rows.bound_to(work.connection, username)
+    bound = await _bound(work, username)
     old = None if old_mac is None else _mac(old_mac)
     if isinstance(old, Refusal):
         return old
@@ -243,6 +249,10 @@ async def cpes_of_service(connection: AsyncConnection, service_id: str, limit: i
         )
         for row in await cpe_rows.cpes_of_service(connection, service_id, limit)
     ]
+
+
+async def _bound(work: Work, username: str) -> tuple[str, ...]:
+    return (await cpe_rows.bound_to(work.connection, [username])).get(username, ())
 
 
 async def _bindable(

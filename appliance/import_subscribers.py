@@ -15,6 +15,7 @@ from aaa.domain.password_hash import NotUsable, clear_text, read_hash
 from aaa.set_addressing import set_addressing
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
+from appliance.import_conditions import CONDITION_COLUMNS, set_conditions
 from appliance.lookup import find
 from billing.set_up import open_account
 from core.refusal import Refusal, Refused, granted
@@ -51,6 +52,7 @@ SERVICE_COLUMNS = (
     "framed_ip",
     "device",
     *ADDRESS_COLUMNS,
+    *CONDITION_COLUMNS,
 )
 SIGN_IN_COLUMNS = ("username", "mac", "circuit_id", "remote_id", "nas_port")
 REQUIRED = ("account_number", "name", "plan")
@@ -179,10 +181,11 @@ async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts
     number = row["account_number"]
     if number not in accounts:
         accounts[number] = granted(await open_account(work, **_account_fields(row)))
+    credentials = _credentials(row)
     new = NewService(
         plan=row["plan"],
         label=row.get("label") or row["name"],
-        credentials=_credentials(row),
+        credentials=credentials,
         framed_ip=row.get("framed_ip") or None,
         device_ids=[await find(work.connection, "device", row["device"])] if row.get("device") else [],
         starts_on=_date(row.get("start_date")),
@@ -190,6 +193,7 @@ async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts
     service_id = granted(await add_service(work, sealer, accounts[number], new))
     if any(row.get(column) for column in ADDRESS_COLUMNS):
         granted(await set_addressing(work, service_id, **_addressing(row)))
+    await set_conditions(work, service_id, credentials, row)
 
 
 def _addressing(row: dict[str, str]) -> dict[str, Any]:

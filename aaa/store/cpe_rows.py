@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.repositories import chunks
-from aaa.store.tables import cpe
+from aaa.store.tables import cpe, credential, directory_change
 
 
 async def _bound(connection: AsyncConnection, *where: ColumnElement[bool]) -> dict[str, tuple[str, ...]]:
@@ -36,9 +36,29 @@ async def bound_to_services(
     return found
 
 
-async def bound_to(connection: AsyncConnection, username: str) -> tuple[str, ...]:
-    """The MACs bound to one login, the longest bound first."""
-    return (await _bound(connection, cpe.c.username == username)).get(username, ())
+async def bound_to(connection: AsyncConnection, usernames: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The MACs bound to these logins, by user name, the longest bound first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for some in chunks(usernames):
+        found |= await _bound(connection, cpe.c.username.in_(some))
+    return found
+
+
+async def services_of(connection: AsyncConnection, usernames: Sequence[str]) -> dict[str, str]:
+    """The service that each of these logins signs in to now."""
+    found: dict[str, str] = {}
+    for some in chunks(usernames):
+        statement = select(credential.c.username, credential.c.service_id)
+        rows = await connection.execute(statement.where(credential.c.username.in_(some)))
+        found |= {row.username: row.service_id for row in rows}
+    return found
+
+
+async def services_changed(connection: AsyncConnection, service_ids: Sequence[str], at: datetime) -> None:
+    """Tell every in-memory directory that these services changed; the caller has the directory's lane."""
+    if service_ids:
+        rows = [{"entity": "service", "entity_id": one, "at": at} for one in service_ids]
+        await connection.execute(insert(directory_change), rows)
 
 
 async def cpes_of_service(connection: AsyncConnection, service_id: str, limit: int) -> Sequence[Any]:
@@ -48,9 +68,10 @@ async def cpes_of_service(connection: AsyncConnection, service_id: str, limit: i
     return (await connection.execute(statement.order_by(*order).limit(limit))).all()
 
 
-async def insert_cpe(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    """One more device that a login is bound to."""
-    await connection.execute(insert(cpe).values(**values))
+async def insert_cpes(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """More devices that logins are bound to."""
+    if rows:
+        await connection.execute(insert(cpe), [dict(row) for row in rows])
 
 
 async def retire_cpes(

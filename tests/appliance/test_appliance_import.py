@@ -142,6 +142,30 @@ async def test_lines_are_imported(workplace: Workplace, sealer: Sealer) -> None:
     assert [fault.line for fault in report.errors] == [2, 3]
 
 
+async def test_conditions_of_sign_ins_are_imported(workplace: Workplace, sealer: Sealer) -> None:
+    await world(workplace)
+    columns = "cpe_binding,cpe_macs,bound_nas,bound_port,devices,when_crowded"
+    header = f"account_number,name,region,plan,username,password,mac,{columns}\n"
+    good = "A-1,Fir,CO,home,fir,pw,,list,AA:BB:CC:00:11:22;aabb.cc00.1133,,ether3:200,2,oldest\n"
+    report = await run(workplace, sealer, header + good)
+    assert (report.created, report.errors) == (1, [])
+    async with workplace.reading() as connection:
+        row = (await connection.execute(select(aaa.credential))).one()
+        macs = (await connection.execute(select(aaa.cpe.c.mac).order_by(aaa.cpe.c.mac))).scalars().all()
+        service = (await connection.execute(select(aaa.service))).one()
+    assert (row.binding, row.port_pattern) == ("list", "ether3:200")
+    assert macs == ["aabbcc001122", "aabbcc001133"]
+    assert (service.devices, service.when_crowded) == (2, "oldest")
+    faults = [
+        "A-2,Elm,CO,home,elm,pw,,perhaps,,,,,", "A-3,Ash,CO,home,ash,pw,,,zz,,,,",
+        "A-4,Oak,CO,home,oak,pw,,,,,,two,", "A-5,Bay,CO,home,,,02-00-5E-00-0A-01,learn,,,,,",
+        "A-6,Fig,CO,home,fig,pw,,,,nowhere,,,",
+    ]  # fmt: skip
+    report = await run(workplace, sealer, header + "\n".join(faults))
+    named = [(fault.line, fault.field) for fault in report.errors]
+    assert named == [(2, "cpe_binding"), (3, "cpe_macs"), (4, "devices"), (5, "cpe_binding"), (6, "nas")]
+
+
 async def test_a_fault_is_named_by_the_column_of_the_file(workplace: Workplace, sealer: Sealer) -> None:
     await world(workplace)
     text = HEADER + "A-1,Fir,CO,home,fir,pw,,,2020-01-01,\n" + "A-2,Elm,CO,home,elm,pw,,,,32\n"

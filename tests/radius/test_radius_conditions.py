@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eapol import ETHERNET, Eapol, needs_eapol_test
 from hypothesis import given
 from hypothesis import strategies as st
 from radius_live import Live, live_server, needs_radclient
 from radius_world import Bench, World, bench_over, mschapv2, octets, pap, reply_to, request
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from aaa.bind_cpe import LearnedCpe, cpes_of_service, record_learned
 from aaa.domain.line import NotALine, Port, line_names, read_line, read_pattern, read_port
@@ -272,6 +273,95 @@ async def test_mac_logins_are_not_for_pppoe_clients(world: World) -> None:
         reply = reply_to(asked, bench.ask(octets(asked), ("127.0.0.1", number)))
         got = "accept" if reply.code == ACCEPT else bench.rejections[-1].reject.rule
         assert got == expected
+
+
+@needs_radclient
+async def test_a_cpe_is_learned_and_swapped_over_the_wire(world: World, tmp_path: Path) -> None:
+    await world.nas()
+    service_id = await world.service("alice")
+    async with live_server(world, tmp_path, cpe_binding="learn") as live:
+
+        async def sign_in(mac: str) -> str:
+            station = f'Calling-Station-Id = "{mac}"'
+            return await live.sign_in("alice", "CHAP-Password", "open sesame", station)
+
+        async def recorded(bound: str) -> None:
+            async with asyncio.timeout(10):
+                while True:
+                    async with world.workplace.reading() as connection:
+                        if [one.mac for one in await cpes_of_service(connection, service_id)][:1] == [bound]:
+                            return
+                    await asyncio.sleep(0.02)
+
+        assert [await sign_in(OLD), await sign_in(NEW)] == ["accept", "reject"]
+        await recorded(PLAIN[OLD])
+        seq = live.seq
+        await act(world, open_replacement, "alice", timedelta(hours=2))
+        await live.until(seq)
+        assert [await sign_in(NEW), await sign_in(OLD), await sign_in(THIRD)] == [
+            "accept",
+            "reject",
+            "reject",
+        ]
+        await recorded(PLAIN[NEW])
+
+
+@needs_radclient
+async def test_option_82_and_ports_as_radclient_sends_them(world: World, tmp_path: Path) -> None:
+    nas_id = await world.nas("tower", identity="circuit")
+    await line_user(world, "circuit", "circuit:olt1 eth 0/1/1:200,remote:radio-9")
+    await line_user(world, "port", "tower ether3:200.30")
+    async with live_server(world, tmp_path) as live:
+        ids = ('ADSL-Agent-Circuit-Id = "olt1 eth 0/1/1:200"', 'ADSL-Agent-Remote-Id = "radio-9"')
+        assert await live.sign_in("00:E1:0C:38:C8:F8", "User-Password", "", *ids) == "accept"
+        assert await live.sign_in("00:E1:0C:38:C8:F8", "User-Password", "", ids[0]) == "reject"
+        pairs = (
+            'Cisco-AVPair = "circuit-id-tag=olt1 eth 0/1/1:200"', 'Cisco-AVPair += "remote-id-tag=radio-9"'
+        )  # fmt: skip
+        assert await live.sign_in("any", "User-Password", "any", *pairs) == "accept"
+        seq = live.seq
+        await act(world, change_nas, world.sealer, nas_id, identity="port")
+        await live.until(seq)
+        assert await live.sign_in("any", "User-Password", "", 'NAS-Port-Id = "ether3.200.30"') == "accept"
+        assert await live.sign_in("any", "User-Password", "", 'NAS-Port-Id = "ether3.200.31"') == "reject"
+
+
+@needs_eapol_test
+async def test_eap_has_to_come_from_the_bound_cpe_too(world: World, tmp_path: Path) -> None:
+    await world.nas()
+    await world.service("alice")
+    await act(world, set_binding, "alice", "learn")
+    network = {"eap": "MD5", "password": '"open sesame"'}
+    async with live_server(world, tmp_path) as live:
+        peer = Eapol(tmp_path, live.auth_port)
+        first = await peer.run(network, "-n", "-N", ETHERNET, "-M", OLD)
+        other = await peer.run(network, "-n", "-N", ETHERNET, "-M", NEW)
+        again = await peer.run(network, "-n", "-N", ETHERNET, "-M", OLD)
+    assert [one.succeeded for one in (first, other, again)] == [True, False, True]
+    assert "code=3" in other.said, "an Access-Reject, not silence"
+
+
+async def test_a_thousand_first_cpes_are_a_handful_of_statements(any_world: World) -> None:
+    world = any_world
+    await world.nas()
+    service_id = await world.service("alice")
+    for number in range(60):
+        credential = NewCredential("circuit", f"port {number}")
+        await act(world, add_credential, world.sealer, service_id=service_id, credential=credential)
+    now = world.workplace.clock.now()
+    learned = [
+        LearnedCpe(f"circuit:port {number % 60}", service_id, f"{number:012x}", "nas_1", now)
+        for number in range(1_000)
+    ]
+    statements: list[str] = []
+    async with world.workplace.work("test") as work:
+        connection = work.connection.sync_connection
+        event.listen(connection, "before_cursor_execute", lambda *words: statements.append(words[2]))
+        await record_learned(work, learned)
+    assert len(statements) < 15
+    async with world.workplace.reading() as connection:
+        bound = await cpes_of_service(connection, service_id)
+    assert {one.mac for one in bound} == {f"{number:012x}" for number in range(60)}, "the first of each wins"
 
 
 # -- ports
