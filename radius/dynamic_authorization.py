@@ -16,9 +16,20 @@ from pyrad.client import Client, Timeout
 from pyrad.packet import CoAPacket
 
 from core.secrets import Secret
-from radius.codec import COA_ACK, COA_REQUEST, DISCONNECT_ACK, DISCONNECT_REQUEST, Attr, read_integer
+from radius.codec import (
+    COA_ACK,
+    COA_REQUEST,
+    DISCONNECT_ACK,
+    DISCONNECT_REQUEST,
+    Attr,
+    MalformedPacket,
+    attribute,
+    parse,
+    read_integer,
+)
 from radius.dialects.attributes import WireAttribute
 from radius.dictionary.wire import split
+from radius.radsec_door import RadSecRoute, order_by_radsec
 
 _BACKOFF = 1.5
 
@@ -100,6 +111,8 @@ class DynauthTarget:
     source: str | None = None
     other_secret: Secret | None = None
     """While its secret is rotated: tried when there is no answer under ``secret``."""
+    radsec: RadSecRoute | None = None
+    """The connection that the NAS opened, instead of address and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +132,32 @@ async def send_dynauth(
     target: DynauthTarget, request: DynauthRequest, *, timeout_s: float = 2.0, tries: int = 3
 ) -> DynauthOutcome:
     """Send the order and wait for the answer, trying again with growing patience."""
+    if target.radsec is not None:
+        return await _exchange_by_radsec(target.radsec, request, timeout_s * tries)
     outcome = await asyncio.to_thread(_exchange, target, request, timeout_s, tries)
     if isinstance(outcome, Silent) and target.other_secret is not None:
         other = replace(target, secret=target.other_secret, other_secret=None)
         outcome = await asyncio.to_thread(_exchange, other, request, timeout_s, tries)
     return outcome
+
+
+async def _exchange_by_radsec(route: RadSecRoute, request: DynauthRequest, wait_s: float) -> DynauthOutcome:
+    """Once: what travels by TCP is not sent again (RFC 6613 section 2.6.1)."""
+    began = time.perf_counter()
+    code = DISCONNECT_REQUEST if request.disconnect else COA_REQUEST
+    attributes = b"".join(one.encoded() for one in request.attributes)
+    attributes += attribute(Attr.EVENT_TIMESTAMP, request.event_time_s.to_bytes(4, "big"))
+    reply = await order_by_radsec(route, code, attributes, wait_s)
+    ms = _ms_since(began)
+    if isinstance(reply, str):
+        return Silent(ms, reply)
+    if reply[0] in (COA_ACK, DISCONNECT_ACK):
+        return Acknowledged(ms)
+    try:
+        cause = parse(reply).first(Attr.ERROR_CAUSE)
+    except MalformedPacket:
+        return Silent(ms, "its answer cannot be read")
+    return Refused(None if cause is None else read_integer(cause), ms)
 
 
 def _exchange(target: DynauthTarget, request: DynauthRequest, timeout_s: float, tries: int) -> DynauthOutcome:

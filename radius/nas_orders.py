@@ -9,7 +9,7 @@ from typing import Any
 
 from aaa.close_session import close_lost_sessions
 from aaa.store.dynauth_rows import keep_exchange
-from core.secrets import Sealer
+from core.secrets import Sealer, Secret
 from core.work import Workplace
 from radius.config import RadiusSettings
 from radius.dialects.attributes import WireAttribute
@@ -23,6 +23,7 @@ from radius.dynamic_authorization import (
     send_dynauth,
 )
 from radius.nas_table import RADSEC
+from radius.radsec_door import RadSecRoute, door_name
 from radius.secret_rotation import secrets_of
 from radius.session_naming import may_ask_plainer, naming
 
@@ -74,9 +75,12 @@ class NasOrders:
         """Where the session's NAS listens; None when it is one of a prefix and nobody knows which."""
         network = ip_network(session.network)
         address = session.nas_address
+        if address is not None and address.startswith(RADSEC):
+            route = RadSecRoute(session.nas_id, door_name(self._sealer, self._workplace))
+            return DynauthTarget("", 0, Secret(""), radsec=route)
         if network.num_addresses == 1:
             address = str(network.network_address)
-        if address is None or address.startswith(RADSEC) or ip_address(address) not in network:
+        if address is None or ip_address(address) not in network:
             return None
         secret, other = secrets_of(session, self._sealer, self._workplace.clock.now())
         return DynauthTarget(address, session.dynauth_port, secret, self._settings.dynauth_source, other)

@@ -20,7 +20,7 @@ from core.endpoints import split_endpoint
 from core.log import logger
 from core.store.columns import to_microseconds
 from radius.accounting_pipeline import AccountingPipeline, Pending
-from radius.codec import ACCOUNTING_REQUEST
+from radius.codec import ACCOUNTING_REQUEST, COA_ACK, COA_NAK, DISCONNECT_ACK, DISCONNECT_NAK
 from radius.counters import Counters
 from radius.journal import Journal
 from radius.nas_table import RADSEC
@@ -28,8 +28,11 @@ from radius.pipeline import AuthenticationPipeline, Source
 from radius.radsec_connection import Connection
 from radius.radsec_limits import RadSecLimits
 from radius.radsec_tls import Guests, server_context
+from radius.shared_secret import SharedSecret
 
 _log = logger("radius")
+_DYNAUTH_ANSWERS: Final = frozenset({COA_ACK, COA_NAK, DISCONNECT_ACK, DISCONNECT_NAK})
+_SECRET: Final = SharedSecret(b"radsec")  # RFC 6614 section 2.3
 
 _HANDSHAKES_OF_ONE: Final = 8
 """Connections from one address that have shown no certificate yet."""
@@ -197,6 +200,9 @@ class RadSec:
         try:
             if packet[0] == ACCOUNTING_REQUEST:
                 return self._report(packet, source, connection)
+            if packet[0] in _DYNAUTH_ANSWERS:
+                self.counters.unexpected_code += not connection.answered(packet, _SECRET)
+                return True
             if self._authentication is not None:
                 reply = self._authentication.receive(packet, source, self.clock.monotonic_s())
                 if reply is not None:
@@ -204,6 +210,23 @@ class RadSec:
         except Exception as trouble:  # noqa: BLE001 - the boundary of one packet
             self._on_failure(trouble)
         return True
+
+    async def order(self, nas_id: str, code: int, attributes: bytes, wait_s: float) -> bytes | str:
+        """Give a NAS an order over the newest connection it opened; its answer, or why there is none."""
+        lines = [one for one in self._connections.values() if one.nas_id == nas_id]
+        if not lines:
+            return "the NAS has no RadSec connection open now"
+        waiting = lines[-1].order(code, attributes, _SECRET)
+        if waiting is None:
+            return "the NAS leaves too many orders unanswered"
+        try:
+            return await asyncio.wait_for(waiting, wait_s)
+        except TimeoutError:
+            return f"no answer over its RadSec connection in {wait_s:g} s"
+        except asyncio.CancelledError:
+            if waiting.cancelled():
+                return "its RadSec connection ended"
+            raise
 
     def _report(self, packet: bytes, source: Source, connection: Connection) -> bool:
         accounting, journal = self._accounting, self._journal

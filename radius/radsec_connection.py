@@ -11,10 +11,12 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from radius.codec import HEADER_OCTETS, MAX_PACKET_OCTETS
 from radius.radsec_tls import Guests
+from radius.shared_secret import SharedSecret
 
 if TYPE_CHECKING:
     from radius.radsec import RadSec
@@ -27,6 +29,8 @@ _UNREAD_OCTETS: Final = 256 * 1024
 """What the kernel keeps of them."""
 _IN_WORK: Final = 256
 """Reports of one connection that wait for the disk; beyond them nothing is read from it."""
+_ORDERS: Final = 64
+"""CoA- and Disconnect-Requests that wait for their answer on one connection."""
 _JOURNAL_PAUSE_S: Final = 0.05
 _CHUNK: Final = 16_384  # a TLS record
 
@@ -53,6 +57,9 @@ class Connection(asyncio.Protocol):
         self.nas_id = ""
         self.nas_name = ""
         self.in_work = 0
+        self._orders: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
+        """Orders of ours that wait for the NAS's answer, by identifier."""
+        self._identifiers = count(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, if there is room."""
@@ -77,6 +84,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._stopped = True
         self._house.forget(self.number)
+        for _, waiting in self._orders.values():
+            waiting.cancel()
 
     def pause_writing(self) -> None:
         """Our answers pile up unread: read nothing more meanwhile, and not for long."""
@@ -194,6 +203,30 @@ class Connection(asyncio.Protocol):
     def _expect_more(self, half: bool) -> None:
         if half and self._deadline_s is None:
             self._deadline_s = self._house.clock.monotonic_s() + _HALF_PACKET_S
+
+    def order(self, code: int, attributes: bytes, secret: SharedSecret) -> asyncio.Future[bytes] | None:
+        """Send the NAS an order (RFC 5176); None when too many wait, or the connection is gone."""
+        if len(self._orders) >= _ORDERS:
+            return None
+        identifier = next(self._identifiers) & 255
+        while identifier in self._orders:
+            identifier = next(self._identifiers) & 255
+        request = secret.dynauth_request(bytes((code, identifier)), attributes)
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._orders[identifier] = (request, waiting)
+        waiting.add_done_callback(lambda _: self._orders.pop(identifier, None))
+        if not self.send(request):
+            waiting.cancel()
+            return None
+        return waiting
+
+    def answered(self, packet: bytes, secret: SharedSecret) -> bool:
+        """Whether a packet is the answer to an order of ours that still waits."""
+        request, waiting = self._orders.get(packet[1], (b"", None))
+        if waiting is None or waiting.done() or not secret.response_is_right(packet, request[4:20]):
+            return False
+        waiting.set_result(packet)
+        return True
 
     def _settle_reading(self) -> None:
         """Read from the socket only while what was read can be answered."""

@@ -43,6 +43,7 @@ from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, Pipe
 from radius.place import ALONE, Place
 from radius.proxy import Proxy
 from radius.radsec import RadSec
+from radius.radsec_door import RadSecDoor, door_name
 from radius.reject_log import RejectLog
 from radius.rendering import Renderings
 from radius.secret_rotation import RotationWatch
@@ -120,6 +121,7 @@ class RadiusServer:
         )  # fmt: skip
         self._home_watch = HomeServerWatch(self._proxy.servers)
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
+        self._radsec_door = RadSecDoor(door_name(sealer, workplace), self._radsec.order)
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
@@ -267,6 +269,7 @@ class RadiusServer:
         if self._place.leads:
             turns += [
                 ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+                *self._radsec_turns(),
                 ("home_servers", settings.reject_record_s, partial(self._home_watch.turn, self._workplace)),
             ]
         async with asyncio.TaskGroup() as tasks:
@@ -278,6 +281,10 @@ class RadiusServer:
             tasks.create_task(self._door.run(endpoints, self._radsec, stop))
             for name, pause_s, turn in turns:
                 tasks.create_task(self._repeat(name, pause_s, turn, stop))
+
+    def _radsec_turns(self) -> list[tuple[str, float, Callable[[], Awaitable[None]]]]:
+        """Orders to NASes go by their connections only where there are any."""
+        return [("radsec_door", 1.0, self._radsec_door.turn)] if self._settings.radsec_listen else []
 
     async def _repeat(
         self, name: str, pause_s: float, turn: Callable[[], Awaitable[None]], stop: asyncio.Event
@@ -501,6 +508,7 @@ class RadiusServer:
         if self._siblings is not None:
             self._siblings.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
+        self._radsec_door.close()
         self._radsec.close()
         self._proxy.servers.close()
         for _, endpoint in [*self._authentication, *self._accounting]:

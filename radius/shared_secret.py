@@ -104,6 +104,11 @@ class SharedSecret:
         begin = header + bytes((length >> 8, length & 255)) + authenticator + _MA_HEADER
         return begin + self._hmac(begin + _ZEROS + attributes) + attributes
 
+    def dynauth_request(self, header: bytes, attributes: bytes) -> bytes:
+        """A CoA- or Disconnect-Request, signed (RFC 5176 section 2.3); ``header``: code and identifier."""
+        signed = self.access_request(header, _ZEROS, attributes)
+        return self.sign_request(signed[:4], signed[20:])
+
     def response_is_right(self, reply: bytes, request_authenticator: bytes) -> bool:
         """Whether a reply to our request was made with this secret (RFC 2865 section 3)."""
         expected = _md5(reply[:4] + request_authenticator + reply[20:] + self._secret).digest()

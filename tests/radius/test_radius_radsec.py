@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from freeradius_peer import freeradius, needs_freeradius, radclient
+from pyrad.packet import CoAPacket
 from radius_world import World, accounting, free_port, octets, pap, reply_to, status, vendor
 from sqlalchemy import select
 
@@ -35,6 +36,7 @@ from core.work import Workplace
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
 from radius.ingest import ingest_once
+from radius.live_session import LiveSessions
 from radius.role import RadiusServer
 from radius.watch_filter import WatchFilter
 from radius.watching import Connected, WatchedExchange, watch
@@ -410,6 +412,70 @@ async def test_a_full_disk_holds_the_reports_back_and_loses_none(
     assert refused == 3
     assert tower.server.counters.accounting == 9
     line.writer.close()
+
+
+async def test_orders_go_back_over_the_connection_that_the_nas_opened(tower: Tower) -> None:
+    line = await tower.open()
+    for one in ("s-1", "s-2"):
+        assert (await line.ask(octets(accounting(one, secret=SECRET, identifier=ord(one[-1])))))[0] == 5
+    await ingest_once(tower.journal, tower.world.workplace, tower.world.sealer)
+    sessions = LiveSessions(tower.world.workplace, tower.world.sealer, RadiusSettings())
+    heard: list[CoAPacket] = []
+
+    async def obey(code: int, **attributes: bytes) -> None:
+        asked = CoAPacket(secret=SECRET.encode(), packet=await line.hear())
+        assert asked.VerifyCoARequest()
+        assert asked.verify_message_authenticator()
+        heard.append(asked)
+        reply = asked.CreateReply()
+        reply.code = code
+        for kind, value in attributes.items():
+            reply[int(kind.removeprefix("a"))] = [value]
+        line.writer.write(bytes(reply.ReplyPacket()))
+
+    async with asyncio.timeout(PATIENCE_S):  # the door opens within a second
+        while not (await _moved(sessions, tower, obey)).startswith("moved"):
+            await asyncio.sleep(0.05)
+    assert heard[-1].code == 43
+    assert heard[-1][1] == [b"alice"]
+    assert 4 not in heard[-1]  # nobody knows what it calls itself
+    async with tower.world.workplace.reading() as connection:
+        first, second = [
+            row.id for row in (await connection.execute(select(session).order_by(session.c.key))).all()
+        ]
+    ended, _ = await asyncio.gather(sessions.disconnect(first, "test"), obey(41))
+    assert (ended.outcome, heard[-1].code) == ("disconnected", 40)
+    gone, _ = await asyncio.gather(
+        sessions.disconnect(second, "test"), obey(42, a101=(503).to_bytes(4, "big"))
+    )
+    assert gone.outcome == "nothing_live"
+    wrong = CoAPacket(code=41, id=heard[-1].id, secret=SECRET.encode(), authenticator=bytes(16))
+    line.writer.write(bytes(wrong.ReplyPacket()))  # nobody waits for it
+    assert (await line.ask(octets(status(secret=SECRET))))[0] == 2
+    assert tower.server.counters.unexpected_code == 1
+    line.writer.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while tower.server.status().radsec:
+            await asyncio.sleep(0.01)
+    alone = await sessions.disconnect(first, "test")
+    assert alone.outcome == "silent"
+    assert "no RadSec connection open" in alone.detail
+
+
+async def _moved(sessions: LiveSessions, tower: Tower, obey: Callable[..., Any]) -> str:
+    """What became of moving all sessions; both are answered when they are asked at all."""
+    acks = asyncio.create_task(_twice(obey))
+    found = await sessions.move(tower.service_id, 2, "throttle")
+    if found.outcome != "moved":
+        acks.cancel()
+        return found.detail
+    await acks
+    return "moved"
+
+
+async def _twice(obey: Callable[..., Any]) -> None:
+    await obey(44)
+    await obey(44)
 
 
 PROXY = """\
