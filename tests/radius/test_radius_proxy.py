@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from all_tables import create_tables
+from eapol import Eapol, needs_eapol_test, quoted
 from freeradius_peer import freeradius, needs_freeradius, radclient
 from pyrad.packet import AuthPacket
 from radius_world import (
@@ -37,9 +39,12 @@ from aaa.define_realm import (
     register_home_server,
     remove_realm,
 )
+from aaa.issue_certificate import issue_client_certificate, issue_server_certificate
+from aaa.make_authority import make_authority
 from aaa.store import tables
 from aaa.store.directory_rows import newest_change
 from core.clock import SystemClock
+from core.database import Database, sqlite_url
 from core.health import health_issue
 from core.ids import UlidSource
 from core.refusal import granted
@@ -519,6 +524,55 @@ async def test_reports_are_kept_here_and_reach_their_home_server_when_it_is_back
         assert [kind for name, kind in taken if name == f"s-{one}".encode()] == [1, 2]
     async with gateway.world.workplace.reading() as connection:
         assert not (await connection.execute(select(tables.proxied_report))).all()
+
+
+@needs_eapol_test
+async def test_eap_and_its_keys_pass_through_to_a_second_hilltop(gateway: Gateway, tmp_path: Path) -> None:
+    """The supplicant compares the keys of the Accept with its own: they were hidden anew on the way."""
+    database = Database(sqlite_url(tmp_path / "home.sqlite"))
+    await create_tables(database)
+    clock = SystemClock()
+    home = World(Workplace(database, clock, UlidSource(clock)), gateway.world.sealer)
+    await home.nas("gateway", secret=HOME_SECRET, message_authenticator="require")
+    service_id = await home.service("bob@other.example", "her pass word")
+    async with home.workplace.work("test") as work:
+        granted(await make_authority(work, home.sealer, name="Other CA"))
+        granted(await issue_server_certificate(work, home.sealer, names=["radius.other.example"]))
+        issued = granted(await issue_client_certificate(work, home.sealer, service_id=service_id))
+    settings = RadiusSettings(auth_listen=["127.0.0.1:0"], accounting_listen=["127.0.0.1:0"])
+    server = RadiusServer(settings, home.workplace, home.sealer, tmp_path / "home" / "radius.sqlite")
+    stop, ready = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(server.run(stop, ready))
+    await asyncio.wait_for(ready.wait(), 20)
+    await gateway.home_server("home", server.ports[0], timeout_ms=5_000)
+    await gateway.realm()
+    assert issued.key is not None
+    (tmp_path / "ca.pem").write_text(issued.chain)
+    (tmp_path / "bob.pem").write_text(issued.certificate)
+    (tmp_path / "bob.key").write_text(issued.key.reveal())
+    supplicant = Eapol(tmp_path, gateway.server.ports[0])
+    trusted = {"ca_cert": quoted(tmp_path / "ca.pem"), "key_mgmt": "WPA-EAP"}
+    password = {"password": quoted("her pass word"), "phase2": quoted("auth=MSCHAPV2")}
+    certificate = {"client_cert": quoted(tmp_path / "bob.pem"), "private_key": quoted(tmp_path / "bob.key")}
+    for method, more in (("TTLS", password), ("PEAP", password), ("TLS", certificate)):
+        outcome = await supplicant.run({"eap": method} | trusted | more, identity="bob@other.example")
+        assert outcome.succeeded, (method, outcome.said[-3000:])
+        assert outcome.keys_match, method
+    wrong = await supplicant.run(
+        {"eap": "PEAP"} | trusted | password | {"password": quoted("no")}, identity="bob@other.example"
+    )
+    assert not wrong.succeeded
+    counters = gateway.server.counters
+    assert (counters.proxy_accepts, counters.proxy_rejects, counters.accepts, counters.failures) == (
+        3,
+        1,
+        0,
+        0,
+    )
+    assert server.counters.accepts == 3
+    stop.set()
+    await running
+    await database.close()
 
 
 FREERADIUS = """\
