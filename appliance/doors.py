@@ -34,6 +34,7 @@ DOORS = {
     "restart": Door("setting", "restart", "Restart the services, so that changed settings are in force."),
     "database": Door("setup", "database", "The database schema."),
     "operator": Door("setup", "operators", "Staff who sign in at the panel."),
+    "token": Door("tokens", "tokens", "Tokens of programs that use the API (/api/v1)."),
     "health": Door("setup", "health", "Open health issues with their remedies."),
     "audit": Door("setup", "audit_trail", "Who did what, newest first."),
     "site": Door("network", "sites", "Towers and other places with radios."),

@@ -12,6 +12,9 @@ from billing.config import BillingSettings
 from core.clock import Clock, SystemClock
 from core.secrets import Sealer
 from core.work import Workplace
+from ui.api.door import ApiDoor
+from ui.api.routes import API_DOOR
+from ui.api.routes import routes as api_routes
 from ui.config import UiSettings
 from ui.pages import (
     address_lookup,
@@ -23,6 +26,7 @@ from ui.pages import (
     door,
     dunning,
     dynauth_clients,
+    explain_sign_in,
     invoices,
     metrics,
     nases,
@@ -42,6 +46,7 @@ from ui.pages import (
     subscriber,
     subscriber_import,
     subscribers,
+    tokens,
     towers,
 )
 from ui.passwords import Passwords
@@ -56,9 +61,9 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    invoices, metrics, nases, new_service, operators, payments, profiles, public, realms,
-    receivables, reply_templates, service_changes, services, sessions, sign_ins, snmp_targets,
-    subscriber_import, subscribers, towers, subscriber,
+    explain_sign_in, invoices, metrics, nases, new_service, operators, payments, profiles, public,
+    realms, receivables, reply_templates, service_changes, services, sessions, sign_ins, snmp_targets,
+    subscriber_import, subscribers, tokens, towers, subscriber,
 )  # fmt: skip
 
 
@@ -91,7 +96,9 @@ def build_app(
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
         absent_roles=absent_roles or frozenset, radius_metrics=radius_metrics or _no_metrics,
     )  # fmt: skip
+    app[API_DOOR] = ApiDoor(settings.api_requests_per_minute)
     add_routes(app, [page.routes for page in _PAGES])
+    add_routes(app, [api_routes])
     refuse_undeclared(app)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_close_bill_runs)

@@ -31,6 +31,7 @@ class UiSettings(BaseModel):
     metrics_allow: list[str] = []
     """Addresses and prefixes that may read ``/metrics``; without these and a token the page is off."""
     metrics_token_file: Path | None = None  # holds the bearer token of the scraper, 16 characters or more
+    api_requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)  # of one token
     idle_minutes: int = Field(default=15, ge=1, le=24 * 60)
     longest_hours: int = Field(default=12, ge=1, le=24 * 7)
 

@@ -9,6 +9,7 @@ class Permission(StrEnum):
     """What a route asks of its visitor."""
 
     PUBLIC = "public"  # anybody, signed in or not
+    BEARER = "bearer"  # programs with a token, never a sign-in: see ui.api
     SIGNED_IN = "signed_in"  # any operator, even one whose one-time password is still to be changed
     LOOK = "look"  # read everything but the audit trail
     SUBSCRIBERS = "subscribers"  # make accounts and services, place and lift the operator's hold
@@ -29,7 +30,7 @@ class Role(StrEnum):
 _ALWAYS = frozenset({Permission.PUBLIC, Permission.SIGNED_IN})
 
 ALLOWED: dict[Role, frozenset[Permission]] = {
-    Role.OWNER: frozenset(Permission),
+    Role.OWNER: frozenset(Permission) - {Permission.BEARER},
     Role.BILLING: _ALWAYS | {Permission.LOOK, Permission.SUBSCRIBERS, Permission.MONEY},
     Role.NETWORK: _ALWAYS | {Permission.LOOK, Permission.SUBSCRIBERS, Permission.NETWORK},
     Role.VIEWER: _ALWAYS | {Permission.LOOK},

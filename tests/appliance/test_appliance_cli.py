@@ -96,7 +96,7 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 
 READS = (
     "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
-    "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "service sessions fir", "hold list", "enforcement list", "invoice list",
+    "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "ledger verify", "payment list", "dunning list", "dunning preview",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
     "enforcement preview fir", "radius explain fir", "radius explain nobody", "radius explain fir --json",

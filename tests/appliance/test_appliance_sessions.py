@@ -152,3 +152,16 @@ def test_an_order_to_a_nas_that_does_not_listen_fails_and_says_the_remedy(hillto
         assert "check that it listens" in hilltop("sessions", word, str(one["id"]), code=1)
     hilltop("sessions", "show", str(one["id"]), says="no answer from 192.0.2.2")
     hilltop("sessions", "disconnect", "ses_none", code=1, says="is no open session")
+
+
+def test_tokens_of_programs(hilltop: Terminal) -> None:
+    token = hilltop("token", "make", "sync", "--scope", "act").strip()
+    assert token.startswith("hilltop_")
+    (one,) = json.loads(hilltop("token", "list", "--json"))
+    assert (one["name"], one["scope"], one["revoked_at"]) == ("sync", "act", None)
+    assert token not in hilltop("token", "list") + hilltop("audit")
+    hilltop("token", "make", "sync", code=1, says="choose another name")
+    hilltop("token", "make", "other", "--scope", "all", code=1, says="read, act")
+    hilltop("token", "revoke", "sync", says="revoked")
+    hilltop("token", "revoke", "nobody", code=1, says="there is no token")
+    assert json.loads(hilltop("token", "list", "--json"))[0]["revoked_at"]

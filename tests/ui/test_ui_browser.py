@@ -84,7 +84,7 @@ def paths(valley: Provider) -> list[str]:
         "/", "/subscribers", f"/subscribers/{valley.accounts['Ada Whitlock']}",
         f"/subscribers/{valley.accounts['Hester Quill']}", "/subscribers/new", "/subscribers/import", "/towers",
         f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
-        "/sessions", "/sessions?state=all", "/sessions/at", "/dynauth-clients", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/templates", "/templates/edit", "/preview",
+        "/sessions", "/sessions?state=all", "/sessions/at", "/dynauth-clients", "/tokens", "/explain?user=ada@valley.example", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/templates", "/templates/edit", "/preview",
         f"/profiles/{valley.plans['home-25'][1]}", f"/profiles/{valley.plans['home-25'][1]}/edit",
         f"/preview?nas={valley.nases[0]}&profile={valley.plans['home-25'][1]}", "/plans", "/plans/new", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",

@@ -301,16 +301,29 @@ async def test_every_unsafe_route_refuses_without_token(panel: Panels) -> None:
 # -- roles
 
 
-def declared_routes(panel: Panels) -> list[tuple[str, str, Permission]]:
-    """Method, path pattern and permission of every route of the panel's router."""
+def declared_routes(panel: Panels, *, programs: bool = False) -> list[tuple[str, str, Permission]]:
+    """Method, path pattern and permission of every route of the panel's router, for people or for programs."""
     sealer = Sealer({"k1": bytes(32)})
     app = build_app(panel.workplace, sealer, MeteredUsage(), UiSettings(), acts=panel_acts(sealer))
     found = []
     for route in app.router.routes():
         declared = declaration_of(route.handler)
         assert declared is not None
-        found.append((route.method, declared.path, declared.permission))
+        if (declared.permission is Permission.BEARER) == programs:
+            found.append((route.method, declared.path, declared.permission))
     return found
+
+
+async def test_every_route_for_programs_asks_for_a_token_whoever_is_signed_in(panel: Panels) -> None:
+    owner = await panel.as_("owner")
+    routes = declared_routes(panel, programs=True)
+    assert len(routes) > 8
+    for method, path, _ in routes:
+        page = await owner.ask(method, filled(path), headers={"Origin": panel.base.address})
+        assert page.status == (200 if path == "/api/v1/openapi.json" else 401) or page.status == 429, (
+            method,
+            path,
+        )
 
 
 def filled(path: str) -> str:
@@ -357,7 +370,7 @@ async def test_without_sign_in_every_route_but_the_public_leads_to_the_door(pane
 
 def test_every_role_looks_and_only_the_owner_owns() -> None:
     for permission in Permission:
-        assert allows(Role.OWNER, permission)
+        assert allows(Role.OWNER, permission) == (permission is not Permission.BEARER)
     assert all(allows(role, Permission.LOOK) for role in Role)
     assert [role for role in Role if allows(role, Permission.OWN)] == [Role.OWNER]
     assert not allows(Role.NETWORK, Permission.MONEY)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.log import logger
+from ui.api import answers
 from ui.read.database import database_answers
 from ui.web.visit import PANEL, Visit
 
@@ -44,6 +45,8 @@ class Forged(Exception):  # noqa: N818 - what it says
 @web.middleware
 async def errors(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     """Turn every failure into a friendly page; what happened goes to the log under a reference."""
+    if request.path.startswith("/api/"):
+        return await _for_programs(request, handler)
     try:
         return await handler(request)
     except web.HTTPException as answer:
@@ -60,6 +63,20 @@ async def errors(request: web.Request, handler: Endpoint) -> web.StreamResponse:
         if _is_connection_trouble(trouble) or not await database_answers(request.app[PANEL].workplace):
             return _come_back(request)
         return _error_page(request, 500, reference=reference)
+
+
+async def _for_programs(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+    """The same for the API: failures are JSON."""
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        return answers.of_http(answer)
+    except Exception as trouble:
+        reference = secrets.token_hex(4)
+        log.exception("request_failed", reference=reference, path=request.path, error=type(trouble).__name__)
+        if _is_connection_trouble(trouble) or not await database_answers(request.app[PANEL].workplace):
+            return answers.failed(503, headers={"Retry-After": str(_AGAIN_S)})
+        return answers.failed(500, reference)
 
 
 def _is_connection_trouble(trouble: BaseException) -> bool:

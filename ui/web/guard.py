@@ -96,6 +96,9 @@ async def gate(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     if declared is None:
         raise web.HTTPForbidden
     panel = request.app[PANEL]
+    if declared.permission is Permission.BEARER:  # no cookie counts there, so no other site can use one
+        request[VISIT] = Visit(request, panel, None)
+        return await handler(request)
     token = request.cookies.get(cookie_name(panel), "")
     found = None
     if token and declared.knows_visitor:

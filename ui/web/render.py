@@ -62,6 +62,7 @@ NOTICES = {
     "disconnected": "The NAS took the order to end the session; whether it came true is shown below.",
     "moved": "The NAS took the current terms; whether the session went on is shown below.",
     "session_gone": "The NAS has no such session: it is closed as of its last report.",
+    "token_revoked": "The token is revoked; the program is refused from now on.",
     "saved": "Saved.",
     "created": "Created.",
     "password": "Your new password is in force.",
