@@ -160,6 +160,7 @@ class Directory:
         draft.take_templates(await rows.template_rows(connection))
         ids = sorted(set(await rows.service_ids_of_usernames(connection, usernames)))
         await draft.read_services(connection, ids)
+        await draft.read_realms(connection)
         return draft.finished(await rows.newest_change(connection), draft.nases(*await _nas_rows(connection)))
 
     @staticmethod

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.apply_rules import RulesInWords
 from aaa.authorize import Accept, Reject, Silent, Unproven, Verdict, authorize, settle
 from aaa.directory import Directory, KnownNas, Login
+from aaa.directory_realms import Realm
 from aaa.domain.authentication import Nothing, Pap
 from aaa.domain.identity import normalise_mac
 from aaa.domain.mac_convention import MacConvention
@@ -42,8 +43,9 @@ class PastReject:
 class Explanation:
     """What an Access-Request for ``username`` would get now, and why.
 
-    ``verdict``: accept, walled_garden, reject, silent. ``attributes`` are those of the accept, in the
-    NAS's dialect; ``remarks`` say what that NAS cannot be told or must know itself.
+    ``verdict``: accept, walled_garden, reject, silent, forwarded (to another realm's home server).
+    ``attributes`` are those of the accept, in the NAS's dialect; ``remarks`` say what that
+    NAS cannot be told or must know itself.
     """
 
     username: str
@@ -103,12 +105,29 @@ async def explain(
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
     explained = _explained(username, verdict, login, rendering, past)
+    if (realm := _realm_of(directory, username)) is not None:
+        return _forwarded(explained, realm)
     profile = None if login is None else directory.profiles.get(login.service.terms.profile_id)
     explained = replace(explained, when_stale=in_words(profile))
     explained = replace(explained, conditions=conditions_in_words(login, whence.now if whence else None))
     if rules is None or login is None:
         return explained
     return replace(explained, rules=await rules(connection, login.service.id))
+
+
+def _realm_of(directory: Directory, username: str) -> Realm | None:
+    return None if directory.realms is None else directory.realms.of(username.encode(), directory.logins)
+
+
+def _forwarded(explained: Explanation, realm: Realm) -> Explanation:
+    """The same for a subscriber of others: whatever we know of the name does not count."""
+    servers = ", ".join(one.name for one in realm.servers if one.auth_port is not None)
+    return replace(
+        explained, verdict="forwarded", rule="realm",
+        explanation=f"sign-ins of the realm {realm.name} are answered by {servers or 'nobody: all are off'}",
+        remedy="ask whoever runs that server; what it says is in its own log", attributes=[], remarks=[],
+        kept="", methods="", service_id=None, profile=None,
+    )  # fmt: skip
 
 
 def _named(directory: Directory, nas_name: str | None) -> KnownNas | None:

@@ -265,6 +265,8 @@ def radius_status() -> None:
         say(f"  journal    {one.journal_trouble or 'sound'}, {one.journal_backlog} records not on disk yet")
         for trouble in one.troubles:
             say(f"  trouble    {trouble}")
+        for nas, connections in one.radsec.items():
+            say(f"  radsec     {nas}: {connections} connections")
         for nas in one.unsigned_nases:
             say(f"  unsigned   {nas} sends requests without Message-Authenticator")
         show("  counters", ["what", "count"], [[name, n] for name, n in one.counters.items() if n])

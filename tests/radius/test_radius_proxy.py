@@ -51,6 +51,7 @@ from core.refusal import granted
 from core.secrets import Secret
 from core.work import Workplace
 from radius.config import RadiusSettings
+from radius.explain import explain
 from radius.ingest import ingest_once
 from radius.proxied_reports import ReportSender
 from radius.role import RadiusServer
@@ -285,6 +286,17 @@ async def test_who_is_whose(gateway: Gateway) -> None:
     gone = pap("bob@other.example")
     assert reply_to(gone, await gateway.ask(octets(gone))).code == 3
     assert len(home.heard) == 3
+
+
+async def test_it_is_explained_who_answers(gateway: Gateway) -> None:
+    await gateway.home_server("theirs", 1812)
+    await gateway.realm("other.example", ("theirs",))
+    async with gateway.world.workplace.reading() as connection:
+        told = await explain(connection, gateway.world.sealer, "bob@other.example")
+        ours = await explain(connection, gateway.world.sealer, "alice")
+    assert (told.verdict, told.rule) == ("forwarded", "realm")
+    assert told.explanation == "sign-ins of the realm other.example are answered by theirs"
+    assert ours.verdict == "accept"
 
 
 async def test_what_may_pass_is_the_operators_and_our_own_is_added(gateway: Gateway) -> None:

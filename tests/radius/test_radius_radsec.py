@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import ssl
 import struct
@@ -256,6 +257,26 @@ async def test_a_malformed_packet_of_right_length_gets_silence_and_no_more(tower
     line.writer.write(bytes(broken))
     assert (await line.ask(octets(status(secret=SECRET))))[0] == 2
     assert tower.server.counters.malformed == 1
+    line.writer.close()
+
+
+async def test_noise_in_right_frames_breaks_nothing(tower: Tower) -> None:
+    dice, line = random.Random(2083), await tower.open()
+    for _ in range(2_000):
+        size = dice.choice((20, 21, 22, 38, 60, 300, 4_096))
+        code = dice.choice((1, 4, 12, 40, 41, 43, 44, dice.randrange(256)))
+        line.writer.write(
+            bytes((code, dice.randrange(256))) + size.to_bytes(2, "big") + dice.randbytes(size - 4)
+        )
+    asked = pap("alice", secret=SECRET, identifier=1)
+    line.writer.write(octets(asked))
+    heard = await line.hear()
+    while heard[1] != 1 or heard[0] != 2:  # unsigned requests that happen to be well formed are rejected
+        heard = await line.hear()
+    assert reply_to(asked, heard).code == 2
+    counters = tower.server.counters
+    assert (counters.failures, counters.accepts, counters.accounting, counters.radsec_broken) == (0, 1, 0, 0)
+    assert counters.malformed > 300
     line.writer.close()
 
 
