@@ -23,6 +23,7 @@ from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
 from aaa.domain.conditions import Conditions
 from aaa.domain.effect import Effect
+from aaa.domain.gear import GearLogin
 from aaa.domain.line import read_port
 from aaa.domain.mac_convention import MacConvention
 from aaa.domain.nt_hash import md4
@@ -37,6 +38,7 @@ from aaa.domain.profile import (
 )
 from aaa.domain.profile_terms import FIELDS
 from aaa.domain.reply_template import ReplyTemplate
+from aaa.gear_logins import load_gear
 from aaa.store import cpe_rows, prefix_rows
 from aaa.store import directory_rows as rows
 from core.secrets import Sealer, SealError, Secret
@@ -69,6 +71,8 @@ class KnownNas:
     on_new_secret: frozenset[str] = frozenset()
     """Addresses that were last seen to use the new one."""
     radsec_identity: str | None = None
+    admin_logins: bool = False
+    """Whether operators may sign in to the device itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +124,8 @@ class Directory:
     """The services on which a device too many is refused."""
     realms: Realms | None = None
     """Whose sign-ins another server answers; None: nobody's."""
+    gear: Mapping[bytes, GearLogin] = field(default_factory=dict, repr=False)
+    """Operators' logins to network gear, by name."""
 
     @classmethod
     async def load(
@@ -144,6 +150,7 @@ class Directory:
                 )
                 after = last
         await draft.read_realms(connection)
+        await draft.read_gear(connection)
         return draft.finished(seq, nases, await Certificates.load(connection, sealer))
 
     @classmethod
@@ -208,6 +215,9 @@ class Directory:
         draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
         draft.limited = set(self.limited)
         draft.templates, draft.realms = self.templates, self.realms
+        draft.gear = self.gear
+        if any(change.entity == "gear" for change in changes):
+            await draft.read_gear(connection)
         if any(change.entity == "template" for change in changes):
             draft.take_templates(await rows.template_rows(connection))
         services = {change.entity_id for change in changes if change.entity == "service"}
@@ -292,6 +302,7 @@ class _Draft:
         self.templates: tuple[ReplyTemplate, ...] = ()
         self.limited: set[str] = set()
         self.realms: Realms | None = None
+        self.gear: Mapping[bytes, GearLogin] = {}
 
     def finished(
         self, seq: int, nases: tuple[KnownNas, ...], certificates: Certificates | None = None
@@ -300,7 +311,7 @@ class _Draft:
         return Directory(
             seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
             (*self._troubles, *certificates.troubles), certificates, self.templates,
-            frozenset(self.limited), self.realms,
+            frozenset(self.limited), self.realms, self.gear,
         )  # fmt: skip
 
     async def read_realms(self, connection: AsyncConnection) -> None:
@@ -335,7 +346,7 @@ class _Draft:
             row.id, row.name, ip_network(row.network), row.identifier, row.dialect, secret,
             row.message_authenticator, row.signs_requests, self._macs(row), row.octets_reversed,
             row.dynauth_port, row.identity, self._old_secret(row), row.old_secret_until,
-            radsec_identity=row.radsec_identity,
+            radsec_identity=row.radsec_identity, admin_logins=row.admin_logins,
         )  # fmt: skip
 
     def _macs(self, row: Any) -> MacConvention:
@@ -365,6 +376,11 @@ class _Draft:
                 login = self._logins.get(username)
                 if login is not None and login.service.id == service_id:  # the name may be another's by now
                     del self._logins[username]
+
+    async def read_gear(self, connection: AsyncConnection) -> None:
+        """Take operators' logins to network gear as the database has them."""
+        self.gear, troubles = await load_gear(connection, self._sealer)
+        self._troubles += troubles
 
     async def read_services(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
         """Take these services as the database has them."""

@@ -19,7 +19,7 @@ from core.work import Work
 NAS_FIELDS = (
     "name", "network", "secret", "dialect", "message_authenticator", "mac_preset", "mac_format", "mac_case",
     "mac_password", "mac_shared_password", "identity", "identifier", "site_id", "octets_reversed",
-    "dynauth_port", "enabled", "radsec_identity",
+    "dynauth_port", "enabled", "radsec_identity", "admin_logins",
 )  # fmt: skip
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -60,6 +60,7 @@ async def register_nas(
     octets_reversed: bool = False,
     dynauth_port: int = 3799,
     radsec_identity: str | None = None,
+    admin_logins: bool = False,
 ) -> str | Refusal:
     """Let a device send us RADIUS; returns its id. Networks may overlap (longest wins), not be equal.
 
@@ -75,7 +76,7 @@ async def register_nas(
         "message_authenticator": message_authenticator, "mac_preset": mac_preset, "identifier": identifier,
         "identity": identity,
         "site_id": site_id, "octets_reversed": octets_reversed, "dynauth_port": dynauth_port, "enabled": True,
-        "radsec_identity": radsec_identity,
+        "radsec_identity": radsec_identity, "admin_logins": admin_logins,
     }  # fmt: skip
     chosen = {
         "mac_format": mac_format, "mac_case": mac_case, "mac_password": mac_password,

@@ -30,6 +30,8 @@ class Counters:
     slow_proofs: int = 0  # passwords given to a thread, to be checked against argon2id or bcrypt
     slow_proofs_refused: int = 0  # too many waited already: no answer, the NAS asks again
     stale_silent: int = 0  # the profile wants silence while the database is away for long
+    gear_accepts: int = 0  # operators let in to network gear
+    gear_not_recorded: int = 0  # an operator's sign-in that could not be put on record: no answer
     over_limit: int = 0  # more from one source or NAS than a worker takes
     held_back: int = 0  # refused unread after wrong passwords
     lockouts_not_kept: int = 0  # more logins guessed at than are watched

@@ -9,12 +9,12 @@ real. Waiting times double from two seconds to ``longest_s``, and nothing is hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from aaa.authorize import Reject
-from aaa.directory import Directory
 from aaa.domain.authentication import Credential
 from aaa.domain.identity import normalise_mac
 from radius.counters import Counters
@@ -78,6 +78,26 @@ class HeldBack:
     since: datetime | None
 
 
+class KnownLogin(Protocol):
+    """What guessing is held back for: a subscriber's login, or an operator's to network gear."""
+
+    @property
+    def credential(self) -> Credential:
+        """What is guessed at."""
+
+    @property
+    def service(self) -> HasId:
+        """Whose it is."""
+
+
+class HasId(Protocol):
+    """Something with an id."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+
+
 class Lockout:
     """Counts wrong passwords and says who has to wait. ``watched`` is empty while nobody is guessing."""
 
@@ -87,13 +107,18 @@ class Lockout:
         self.watched: dict[bytes, Watched] = {}
 
     def refusal(
-        self, directory: Directory, nas_id: str, username: bytes, station: bytes | None, now_s: float
+        self,
+        logins: Mapping[bytes, KnownLogin],
+        nas_id: str,
+        username: bytes,
+        station: bytes | None,
+        now_s: float,
     ) -> Reject | None:
         """The refusal of a sign-in that has to wait; None: look at it."""
         one = self.watched.get(username)
         if one is None:
             return None
-        login = directory.logins.get(username)
+        login = logins.get(username)
         if login is None or login.credential != one.credential:
             del self.watched[username]  # what was guessed at is no more: the operator set another password
             return None
@@ -118,10 +143,15 @@ class Lockout:
         return known is None or device in known
 
     def wrong_password(
-        self, directory: Directory, nas_id: str, username: bytes, station: bytes | None, now_s: float
+        self,
+        logins: Mapping[bytes, KnownLogin],
+        nas_id: str,
+        username: bytes,
+        station: bytes | None,
+        now_s: float,
     ) -> None:
         """Count a password that was looked at and was wrong."""
-        login = directory.logins.get(username)
+        login = logins.get(username)
         if login is None:
             return
         one = self.watched.get(username)

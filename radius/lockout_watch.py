@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from itertools import islice
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.lockouts import HeldSighting, write_held
 from aaa.store import lockout_rows
@@ -18,11 +21,16 @@ _HEARD_FOR = timedelta(minutes=2)
 """How long after an operator's word it is still read: a transaction commits after the instant it names."""
 
 
+Stations = Callable[[AsyncConnection, str, str, datetime, int], Awaitable[list[str]]]
+"""Which devices a NAS let in under a name before an instant, at most so many."""
+
+
 class LockoutWatch:
     """One turn a second; without anything watched it costs nothing."""
 
-    def __init__(self, lockout: Lockout) -> None:
+    def __init__(self, lockout: Lockout, stations: Stations = lockout_rows.stations_of) -> None:
         self._lockout = lockout
+        self._stations = stations
 
     async def turn(self, workplace: Workplace) -> None:
         """Learn known devices and what operators let go; write down what is held back."""
@@ -58,7 +66,5 @@ class LockoutWatch:
             for row in await lockout_rows.let_go_since(connection, now - _HEARD_FOR):
                 lockout.let_go(row.identity, row.nas_id, row.calling_station, row.let_go_at)
             for nas_id, username in list(islice(lockout.unasked(), _ASKED_AT_ONCE)):
-                stations = await lockout_rows.stations_of(
-                    connection, nas_id, username, now - _WELL_BEFORE, _DEVICES
-                )
+                stations = await self._stations(connection, nas_id, username, now - _WELL_BEFORE, _DEVICES)
                 lockout.learn_known(nas_id, username, stations)

@@ -22,6 +22,7 @@ from aaa.directory import Directory, Login, ServiceAccess
 from aaa.directory_realms import Realms
 from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
+from aaa.domain.gear import GearLogin
 from aaa.domain.mschap import mppe_keys
 from radius.admission import Admission
 from radius.codec import (
@@ -44,6 +45,8 @@ from radius.codec import (
 from radius.counters import Counters
 from radius.eap.access import challenge_attributes, named, read_question, session_of, success_attributes
 from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, Settle, Undecided
+from radius.gear_door import Asker, GearDoor
+from radius.gear_login import ASKS_FOR_PROMPT, Prompt, is_for_a_prompt, prompt_attributes
 from radius.line_identity import AskedByLine, authorize_line
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasState, NasTable
@@ -184,6 +187,7 @@ class AuthenticationPipeline:
         *,
         late: LateAnswers | None = None,
         lockout: Lockout | None = None,
+        gear: GearDoor | None = None,
         eap: EapServer | None = None,
         admission: Admission | None = None,
         elsewhere: Elsewhere | None = None,
@@ -196,6 +200,7 @@ class AuthenticationPipeline:
         self._admission = admission or Admission.alone()
         self._proxy = proxy
         self._realms: Realms | None = None
+        self._gear = gear
         self._sign_ins = sign_ins
         self._limits = limits or PipelineLimits()
         self._replies = ReplyCache(self._limits.duplicate_memory_s, self._limits.duplicate_entries)
@@ -260,7 +265,7 @@ class AuthenticationPipeline:
         self.counters.status += 1
         return nas.secret.reply(ACCESS_ACCEPT, packet, proxy_states(packet, first, repeats))
 
-    def _access(  # noqa: PLR0911 - the ways out, the shortest first
+    def _access(  # noqa: PLR0911, PLR0912 - the ways out, the shortest first
         self, nas: NasState, packet: bytes, key: Key, now_s: float
     ) -> bytes | None:
         first, repeats = locate(packet)
@@ -276,10 +281,15 @@ class AuthenticationPipeline:
         proof = read_proof(packet, first, repeats, username, nas.secret)
         at = first.get(31)
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
+        at = first.get(6)
+        if at is not None and packet[at + 1] == 6 and packet[at + 5] in ASKS_FOR_PROMPT:
+            asked = _Asked(nas, packet, key, proof, station, proxy_states(packet, first, repeats))
+            if self._answer_prompt(asked, first, username, signed=signed, now_s=now_s):
+                return None
         # one look-up, and only while somebody guesses; EAP's own names are looked up where they are read
         watched = self._lockout.watched.get(username) if self._lockout.watched else None
         if watched is not None:
-            refused = self._lockout.refusal(self._directory, nas.nas.id, username, station, now_s)
+            refused = self._lockout.refusal(self._directory.logins, nas.nas.id, username, station, now_s)
             if refused is not None:
                 return self._decline(nas, packet, key, refused, station=station, now_s=now_s)
         verdict = (
@@ -344,6 +354,51 @@ class AuthenticationPipeline:
         if not self._proxy.forward(Foreign(nas, packet, username, settle), realm):
             self._replies.drop(key, fingerprint)
         return True
+
+    def _answer_prompt(
+        self, asked: _Asked, first: Mapping[int, int], username: bytes, *, signed: bool, now_s: float
+    ) -> bool:
+        """Whether somebody asks for the device's own prompt; then he is answered when that is on record."""
+        nas, packet = asked.nas, asked.packet
+        service_type = packet[first[6] + 5]
+        if not is_for_a_prompt(nas, packet, first, service_type):
+            return False
+        if self._gear is None or self._directory is None:
+            return True
+        asker = Asker(nas, asked.key[0][0], username, asked.station, service_type, signed)
+        decided = self._gear.decide(self._directory.gear, asker, asked.proof, now_s)
+        unknown = isinstance(decided, Reject) and decided.rule == "gear_unknown"
+        if unknown and not asked.nas.answers_unknown(now_s):
+            self.counters.unknown_not_answered += 1
+        elif self._gear.note(asker, decided, partial(self._tell_prompt, asked, decided)):
+            self._replies.put(asked.key, hash(asked.packet), None)
+        else:
+            self.counters.gear_not_recorded += 1
+        return True
+
+    def _tell_prompt(self, asked: _Asked, decided: Prompt | Reject, recorded: bool) -> None:
+        """It is on record, or cannot be: then there is no answer. The device may have asked again since."""
+        fingerprint = hash(asked.packet)
+        if not recorded:
+            self.counters.gear_not_recorded += 1
+            self._replies.drop(asked.key, fingerprint)
+            return
+        if self._replies.find(asked.key, fingerprint) is None:
+            return
+        nas = asked.nas
+        if isinstance(decided, Prompt):
+            attributes = prompt_attributes(nas.nas.dialect, decided.login.level)
+            if type(asked.proof) is MsChapV2:
+                attributes += _ms_chap_success(nas, asked.packet, asked.proof, decided.login)
+            reply: bytes | None = nas.secret.reply(ACCESS_ACCEPT, asked.packet, attributes + asked.proxied)
+            self.counters.gear_accepts += 1
+            self._replies.put(asked.key, fingerprint, reply)
+        else:
+            reply = self._decline(
+                nas, asked.packet, asked.key, decided, station=asked.station, now_s=self._now_s
+            )
+        if reply is not None:
+            self._late.send(reply, asked.key[0])
 
     def _prove(self, asked: _Asked, verdict: Unproven, now_s: float) -> bytes | None:
         """The answer at once when it is known whether the password is right, else when a thread knows.
@@ -456,7 +511,7 @@ class AuthenticationPipeline:
         """Put a reject on record, and count a wrong password against whoever guesses."""
         if reject.rule == "wrong_password" and self._directory is not None:
             name = reject.identity.encode()
-            self._lockout.wrong_password(self._directory, nas.nas.id, name, station, now_s)
+            self._lockout.wrong_password(self._directory.logins, nas.nas.id, name, station, now_s)
         text = None if station is None else station.decode("utf-8", "replace")
         self._on_reject(Rejection(nas.nas.id, reject, text))
 
@@ -607,7 +662,9 @@ def _salt() -> bytes:
     return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")
 
 
-def _ms_chap_success(nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, login: Login) -> bytes:
+def _ms_chap_success(
+    nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, login: Login | GearLogin
+) -> bytes:
     """The proof for the peer and the keys for the NAS (RFC 2548 sections 2.3.3 and 2.4)."""
     credential, request_authenticator = login.credential, packet[4:20]
     if isinstance(proof, MsChap):

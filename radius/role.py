@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from aaa.directory import Directory
-from aaa.store import directory_rows
+from aaa.store import directory_rows, gear_rows
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.secrets import Sealer
@@ -29,6 +29,8 @@ from radius.dynauth_listener import DynauthListener
 from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
+from radius.gear_door import GearDoor
+from radius.gear_record import GEAR_ISSUE, GearRecord, gear_record_path
 from radius.home_server_watch import HomeServerWatch
 from radius.home_servers import HomeServers
 from radius.journal import Journal, JournalLimits
@@ -94,6 +96,10 @@ class RadiusServer:
         self._nases = NasTable(rates=settings.rates)
         self._lockout = Lockout(settings.lockout, self.counters)
         self._lockouts = LockoutWatch(self._lockout)
+        self._gear = GearDoor(
+            Lockout(settings.lockout, self.counters), GearRecord(gear_record_path(journal_path)), self._clock
+        )
+        self._gear_lockouts = LockoutWatch(self._gear.lockout, gear_rows.stations_of)
         self._rejects = RejectLog(self._clock, self.counters)
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))
@@ -174,8 +180,8 @@ class RadiusServer:
         late = LateAnswers(self._slow_proofs, send_late)
         authentication = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=late, lockout=self._lockout, eap=self._eap.server, admission=self._admission,
-            proxy=self._proxy,
+            late=late, lockout=self._lockout, gear=self._gear, eap=self._eap.server,
+            admission=self._admission, proxy=self._proxy,
         )  # fmt: skip
         accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
         self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
@@ -193,7 +199,8 @@ class RadiusServer:
 
         pipeline = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, eap=self._eap.server,
+            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, gear=self._gear,
+            eap=self._eap.server,
             admission=self._admission,
             elsewhere=self._elsewhere(f"auth {listen}"),
             proxy=self._proxy,
@@ -263,6 +270,7 @@ class RadiusServer:
             ("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
             ("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
             ("eap", _EAP_LOOK_S, self._look_at_eap),
+            ("gear", settings.reject_record_s, self._look_at_gear),
             ("trimming", settings.journal_trim_s, self._trim),
             ("status", settings.status_interval_s, self._write_status),
         ]
@@ -336,7 +344,7 @@ class RadiusServer:
             # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
             self._inherited_issues = keys | {
-                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, REFUSED_KEY
+                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY
             }  # fmt: skip
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
@@ -394,6 +402,8 @@ class RadiusServer:
     def _own_issues(self) -> list[HealthIssue]:
         """What this process finds of itself."""
         own = [*self._eap.issues(self._clock.now()), *self._source.issues(), *self._watch.ended.values()]
+        if self._gear.record.trouble is not None:
+            own.append(GEAR_ISSUE)
         if self._journal_trouble is not None:
             own.append(JOURNAL_ISSUE)
         return own
@@ -421,6 +431,10 @@ class RadiusServer:
         handle = self._handlers.get(handed.endpoint)
         if handle is not None:
             handle([(handed.datagram, handed.source)])
+
+    async def _look_at_gear(self) -> None:
+        await self._gear.record.turn(self._workplace)
+        await self._gear_lockouts.turn(self._workplace)
 
     async def _trim(self) -> None:
         if self._journal is None:
@@ -502,6 +516,7 @@ class RadiusServer:
             endpoint.stop_reading()
         self._radsec.stop_reading()
         self._slow_proofs.close()
+        await self._gear.record.close()
         await self.dynauth.close()
         if self._journal is not None:
             await self._journal.close()

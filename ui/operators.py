@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.gear_logins import follow_operator, give_gear_login, take_gear_login
 from core.refusal import Refusal
-from core.secrets import Secret, random_password
+from core.secrets import Sealer, Secret, random_password
 from core.store.tables import audit
 from core.work import Work, Workplace
 from ui.passwords import Passwords, password_fault
@@ -81,8 +83,36 @@ async def set_operator_enabled(work: Work, operator_id: str, enabled: bool) -> R
     await operator_rows.set_enabled(work.connection, found.id, enabled)
     if not enabled:
         await operator_rows.end_sign_ins_of(work.connection, found.id, work.now)
+    await follow_operator(work, found.id, enabled=enabled)
     await work.audit("operator.enabled" if enabled else "operator.disabled", found.id, name=found.name)
     return None
+
+
+GEAR_LEVELS: Mapping[Role, tuple[str, ...]] = {
+    Role.OWNER: ("full", "write", "read"),
+    Role.NETWORK: ("full", "write", "read"),
+    Role.VIEWER: ("read",),
+    Role.BILLING: (),
+}
+"""What each role may have of network gear, the most first."""
+
+
+async def give_gear(work: Work, sealer: Sealer, operator_id: str, level: str) -> Secret | Refusal:
+    """Give an operator a login to network gear, or a new one; returns its password, which is shown once."""
+    found = await operator_rows.operator_by_id(work.connection, operator_id)
+    if found is None:
+        return Refusal("unknown_operator", "there is no such operator", "operator")
+    if not found.enabled:
+        return Refusal("kept_out", f"{found.name} is kept out; let him in first", "operator")
+    if level not in GEAR_LEVELS[found.role]:
+        may = ", ".join(GEAR_LEVELS[found.role]) or "none"
+        return Refusal("gear_level", f"the role {found.role} may have of network gear: {may}", "level")
+    return await give_gear_login(work, sealer, operator_id=found.id, name=found.name, level=level)
+
+
+async def take_gear(work: Work, operator_id: str) -> Refusal | None:
+    """Take an operator's login to network gear away."""
+    return await take_gear_login(work, operator_id)
 
 
 async def prove_owner(sign_ins: SignIns, workplace: Workplace, name: str, password: str) -> Refusal | None:

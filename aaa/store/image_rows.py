@@ -16,6 +16,7 @@ from aaa.store.tables import (
     credential,
     directory_change,
     entitlement,
+    gear_login,
     home_server,
     metadata,
     nas,
@@ -31,7 +32,7 @@ from aaa.store.tables import (
 
 TABLES = (
     nas, nas_secret_use, service_profile, profile_rule, reply_template, service, service_prefix, credential,
-    cpe, entitlement, authority, certificate, home_server, realm, realm_server,
+    cpe, entitlement, authority, certificate, home_server, realm, realm_server, gear_login,
 )  # fmt: skip
 """What ``aaa.directory`` reads, beside the newest number of the change feed."""
 _AT_ONCE = 1_000

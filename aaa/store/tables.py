@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from core.store.columns import BigId, Instant, new_metadata, partial_index
@@ -48,6 +49,7 @@ nas = Table(
     Column("created_at", Instant, nullable=False),
     Column("old_secret_sealed", Text),  # while a secret is rotated: what devices may still use
     Column("old_secret_until", Instant),
+    Column("admin_logins", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 nas_secret_use = Table(  # while a secret is rotated: which of the two an address was seen to use, and when
@@ -265,6 +267,36 @@ reject = Table(  # one row for each (NAS, identity, rule): repeated rejects are 
     Column("last_at", Instant, nullable=False, index=True),
     Column("count", BigInteger, nullable=False),
 )
+
+gear_login = Table(  # operators' logins to network gear; the operator is opaque here
+    "aaa_gear_login",
+    metadata,
+    Column("operator_id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("password_sealed", Text, nullable=False),  # recoverable, for CHAP and MS-CHAPv2
+    Column("level", String(5), nullable=False),  # read, write, full
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+
+gear_sign_in = Table(  # who signed in to which device, or tried to
+    "aaa_gear_sign_in",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("record_key", String(64), nullable=False, unique=True),  # the server's own: taken over once
+    Column("at", Instant, nullable=False, index=True),
+    Column("name", String(80), nullable=False),
+    Column("operator_id", String(40)),  # None: no operator has that name
+    Column("nas_id", String(40), nullable=False),
+    Column("nas_address", String(45), nullable=False),
+    Column("from_address", String(64), nullable=False),
+    Column("service_type", Integer, nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("level", String(5)),
+    Column("reason", String(200), nullable=False),
+)
+Index("ix_aaa_gear_sign_in_name", gear_sign_in.c.name, gear_sign_in.c.nas_id)
 
 lockout = Table(  # who is held back after wrong passwords; "" is every device that never signed in there
     "aaa_lockout",

@@ -222,6 +222,7 @@ def nas_add(
     octets_reversed: Annotated[
         bool, typer.Option(help="It counts input and output the other way round.")
     ] = False,
+    admin_logins: Annotated[bool, typer.Option(help="Operators may sign in to the device itself.")] = False,
     dynauth_port: Annotated[int, typer.Option(help="Port for CoA and Disconnect.")] = 3799,
     radsec_identity: Annotated[str | None, typer.Option(help=_RADSEC)] = None,
 ) -> None:
@@ -246,6 +247,7 @@ def nas_add(
                     identifier=identifier,
                     site_id=None if site is None else await find(work.connection, "site", site),
                     octets_reversed=octets_reversed,
+                    admin_logins=admin_logins,
                     dynauth_port=dynauth_port,
                     radsec_identity=radsec_identity,
                 )
@@ -330,6 +332,9 @@ def nas_change(
         bool | None,
         typer.Option("--octets-reversed/--octets-straight", help="How it counts input and output."),
     ] = None,
+    admin_logins: Annotated[
+        bool | None, typer.Option(help="Whether operators may sign in to the device itself.")
+    ] = None,
     dynauth_port: Annotated[int | None, typer.Option(help="Port for CoA and Disconnect.")] = None,
     radsec_identity: Annotated[str | None, typer.Option(help=f"{_RADSEC} '' for none.")] = None,
     enabled: Annotated[
@@ -341,6 +346,7 @@ def nas_change(
         "name": name, "network": network, "dialect": dialect, "identifier": identifier,
         "message_authenticator": message_authenticator, "octets_reversed": octets_reversed,
         "dynauth_port": dynauth_port, "enabled": enabled, "identity": identity,
+        "admin_logins": admin_logins,
         "radsec_identity": radsec_identity,
         "secret": None if secret_file is None else read_secret("RADIUS secret", secret_file),
     }  # fmt: skip

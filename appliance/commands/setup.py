@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.running import (
     Limit,
@@ -169,17 +171,75 @@ def operator_enable(name: str) -> None:
     _set_operator(name, enabled=True)
 
 
+@operators.command("gear-give")
+def operator_gear_give(
+    name: str, level: Annotated[str, typer.Option(help="read, write or full")] = "read"
+) -> None:
+    """Let an operator sign in to network gear, and print his password for it; another one if he has one."""
+    from ui.operators import give_gear
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            operator_id = await _operator_id(work.connection, name)
+            made = outcome_or_fail(await give_gear(work, house.sealer, operator_id, level))
+        say(f"operator {name}, password for network gear ({level}): {made.reveal()}")
+
+    in_house(body)
+
+
+@operators.command("gear-take")
+def operator_gear_take(name: str) -> None:
+    """Take an operator's login to network gear away."""
+    from ui.operators import take_gear
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await take_gear(work, await _operator_id(work.connection, name)))
+        say(f"operator {name}: no login to network gear any more")
+
+    in_house(body)
+
+
+@operators.command("gear-log")
+def operator_gear_log(
+    limit: Limit = 50, output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """Who signed in to which device, or tried to, newest first."""
+    from aaa.gear_logins import gear_sign_ins
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            rows = await gear_sign_ins(connection, limit)
+        if output:
+            typer.echo(json.dumps([asdict(one) for one in rows], indent=2, default=str))
+            return
+        show(
+            "Sign-ins to network gear",
+            ["when", "who", "device", "address", "from", "let in", "why not"],
+            [
+                [one.at, one.name, one.nas, one.nas_address, one.from_address, one.level or "no",
+                 "" if one.granted else one.reason]
+                for one in rows
+            ],
+        )  # fmt: skip
+
+    in_house(body)
+
+
+async def _operator_id(connection: AsyncConnection, name: str) -> str:
+    found = await connection.scalar(select(operators_table.c.id).where(operators_table.c.name == name))
+    if found is None:
+        fail(f"refused: name: there is no operator {name!r}; see: hilltop operator list")
+    return str(found)
+
+
 def _set_operator(name: str, *, enabled: bool) -> None:
     from ui.operators import set_operator_enabled
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
-            found = await work.connection.scalar(
-                select(operators_table.c.id).where(operators_table.c.name == name)
-            )
-            if found is None:
-                fail(f"refused: name: there is no operator {name!r}; see: hilltop operator list")
-            outcome_or_fail(await set_operator_enabled(work, str(found), enabled))
+            operator_id = await _operator_id(work.connection, name)
+            outcome_or_fail(await set_operator_enabled(work, operator_id, enabled))
         say(f"operator {name}: {'may sign in' if enabled else 'may not sign in'}")
 
     in_house(body)

@@ -280,7 +280,7 @@ class EapServer:
             return refusal("no_directory", username, "the directory is not loaded yet", "try again")
         if self._lockout is not None and username in self._lockout.watched:
             held = self._lockout.refusal(
-                self._directory, question.owner[0], username, question.station, now_s
+                self._directory.logins, question.owner[0], username, question.station, now_s
             )
             if held is not None:
                 return held

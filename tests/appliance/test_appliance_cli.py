@@ -95,7 +95,7 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 
 
 READS = (
-    "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
+    "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
     "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "ledger verify", "payment list", "dunning list", "dunning preview",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
@@ -154,6 +154,9 @@ REFUSED = [
     ("nas rotate-secret ridge --retire-old", 1, "nas_id"),
     ("profile change home --stale-after-h 5", 1, "stale_action"),
     ("radius let-go nobody", 1, "identity"),
+    ("operator gear-give nobody --level full", 1, "nobody"),
+    ("operator gear-give owner --level god", 1, "level"),
+    ("operator gear-take owner", 1, "no login"),
     ("nas change ridge --dynauth-port 70000", 1, "dynauth_port"),
     ("nas change ridge --mac-preset toaster", 1, "mac_preset"),
     ("nas change ridge --mac-format odd", 1, "mac_format"),

@@ -171,9 +171,9 @@ async def test_memory_is_bounded_whatever_is_guessed(world: World) -> None:
     lockout = Lockout(LockoutLimits(identities=1), Counters())
     directory = await world.directory()
     for number in range(500):
-        lockout.wrong_password(directory, "nas", b"alice", f"device {number}".encode(), float(number))
-        lockout.wrong_password(directory, "nas", b"bob", None, float(number))
-        lockout.wrong_password(directory, "nas", f"made up {number}".encode(), None, float(number))
+        lockout.wrong_password(directory.logins, "nas", b"alice", f"device {number}".encode(), float(number))
+        lockout.wrong_password(directory.logins, "nas", b"bob", None, float(number))
+        lockout.wrong_password(directory.logins, "nas", f"made up {number}".encode(), None, float(number))
     assert list(lockout.watched) == [b"alice"]
     assert len(lockout.watched[b"alice"].places) <= 64
     assert guesser.bench is not None

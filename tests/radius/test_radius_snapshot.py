@@ -17,6 +17,7 @@ from aaa.define_profile import redefine_profile
 from aaa.directory import Directory
 from aaa.domain.effect import Effect
 from aaa.domain.profile import AccessPolicy
+from aaa.gear_logins import give_gear_login
 from aaa.rotate_secret import rotate_secret
 from aaa.set_up import set_password
 from aaa.stale_directory import due_actions, under_age
@@ -45,6 +46,8 @@ async def _valley(world: World) -> dict[str, str]:
     nas_id = await world.nas()
     async with world.workplace.work("test") as work:
         granted(await rotate_secret(work, world.sealer, nas_id))
+    async with world.workplace.work("test") as work:
+        granted(await give_gear_login(work, world.sealer, operator_id="opr_1", name="ana", level="full"))
     ids = {name: await world.service(name, f"{name}'s word") for name in ("alice", "bob")}
     ids["carol"] = await world.service("carol", mac="00:e1:0c:38:c8:f8", framed_ip="100.64.0.9")
     await world.hold(ids["bob"], Effect.WALLED_GARDEN)
@@ -62,6 +65,7 @@ def _seen(directory: Directory) -> dict[str, Any]:
     return {
         "logins": logins, "nases": directory.nases, "profiles": directory.profiles, "seq": directory.seq,
         "usernames": directory.usernames_of, "templates": directory.templates, "troubles": directory.troubles,
+        "gear": directory.gear,
     }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from ui_client import Browser, Page, Panels, open_panel
 from ui_world import HOUSEHOLDS, Provider, make_operators
 
 from aaa.entitlements import entitlement_of
+from aaa.gear_logins import GearSignIn, record_gear_sign_ins
+from aaa.store.tables import gear_login
 from aaa.store.tables import nas as nas_table
 from aaa.store.tables import service as service_table
 from billing.set_up import open_account
@@ -40,7 +42,11 @@ async def test_every_page_opens_over_the_valley(valley: Provider, valley_panel: 
     browser = await valley_panel.as_("owner")
     opened = 0
     for method, path, _ in declared_routes(valley_panel):
-        if method == "GET" and "{" not in path and path not in {"/sign-in", "/healthz", "/favicon.ico"}:
+        if (
+            method == "GET"
+            and "{" not in path
+            and path not in {"/sign-in", "/healthz", "/favicon.ico", "/metrics"}
+        ):
             page = await browser.get(path)
             assert page.status == 200, (path, page.text[:2000])
             opened += 1
@@ -469,3 +475,38 @@ async def test_the_audit_trail_names_operators_and_no_secret(valley: Provider, v
     mine = rows_of(await owner.get(f"/audit?subject={subject}&format=csv"))
     assert mine
     assert {row["subject"] for row in mine} == {subject}
+
+
+async def test_an_owner_gives_a_login_to_network_gear_and_takes_it(panel: Panels, sealer: Sealer) -> None:
+    async def logins() -> list[Any]:
+        async with panel.workplace.reading() as connection:
+            return list((await connection.execute(select(gear_login))).all())
+
+    browser = await panel.as_("owner")
+    listed = rows_of(await browser.get("/operators?format=csv"))
+    ids = {row["role"]: row["id"] for row in listed}
+    give = f"/operators/{ids['viewer']}/gear"
+    too_much = await browser.submit("/operators", give, level="full")
+    assert too_much.status == 422
+    assert "may have of network gear: read" in too_much.text
+    made = await browser.submit("/operators", give, level="read")
+    [row] = await logins()
+    password = sealer.open(row.password_sealed, "gear.password").reveal()
+    assert password in made.text
+    assert password not in (await browser.get("/operators")).text
+    await browser.submit("/operators", f"/operators/{ids['viewer']}/enabled", enabled="no")
+    [row] = await logins()
+    assert not row.enabled
+    kept_out = await browser.submit("/operators", f"/operators/{ids['network']}/gear", level="full")
+    assert kept_out.status == 200
+    taken = await browser.submit("/operators", f"/operators/{ids['network']}/gear-away")
+    assert taken.location == "/operators?notice=saved"
+    assert [one.operator_id for one in await logins()] == [ids["viewer"]]
+    async with panel.workplace.work("system:radius") as work:
+        sign = GearSignIn(
+            "k1", work.now, "<i>ana", None, "nas_1", "10.0.0.1", "192.0.2.7", 1, False, None, "no <b>"
+        )
+        await record_gear_sign_ins(work, [sign])
+    log = (await browser.get("/operators/gear")).text
+    assert "&lt;i&gt;ana" in log
+    assert "192.0.2.7" in log

@@ -96,6 +96,7 @@ def _shown(found: NasRow) -> dict[str, str]:
         "identity": found.identity,
         "mac_case": found.mac_case, "mac_password": found.mac_password,
         "dynauth_port": str(found.dynauth_port), "octets_reversed": "yes" if found.octets_reversed else "",
+        "admin_logins": "yes" if found.admin_logins else "",
         "enabled": "yes" if found.enabled else "", "radsec_identity": found.radsec_identity,
     }  # fmt: skip
 
@@ -173,7 +174,7 @@ async def _read(visit: Visit, form: Form) -> dict[str, Any]:
         "message_authenticator": form.choice("message_authenticator", SIGNATURES),
         "identity": form.choice("identity", IDENTITIES), **_read_macs(form),
         "site_id": form.choice("site_id", ["", *sites]) or None,
-        "octets_reversed": form.flag("octets_reversed"),
+        "octets_reversed": form.flag("octets_reversed"), "admin_logins": form.flag("admin_logins"),
         "radsec_identity": form.optional("radsec_identity", longest=253),
         "dynauth_port": form.integer("dynauth_port", least=1, most=65_535, default=3_799),
     }  # fmt: skip

@@ -77,6 +77,7 @@ class NasRow:
     identity: str
     dynauth_port: int
     octets_reversed: bool
+    admin_logins: bool
     enabled: bool
     online: int
 
@@ -321,7 +322,7 @@ async def list_nases(connection: AsyncConnection, site_id: str = "") -> list[Nas
             row.id, row.name, row.network, row.dialect, row.site_name or "", row.site_id,
             row.identifier or "", row.radsec_identity or "", row.message_authenticator, row.signs_requests,
             row.mac_format, row.mac_case, row.mac_password, row.identity, row.dynauth_port,
-            row.octets_reversed, row.enabled, online.get(row.id, 0),
+            row.octets_reversed, row.admin_logins, row.enabled, online.get(row.id, 0),
         )
         for row in await connection.execute(query.order_by(nas.c.name))
     ]  # fmt: skip
