@@ -11,8 +11,11 @@ from aaa.store import repositories
 from core.refusal import Refusal
 from core.work import Work
 
-_ONLY_FOR_SIGN_INS = {"name", "stale_after_h", "stale_action"}
-"""What changes nothing of a session that is up."""
+_ONLY_FOR_SIGN_INS = {
+    "name", "stale_after_h", "stale_action", *terms.LONGEST, "vlan", "outer_vlan", "interim_interval_s",
+    "session_timeout_s", "idle_timeout_s",
+} - {"filter_id"}  # fmt: skip
+"""What changes nothing of a session that is up: no NAS takes another pool or VLAN for it."""
 
 
 async def define_profile(

@@ -75,6 +75,10 @@ def _methods_of_nas(written: str) -> tuple[str, list[str]]:
     return name.strip(), [one.strip() for one in methods.split(",") if one.strip()]
 
 
+_FILTER_NAME = r"^[ -~]{1,128}$"
+"""A name that fits an attribute, whatever the dialect puts around it."""
+
+
 class RadiusSettings(BaseModel):
     """Where RADIUS is answered, how fast what happens, and the operator's access policy."""
 
@@ -135,8 +139,8 @@ class RadiusSettings(BaseModel):
     """Records waiting for the disk; beyond them a NAS gets no answer and tries again."""
     journal_trim_s: Seconds = 5.0
 
-    walled_garden_list: str = "hilltop-walled"
-    open_list: str = "hilltop-open"
+    walled_garden_list: str = Field(default="hilltop-walled", pattern=_FILTER_NAME)
+    open_list: str = Field(default="hilltop-open", pattern=_FILTER_NAME)
     throttle_down_bps: int = Field(default=1_000_000, ge=1_000, le=1_000_000_000_000)
     throttle_up_bps: int = Field(default=512_000, ge=1_000, le=1_000_000_000_000)
     interim_jitter_percent: int = Field(default=10, ge=0, le=50)

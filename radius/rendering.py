@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aaa.directory import ServiceAccess
 from aaa.domain.profile import SessionTerms
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 MOST_OCTETS = 3_000
 """Of all attributes that are rendered: keys, Proxy-State and the rest of a reply need the others."""
-_TERMS_KEPT = 4_096
-_SERVICES_KEPT = 65_536
+_KEPT = 65_536
 _TROUBLES_KEPT = 100
 
 
@@ -39,30 +38,54 @@ class UsableTemplate:
     lines: tuple[TemplateLine, ...]
 
 
+class Shelf:
+    """Counts what all renderings keep together: memory is bounded, however many NASes have templates."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._kept = 0
+        self._dictionaries: list[dict[Any, Any]] = []
+
+    def add(self, *dictionaries: dict[Any, Any]) -> None:
+        """Watch over these."""
+        self._dictionaries += dictionaries
+
+    def make_room(self) -> None:
+        """Count one more that is to be kept; when there is no room, all is forgotten.
+
+        Most of it is then of services and terms that have changed since.
+        """
+        if self._kept >= self._room:
+            for one in self._dictionaries:
+                one.clear()
+            self._kept = 0
+        self._kept += 1
+
+
 class Rendering:
     """One dialect's words under the same templates. NASes that speak alike share it.
 
     ``services`` holds what is a service's own, by the service, for the pipeline.
     """
 
-    __slots__ = ("_book", "_room", "_tell", "_terms", "dialect", "services", "templates")
+    __slots__ = ("_book", "_shelf", "_terms", "dialect", "services", "templates")
 
     def __init__(
-        self, dialect: Dialect, templates: Sequence[UsableTemplate], book: TemplateBook, room: int
+        self, dialect: Dialect, templates: Sequence[UsableTemplate], book: TemplateBook, shelf: Shelf
     ) -> None:
         self.dialect = dialect
         self.templates = tuple(templates)
         self.services: dict[ServiceAccess, tuple[bytes, bytes]] = {}
         self._book = book
-        self._room = room
+        self._shelf = shelf
         self._terms: dict[SessionTerms, bytes] = {}
+        shelf.add(self.services, self._terms)
 
     def terms(self, terms: SessionTerms) -> bytes:
         """What every session under these terms is told; nothing, where a template makes each differ."""
         octets = self._terms.get(terms)
         if octets is None:
-            if len(self._terms) >= _TERMS_KEPT:  # terms are made anew when profiles change
-                self._terms.clear()
+            self._shelf.make_room()
             octets = self._terms[terms] = self._encode_terms(terms)
         return octets
 
@@ -82,8 +105,7 @@ class Rendering:
 
     def keep(self, service: ServiceAccess, encoded: tuple[bytes, bytes]) -> None:
         """Remember what was encoded for the service's next sign-in."""
-        if len(self.services) >= self._room:
-            self.services.clear()
+        self._shelf.make_room()
         self.services[service] = encoded
 
     def accept(self, service: ServiceAccess) -> list[WireAttribute]:
@@ -196,8 +218,14 @@ class TemplateBook:
 class Renderings:
     """The renderings of a list of NASes, made when first asked for."""
 
-    def __init__(self, templates: Iterable[ReplyTemplate] = (), dictionary_files: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        templates: Iterable[ReplyTemplate] = (),
+        dictionary_files: Sequence[str] = (),
+        room: int = _KEPT,
+    ) -> None:
         self._book = TemplateBook(templates, dictionary_files)
+        self._shelf = Shelf(room)
         self._alike: dict[tuple[str, tuple[UsableTemplate, ...]], Rendering] = {}
 
     @property
@@ -210,8 +238,7 @@ class Renderings:
         key = (dialect, self._book.for_nas(nas_id, dialect))
         found = self._alike.get(key)
         if found is None:
-            room = max(1_024, _SERVICES_KEPT // (len(self._alike) + 1))
-            found = self._alike[key] = Rendering(dialect_named(dialect), key[1], self._book, room)
+            found = self._alike[key] = Rendering(dialect_named(dialect), key[1], self._book, self._shelf)
         return found
 
 

@@ -173,6 +173,8 @@ def _named(name: str, dictionary: AttributeDictionary) -> tuple[str, tuple[int, 
         raise ValueError(f"{definition.name} belongs to the sign-in itself; leave it to the server")
     if definition.encryption:
         raise ValueError(f"{definition.name} travels hidden; a template cannot send it")
+    if definition.secret:
+        raise ValueError(f"{definition.name} is a secret; templates are kept and shown in clear")
     return definition.name, place
 
 
@@ -270,7 +272,7 @@ def apply_lines(
             octets = line.octets or dictionary.encode(line.name, value)
         except KeyError:
             continue
-        except AttributeFault as trouble:
+        except (AttributeFault, UnicodeError, OverflowError) as trouble:
             troubles.append(f"{where}: {trouble}")
             continue
         present = any((one.vendor, one.kind) == line.place for one in said)

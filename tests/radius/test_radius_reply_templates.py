@@ -56,15 +56,14 @@ def _template(lines: str, number: str = "1", **scope: Any) -> ReplyTemplate:
         ("-Message-Authenticator", ["sign-in"]),
         ("MS-MPPE-Send-Key := x", ["sign-in"]),
         ("Tunnel-Password := x", ["hidden"]),
+        ("ERX-PPP-Password := x", ["secret"]),
         ("Filter-Id:1 := x", ["tag"]),
         ("\n".join(["Filter-Id += x"] * 101), ["101", "100"]),
         ("#" * 4_001, ["4001", "4000"]),
     ],
 )
-async def test_a_line_that_cannot_be_sent_is_refused_with_its_number(
-    world: World, lines: str, words: list[str]
-) -> None:
-    refused = await _set(world, lines)
+def test_a_line_that_cannot_be_sent_is_refused_with_its_number(lines: str, words: list[str]) -> None:
+    refused = template_refusal(lines)
     assert isinstance(refused, Refusal)
     assert refused.field == "lines"
     for word in words:
@@ -183,6 +182,9 @@ async def test_a_template_is_kept_changed_and_taken_away(any_world: World) -> No
     await _set(any_world, " \n", **scope)
     async with any_world.workplace.reading() as connection:
         assert (await changed.refreshed(connection, any_world.sealer)).templates == ()
+    refused = await _set(any_world, "Filter-Id")
+    assert isinstance(refused, Refusal)
+    assert refused.field == "lines"
     for wrong, field in (
         ({"nas_id": nas_id, "dialect": "cisco"}, "dialect"), ({"dialect": "morse"}, "dialect"),
         ({"nas_id": "nas_x"}, "nas_id"), ({"profile_id": "prf_x"}, "profile_id"),
@@ -257,6 +259,32 @@ async def test_a_value_that_does_not_fit_is_left_out_and_too_many_octets_are_not
     assert vendor(reply, 14988, 8) == b"5M/25M", "the dialect's own words"
     assert str(MOST_OCTETS) in flooded.troubles[0]
     assert len(NasTable(directory.nases)) == 1
+
+
+async def test_memory_is_bounded_however_many_nases_have_templates_of_their_own(world: World) -> None:
+    """What all keep together is counted, and forgotten together."""
+    await world.profile("Home 25")
+    for number in range(4):
+        await world.nas(f"n{number}", f"127.0.0.{number + 1}")
+        await world.service(f"u{number}")
+    directory = await world.directory()
+    own = [
+        _template(f"Filter-Id := {{service_id}}-{n}", str(n), nas_id=one.id)
+        for n, one in enumerate(directory.nases)
+    ]
+    renderings = Renderings(own, room=10)
+    bench = bench_over(directory)
+    bench.nases.learn(directory.nases, renderings)
+    told = set()
+    for turn in range(3):
+        for nas in directory.nases:
+            for user in range(4):
+                asked = pap(f"u{user}", identifier=10 * turn + user)
+                source = (str(nas.network.network_address), 1_000 + 100 * turn)
+                told.add(bytes(reply_to(asked, bench.ask(octets(asked), source))[11][0]))
+                kept = sum(len(renderings.of(one.id, one.dialect).services) for one in directory.nases)
+                assert kept <= 10
+    assert len(told) == 16, "each service its own words on each NAS, forgotten or not"
 
 
 async def test_the_preview_is_what_is_sent_with_where_it_comes_from(world: World) -> None:

@@ -157,6 +157,8 @@ async def test_prefixes_and_routes_of_a_service(
     text = (await network.get(change)).text
     assert "198.51.100.0/29 0.0.0.0 1" in text
     assert 'value="2001:db8:12::/48"' in text
+    shown = await network.get(f"/subscribers/{valley.accounts['Ada Whitlock']}")
+    assert "2001:db8:13::/48 :: 1" in shown.text
     taken = await network.submit(
         f"/services/{other}/change", f"/services/{other}/addressing", ipv6_prefix="2001:db8:12:1::/64"
     )

@@ -25,7 +25,7 @@ from ui.web.visit import Routes, Visit, missing
 routes = Routes()
 
 _MBIT = 10**6
-_LARGEST_MBIT = 100_000
+_LARGEST_MBIT = 1_000_000
 _LARGEST_GB = 1_000_000
 _RATES = {
     field: f"{field.removesuffix('_bps').removeprefix('rate_')}_mbit"
@@ -81,7 +81,7 @@ def _read(form: Form) -> dict[str, Any]:
     for field in _NUMBERS:
         least, most = BOUNDS[field]
         if field == "interim_interval_s":
-            asked[field] = form.integer(field, least=least, most=86_400, default=300)
+            asked[field] = form.integer(field, least=least, most=most, default=300)
         else:
             asked[field] = form.optional_integer(field, least=_LEAST_S.get(field, least), most=most)
     for field, longest in LONGEST.items():

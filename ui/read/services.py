@@ -63,6 +63,7 @@ class ServiceView:
     rate_down_bps: int
     rate_up_bps: int
     framed_ip: str | None
+    own: dict[str, str]  # prefixes and routes, as their form shows them
     logins: list[LoginRow]
     points: list[str]
 
@@ -157,7 +158,8 @@ async def service_view(connection: AsyncConnection, service_id: str) -> ServiceV
     return ServiceView(
         row.id, row.account_id, row.label, row.lifecycle, row.effect, row.generation, row.because,
         row.changed_at, row.profile_id, row.profile, row.rate_down_bps, row.rate_up_bps, row.framed_ip,
-        await logins_of(connection, service_id), await _points(connection, service_id),
+        await addressing_shown(connection, service_id), await logins_of(connection, service_id), await
+        _points(connection, service_id),
     )  # fmt: skip
 
 
