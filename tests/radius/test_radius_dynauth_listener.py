@@ -71,7 +71,7 @@ class Door:
         if fresh:
             said.append(f"Event-Timestamp = {int(time.time())}")
         process = await asyncio.create_subprocess_exec(
-            RADCLIENT, "-x", "-r", "1", "-t", "1.0", f"127.0.0.1:{self.port}", kind, secret,
+            RADCLIENT, "-x", "-r", "1", "-t", "0.6", f"127.0.0.1:{self.port}", kind, secret,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         heard = (await process.communicate("\n".join(said).encode() + b"\n"))[0].decode()
@@ -326,25 +326,20 @@ def test_no_attributes_make_an_order_that_cannot_be_read(
     assert "\0" not in "".join(order.names.values())
 
 
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"secret": Secret("short")}, "secret"), ({"network": "everywhere"}, "network"), ({"network": "0.0.0.0/0"}, "network"),
-        ({"name": " "}, "name"), ({"may_disconnect": False}, "may_disconnect"), ({"nas_ids": []}, "nas_ids"),
-        ({"nas_ids": ["nas_none"]}, "nas_ids"), ({"name": "script"}, "name"), ({"network": "192.0.2.5"}, "network"),
-    ],
-)  # fmt: skip
-async def test_a_client_that_makes_no_sense_is_refused_by_name(
-    world: World, fields: dict[str, Any], field: str
-) -> None:
+async def test_a_client_that_makes_no_sense_is_refused_by_name(world: World) -> None:
     good = {"name": "proxy", "network": "192.0.2.9", "secret": Secret(ASKING)}
     async with world.workplace.work("test") as work:
         granted(
             await permit_client(work, world.sealer, name="script", network="192.0.2.5", secret=Secret(ASKING))
         )
-        refusal = await permit_client(work, world.sealer, **(good | fields))
-    assert isinstance(refusal, Refusal)
-    assert refusal.field == field
+        for wrong, field in (
+            ({"secret": Secret("short")}, "secret"), ({"network": "everywhere"}, "network"), ({"network": "0.0.0.0/0"}, "network"),
+            ({"name": " "}, "name"), ({"may_disconnect": False}, "may_disconnect"), ({"nas_ids": []}, "nas_ids"),
+            ({"nas_ids": ["nas_none"]}, "nas_ids"), ({"name": "script"}, "name"), ({"network": "192.0.2.5"}, "network"),
+        ):  # fmt: skip
+            refusal = await permit_client(work, world.sealer, **(good | wrong))  # type: ignore[arg-type]
+            assert isinstance(refusal, Refusal), wrong
+            assert refusal.field == field
 
 
 async def test_the_trail_of_a_client_never_holds_its_secret(world: World) -> None:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 from sqlalchemy import select
 from test_ui_sessions import OneNas, linus_online, one_nas, session_called, two_more  # noqa: F401 - a fixture
 from ui_client import Panels, open_panel
@@ -276,9 +275,13 @@ async def test_tokens_are_made_shown_once_and_revoked_at_the_panel(valley_panel:
     assert (await network.get("/tokens")).status == 403
 
 
-@pytest.mark.parametrize("text", ["<script>", "%00", "\u202e", "'; DROP TABLE", "%ff%fe"])
-async def test_hostile_text_is_data(valley: Provider, valley_panel: Panels, text: str) -> None:
+async def test_hostile_text_is_data(valley: Provider, valley_panel: Panels) -> None:
     script = await program(valley, valley_panel)
-    for path in (f"/services/{quote(text)}", f"/explain?user={quote(text)}", f"/sessions?who={quote(text)}"):
-        status, _ = await script.ask(path)
-        assert status in (200, 404, 422), path
+    for text in ("<script>", "%00", "\u202e", "'; DROP TABLE", "%ff%fe"):
+        for path in (
+            f"/services/{quote(text)}",
+            f"/explain?user={quote(text)}",
+            f"/sessions?who={quote(text)}",
+        ):
+            status, _ = await script.ask(path)
+            assert status in (200, 404, 422), path
