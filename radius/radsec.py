@@ -17,6 +17,7 @@ from aaa.directory import Directory
 from aaa.directory_certificates import TlsMaterial
 from core.clock import Clock
 from core.endpoints import split_endpoint
+from core.health import HealthIssue
 from core.log import logger
 from core.store.columns import to_microseconds
 from radius.accounting_pipeline import AccountingPipeline, Pending
@@ -39,7 +40,14 @@ _HANDSHAKES_OF_ONE: Final = 8
 _NEW_PER_S: Final = 100.0
 """Handshakes a worker begins in a second: each costs it a millisecond or more."""
 _TOLD_KEPT: Final = 256
+_REFUSALS_SHOWN: Final = 20
 _TOLD_AGAIN_S: Final = 60.0
+
+RADSEC_ISSUE = HealthIssue(
+    "radius.radsec_certificate", "critical", "RadSec has no certificate to show: NASes cannot come by TLS",
+    "Make the authority and our certificate (hilltop ca init NAME --server HOST), or issue another: "
+    "hilltop ca issue server HOST.",
+)  # fmt: skip
 
 
 class RadSec:
@@ -59,6 +67,7 @@ class RadSec:
         self._budget = _NEW_PER_S
         self._budget_at_s = clock.monotonic_s()
         self._told: dict[str, float] = {}
+        self._why: dict[str, str] = {}
         self._authentication: AuthenticationPipeline | None = None
         self._accounting: AccountingPipeline | None = None
         self._journal: Journal | None = None
@@ -90,6 +99,16 @@ class RadSec:
     def port(self) -> int:
         """The port of the first listener; 0 for none."""
         return int(self._servers[0].sockets[0].getsockname()[1]) if self._servers else 0
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether there is a certificate to show and somebody to trust."""
+        return self._context is not None
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why peers were not let in lately, by address; the newest last."""
+        return dict(self._why)
 
     @property
     def open_by_nas(self) -> dict[str, int]:
@@ -191,7 +210,11 @@ class RadSec:
             return
         if len(self._told) >= _TOLD_KEPT:
             self._told.clear()
+        self._why.pop(address, None)  # the newest are shown last
         self._told[address] = now_s
+        self._why[address] = why
+        while len(self._why) > _REFUSALS_SHOWN:
+            del self._why[next(iter(self._why))]
         _log.warning("radsec_refused", address=address, why=why)
 
     def _take(self, packet: bytes, connection: Connection) -> bool:

@@ -31,7 +31,7 @@ from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.gear_door import GearDoor
 from radius.gear_record import GEAR_ISSUE, GearRecord, gear_record_path
-from radius.home_server_watch import HomeServerWatch
+from radius.home_server_findings import home_server_issue_keys, home_server_issues
 from radius.home_servers import HomeServers
 from radius.journal import Journal, JournalLimits
 from radius.latency import WakeUpLatency
@@ -44,7 +44,7 @@ from radius.overload import GiveWay
 from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, PipelineLimits, SignIns, Source
 from radius.place import ALONE, Place
 from radius.proxy import Proxy
-from radius.radsec import RadSec
+from radius.radsec import RADSEC_ISSUE, RadSec
 from radius.radsec_door import RadSecDoor, door_name
 from radius.reject_log import RejectLog
 from radius.rendering import Renderings
@@ -125,7 +125,6 @@ class RadiusServer:
             HomeServers(self.counters, settings.proxy_outstanding, self._clock.monotonic_s),
             self.counters, sealer.derive_key("proxy-loop")[:8], settings.dictionary_files,
         )  # fmt: skip
-        self._home_watch = HomeServerWatch(self._proxy.servers)
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
         self._radsec_door = RadSecDoor(door_name(sealer, workplace), self._radsec.order)
         self.dynauth = DynauthListener(workplace, sealer, settings)
@@ -278,7 +277,6 @@ class RadiusServer:
             turns += [
                 ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
                 *self._radsec_turns(),
-                ("home_servers", settings.reject_record_s, partial(self._home_watch.turn, self._workplace)),
             ]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
@@ -343,8 +341,9 @@ class RadiusServer:
                 endpoint.start(asyncio.get_running_loop())
             # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
-            self._inherited_issues = keys | {
-                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY
+            self._inherited_issues = keys | home_server_issue_keys(directory) | {
+                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY,
+                RADSEC_ISSUE.key,
             }  # fmt: skip
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
@@ -404,8 +403,11 @@ class RadiusServer:
         own = [*self._eap.issues(self._clock.now()), *self._source.issues(), *self._watch.ended.values()]
         if self._gear.record.trouble is not None:
             own.append(GEAR_ISSUE)
+        own += home_server_issues(self._proxy.servers.known, self._clock.monotonic_s())
         if self._journal_trouble is not None:
             own.append(JOURNAL_ISSUE)
+        if self._radsec.port and not self._radsec.has_certificate:
+            own.append(RADSEC_ISSUE)
         return own
 
     async def _open_and_close(self, wanted: dict[str, HealthIssue]) -> None:
@@ -489,6 +491,7 @@ class RadiusServer:
             unsigned_nases=self._nases.unsigned(),
             strangers=self._nases.strangers,
             radsec=self._radsec.open_by_nas,
+            radsec_refused=self._radsec.refused,
             directory_from_snapshot=self._source.from_snapshot,
             stale_profiles=len(self._source.due),
             nases=self._watch.counts_by_name(),

@@ -34,6 +34,7 @@ class RadiusStatus:
     unsigned_nases: list[str]
     strangers: dict[str, int]
     radsec: dict[str, int] = field(default_factory=dict)  # open connections by NAS
+    radsec_refused: dict[str, str] = field(default_factory=dict)  # why a peer was not let in, by address
     directory_from_snapshot: bool = False
     stale_profiles: int = 0
     nases: dict[str, dict[str, int]] = field(default_factory=dict)  # what came from each NAS, by its name

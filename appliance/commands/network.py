@@ -266,7 +266,17 @@ def nas_list() -> None:
             rows = (await connection.execute(select(aaa.nas).order_by(aaa.nas.c.name))).all()
         show(
             "NASes",
-            ["name", "network", "dialect", "signs requests", "CoA port", "enabled", "old secret until", "id"],
+            [
+                "name",
+                "network",
+                "dialect",
+                "signs requests",
+                "CoA port",
+                "RadSec identity",
+                "enabled",
+                "old secret until",
+                "id",
+            ],
             [
                 [
                     r.name,
@@ -274,6 +284,7 @@ def nas_list() -> None:
                     r.dialect,
                     r.signs_requests,
                     r.dynauth_port,
+                    r.radsec_identity,
                     r.enabled,
                     r.old_secret_until,
                     r.id,

@@ -267,6 +267,8 @@ def radius_status() -> None:
             say(f"  trouble    {trouble}")
         for nas, connections in one.radsec.items():
             say(f"  radsec     {nas}: {connections} connections")
+        for address, why in one.radsec_refused.items():
+            say(f"  refused    {address} by RadSec: {why}")
         for nas in one.unsigned_nases:
             say(f"  unsigned   {nas} sends requests without Message-Authenticator")
         show("  counters", ["what", "count"], [[name, n] for name, n in one.counters.items() if n])

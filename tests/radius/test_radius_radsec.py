@@ -33,11 +33,13 @@ from core import pki
 from core.clock import SystemClock
 from core.ids import UlidSource
 from core.refusal import granted
+from core.store.tables import health_issue
 from core.work import Workplace
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
 from radius.ingest import ingest_once
 from radius.live_session import LiveSessions
+from radius.radsec import RADSEC_ISSUE
 from radius.role import RadiusServer
 from radius.watch_filter import WatchFilter
 from radius.watching import Connected, WatchedExchange, watch
@@ -301,6 +303,8 @@ async def test_who_is_not_a_nas_is_turned_away(tower: Tower) -> None:
     assert tower.server.counters.radsec_admitted == 0
     assert tower.server.counters.radsec_refused == 4
     assert tower.server.counters.accepts == 0
+    [why] = tower.server.status().radsec_refused.values()
+    assert "no certificate" in why  # the first is told, the others within the minute are counted
     # the foreign authority is trusted for NASes: now the name in its certificate decides
     async with tower.world.workplace.work("test") as work:
         text = pki.to_pem(foreign.certificate).encode()
@@ -497,6 +501,40 @@ async def _moved(sessions: LiveSessions, tower: Tower, obey: Callable[..., Any])
 async def _twice(obey: Callable[..., Any]) -> None:
     await obey(44)
     await obey(44)
+
+
+async def test_radsec_without_a_certificate_is_on_the_health_page(world: World, tmp_path: Path) -> None:
+    clock = SystemClock()
+    world.workplace = Workplace(world.workplace.database, clock, UlidSource(clock))
+    settings = RadiusSettings(
+        auth_listen=["127.0.0.1:0"], accounting_listen=[], radsec_listen=["127.0.0.1:0"],
+        directory_refresh_s=0.02, reject_record_s=0.02,
+    )  # fmt: skip
+    server = RadiusServer(settings, world.workplace, world.sealer, tmp_path / "j" / "radius.sqlite")
+    stop, ready = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(server.run(stop, ready))
+
+    async def until_told(wanted: bool) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                async with world.workplace.reading() as connection:
+                    rows = await connection.execute(
+                        select(health_issue).where(health_issue.c.closed_at.is_(None))
+                    )
+                    if (RADSEC_ISSUE.key in {row.key for row in rows}) == wanted:
+                        return
+                await asyncio.sleep(0.02)
+
+    await until_told(True)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        reader, _ = await asyncio.open_connection("127.0.0.1", server.radsec_port)
+        await reader.readexactly(1)
+    async with world.workplace.work("test") as work:
+        granted(await make_authority(work, world.sealer, name="Example"))
+        granted(await issue_server_certificate(work, world.sealer, names=["radius.example.net"]))
+    await until_told(False)
+    stop.set()
+    await running
 
 
 PROXY = """\
