@@ -21,7 +21,7 @@ from aaa.directory_certificates import ENTITIES, Certificates
 from aaa.directory_realms import Realms, load_realms
 from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
-from aaa.domain.conditions import Conditions
+from aaa.domain.conditions import MAC_ALONE, Conditions
 from aaa.domain.effect import Effect
 from aaa.domain.gear import GearLogin
 from aaa.domain.line import read_port
@@ -297,7 +297,7 @@ class _Draft:
         self._logins = logins if logins is not None else {}
         self._usernames_of = usernames_of if usernames_of is not None else {}
         self._terms: dict[tuple[str, Effect], SessionTerms] = {}
-        self._shared_conditions: dict[Conditions, Conditions] = {}
+        self._shared_conditions = {MAC_ALONE: MAC_ALONE}
         self._troubles: list[str] = []
         self.templates: tuple[ReplyTemplate, ...] = ()
         self.limited: set[str] = set()

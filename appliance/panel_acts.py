@@ -28,6 +28,7 @@ from ui.ports import (
     ReplyAttribute,
     ReplyPreview,
     ReplyQuestion,
+    SignInQuestion,
 )
 
 if TYPE_CHECKING:
@@ -107,15 +108,15 @@ def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
 
 
 def _explain(sealer: Sealer, settings: RadiusSettings, rules: RulesInWords | None) -> Explain:
-    async def act(
-        connection: AsyncConnection, username: str, nas_name: str | None
-    ) -> dict[str, Any] | Refusal:
+    async def act(connection: AsyncConnection, asked: SignInQuestion) -> dict[str, Any] | Refusal:
         from radius.explain import explain
+        from radius.explain_conditions import Whence
 
         try:
             found = await explain(
-                connection, sealer, username, nas_name=nas_name, policy=settings.policy,
+                connection, sealer, asked.username, nas_name=asked.nas, policy=settings.policy,
                 dictionary_files=settings.dictionary_files, rules=rules,
+                whence=Whence(asked.now, asked.cpe, asked.port),
             )  # fmt: skip
         except LookupError as trouble:
             return Refusal("nas.unknown", str(trouble), "nas")

@@ -7,16 +7,18 @@ stands there when its directory has come so far. While the database is away noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aaa.authorize import Accept, Reject
+from aaa.authorize import Reject
 from aaa.bind_cpe import LearnedCpe, record_learned
 from aaa.directory import Directory, Login
-from aaa.domain.conditions import Conditions
+from aaa.domain.conditions import MAC_ALONE, Attachment, Conditions
+from aaa.domain.identity import normalise_mac
 from aaa.meet_conditions import Known, Met, meet_conditions, window_is_open
 from core.clock import Clock, SystemClock
 from core.work import Workplace
-from radius.attachment import read_attachment
+from radius.attachment import is_over_ppp, read_attachment
 from radius.live_devices import LiveDevices
 
 _WRITTEN_AT_ONCE = 200
@@ -44,13 +46,23 @@ class Admission:
         clock = SystemClock()
         return cls(clock, LiveDevices(clock, b""))
 
-    def judge(self, login: Login, packet: bytes, nas_id: str, station: bytes | None) -> Accept | Reject:
-        """The verdict for a login that has proved itself and has conditions."""
+    def refusal(
+        self, login: Login, packet: bytes, first: Mapping[int, int], nas_id: str, station: bytes | None
+    ) -> Reject | None:
+        """The condition that a login does not fulfil which has proved itself; ``first``: as located."""
         conditions = login.conditions
-        if conditions is None:
-            return Accept(login)
-        at = read_attachment(packet, nas_id, station)
+        if conditions is None or (conditions is MAC_ALONE and not is_over_ppp(packet, first)):
+            return None
         own = self._learned.get(login.credential.username)
+        bound = conditions.macs if own is None else own.bound
+        mac = None if station is None else normalise_mac(station.decode("utf-8", "replace"))
+        if mac is not None and mac in bound and conditions.is_about_cpe_alone:
+            return None
+        return self._judge(login, conditions, read_attachment(packet, first, nas_id, mac), own)
+
+    def _judge(
+        self, login: Login, conditions: Conditions, at: Attachment, own: _Learned | None
+    ) -> Reject | None:
         known = Known(
             conditions.macs if own is None else own.bound,
             window_is_open(conditions, self._clock.now()) and (own is None or not own.record.instead_of),
@@ -60,10 +72,10 @@ class Admission:
         if isinstance(outcome, Reject):
             return outcome
         if outcome.learned is not None:
-            self._learn(login, conditions, known.bound, outcome, nas_id)
+            self._learn(login, conditions, known.bound, outcome, at.nas_id)
         if conditions.devices:
             self._devices.signed_in(login.service.id, at.mac)
-        return Accept(login)
+        return None
 
     def _learn(
         self, login: Login, conditions: Conditions, bound: tuple[str, ...], found: Met, nas_id: str

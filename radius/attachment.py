@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aaa.domain.conditions import Attachment
-from aaa.domain.identity import normalise_mac
-from radius.codec import Attr, locate, value_at, values_of
+from radius.codec import Attr, value_at, values_of
 
 _CALLING_STATION_ID = 31
 _NAS_PORT_ID = 87
@@ -22,16 +21,21 @@ _AV_CIRCUIT = (b"circuit-id-tag=", b"circuit-id=")
 _AV_REMOTE = (b"remote-id-tag=", b"remote-id=")
 
 
-def read_attachment(packet: bytes, nas_id: str, station: bytes | None) -> Attachment:
-    """Where an Access-Request comes from, as its NAS says."""
-    first, _ = locate(packet)
-    port, protocol = first.get(_NAS_PORT_ID), first.get(_FRAMED_PROTOCOL)
+def read_attachment(packet: bytes, first: Mapping[int, int], nas_id: str, mac: str | None) -> Attachment:
+    """Where a located Access-Request comes from, as its NAS says."""
+    port = first.get(_NAS_PORT_ID)
     return Attachment(
         nas_id,
-        None if station is None else normalise_mac(station.decode("utf-8", "replace")),
+        mac,
         None if port is None else value_at(packet, port).decode("utf-8", "replace"),
-        protocol is not None and value_at(packet, protocol) == _PPP,
+        is_over_ppp(packet, first),
     )
+
+
+def is_over_ppp(packet: bytes, first: Mapping[int, int]) -> bool:
+    """Whether a located Access-Request is for PPP (RFC 2865 section 5.7)."""
+    at = first.get(_FRAMED_PROTOCOL)
+    return at is not None and value_at(packet, at) == _PPP
 
 
 def read_line_ids(

@@ -310,7 +310,8 @@ class AuthenticationPipeline:
                 nas.swap()
             nas.proved |= isinstance(verdict, Accept) and proof.password != b""
         if isinstance(verdict, Accept) and verdict.login.conditions is not None:
-            verdict = self._admission.judge(verdict.login, packet, nas.nas.id, station)
+            refusal = self._admission.refusal(verdict.login, packet, first, nas.nas.id, station)
+            verdict = refusal or verdict
         if isinstance(verdict, Accept):
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             if 89 in first:
@@ -438,7 +439,7 @@ class AuthenticationPipeline:
             return self._tell_eap(asked, asked.eap(right), now_s)
         verdict = settle(login, right=right)
         if isinstance(verdict, Accept):
-            verdict = self._admission.judge(login, asked.packet, asked.nas.nas.id, asked.station)
+            verdict = self._not_admitted(asked, login) or verdict
         if isinstance(verdict, Reject):
             return self._decline(
                 asked.nas, asked.packet, asked.key, verdict, station=asked.station, now_s=now_s
@@ -482,9 +483,9 @@ class AuthenticationPipeline:
             )
         if isinstance(answer, Granted):
             login = answer.passed.login
-            judged = self._admission.judge(login, packet, nas.nas.id, asked.station)
-            if isinstance(judged, Reject):
-                return self._decline(nas, packet, asked.key, judged, station=asked.station, now_s=now_s)
+            refusal = self._not_admitted(asked, login)
+            if refusal is not None:
+                return self._decline(nas, packet, asked.key, refusal, station=asked.station, now_s=now_s)
             attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
             session = session_of(nas.nas.id, packet)
             reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
@@ -499,6 +500,11 @@ class AuthenticationPipeline:
             reply = nas.secret.reply(ACCESS_CHALLENGE, packet, attributes + asked.proxied)
         self._replies.put(asked.key, hash(packet), reply)
         return reply
+
+    def _not_admitted(self, asked: _Asked, login: Login) -> Reject | None:
+        """The condition that a login which has proved itself does not fulfil."""
+        first, _ = locate(asked.packet)
+        return self._admission.refusal(login, asked.packet, first, asked.nas.nas.id, asked.station)
 
     def _identity_asked(self, packet: bytes, login: Login) -> bytes:
         first, _ = locate(packet)

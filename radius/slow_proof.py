@@ -84,7 +84,10 @@ class SlowProofs:
         if right is not None:
             self._remember(hashed, digest, right=right)
         for then in waiting:
-            then(right)
+            try:
+                then(right)
+            except Exception as trouble:  # noqa: BLE001 - the boundary of one answer
+                _log.error("slow_proof_answer_failed", error=f"{type(trouble).__name__}: {trouble}")
 
     def _remember(self, hashed: PasswordHash, digest: bytes, *, right: bool) -> None:
         if right:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -86,8 +86,23 @@ class OrderOutcome:
 OrderSession = Callable[[Workplace, str, str], Awaitable[OrderOutcome | Refusal]]
 """Order the NAS of the session with that id something, in the name of an actor."""
 
-Explain = Callable[[AsyncConnection, str, str | None], Awaitable[dict[str, Any] | Refusal]]
-"""Why that user name is accepted, walled or rejected, as seen from a NAS (by name) or from any."""
+
+@dataclass(frozen=True, slots=True)
+class SignInQuestion:
+    """A sign-in that is to be explained: who, when, on which NAS (by name), from which CPE, at which port.
+
+    None: on any NAS, and from where the login may come.
+    """
+
+    username: str
+    now: datetime
+    nas: str | None = None
+    cpe: str | None = None
+    port: str | None = None
+
+
+Explain = Callable[[AsyncConnection, SignInQuestion], Awaitable[dict[str, Any] | Refusal]]
+"""Why that sign-in is accepted, walled or rejected."""
 
 
 @dataclass(frozen=True, slots=True)

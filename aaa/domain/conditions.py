@@ -36,6 +36,15 @@ class Conditions:
     not_over_ppp: bool = False
     """A MAC login: what dials by PPPoE has a user name and a password of its own."""
 
+    @property
+    def is_about_cpe_alone(self) -> bool:
+        """Whether nothing counts but the CPE, as for most logins that have conditions."""
+        return self.port is None and self.port_nas_id is None and not self.devices and not self.not_over_ppp
+
+
+MAC_ALONE: Final = Conditions(not_over_ppp=True)
+"""Those of nearly every MAC login."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:

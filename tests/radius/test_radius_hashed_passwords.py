@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from eapol import needs_eapol_test
 from radius_live import live_server, needs_radclient
 from radius_world import World, bench_over, chap, mschapv2, octets, pap, reply_to
+from test_radius_eapol import place, tunnelled
 
 from aaa.domain.password_hash import NotUsable, PasswordHash, hash_of, must_read_hash, read_hash
 from aaa.set_up import NewCredential, add_credential, keep_only_hash, set_password, set_password_hash
@@ -133,6 +135,20 @@ async def test_mschapv2_with_an_nt_hash_proves_us_to_the_peer_too(world: World) 
     assert reply.code == ACCEPT
     kinds = {value[4] for value in reply[26] if value[:4] == (311).to_bytes(4, "big")}
     assert kinds >= {16, 17, 26}, "keys for the link and S=… for the peer"
+
+
+@needs_eapol_test
+async def test_an_nt_hash_serves_eap_with_keys_that_agree(world: World, tmp_path: Path) -> None:
+    await hashed_user(world, "nt", hashes()["nt"])
+    async with place(world, tmp_path) as here:
+        for method, inner in (("TTLS", "auth=MSCHAPV2"), ("TTLS", "autheap=MSCHAPV2"), ("PEAP", "auth=MSCHAPV2"),
+                              ("TTLS", "auth=PAP")):  # fmt: skip
+            right = await here.sign_in(tunnelled(method, inner), identity="nt")
+            assert right.succeeded, (method, inner)
+            assert right.keys_match, (method, inner)
+            wrong = await here.sign_in(tunnelled(method, inner), identity="nt", password="other")
+            assert not wrong.succeeded, (method, inner)
+        assert not (await here.sign_in(tunnelled("TTLS", "auth=CHAP"), identity="nt")).succeeded
 
 
 async def test_a_method_that_cannot_work_is_refused_with_what_would(world: World) -> None:

@@ -191,6 +191,9 @@ async def test_a_cpe_is_bound_swapped_and_released(valley: Provider, valley_pane
     text = (await browser.get(page)).text
     assert "swap open" in text
     assert "aabbcc001122" in text
+    swapping = (await browser.get(f"/explain?user={name}&cpe=02:00:00:00:00:09")).text
+    assert "Accepted" in swapping
+    assert "another CPE, once" in swapping
     csrf = (await browser.get(page)).form(f"{page}/swap")["csrf"]
     await browser.post(f"{page}/no-swap", {"csrf": csrf, "swap_login": name})
     assert (await credential()).replace_until is None

@@ -19,7 +19,7 @@ from core.refusal import Refusal, Refused, granted
 from provisioning.store.tables import site
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.ports import OrderOutcome, OrderSession
+from ui.ports import OrderOutcome, OrderSession, SignInQuestion
 from ui.read import network, services
 from ui.read.address_report import address_report, report_data
 from ui.read.sessions import latest_of, narrowed
@@ -36,13 +36,18 @@ _OUTCOME = shapes.record(outcome=shapes.TEXT, detail=shapes.TEXT)
     "/explain", "Why a user name or MAC is accepted, walled or rejected now, and with which attributes.",
     shapes.ANYTHING,
     Parameter("user", "The user name or MAC that signs in.", required=True), _NAS,
+    Parameter("cpe", "MAC of the CPE it comes from; else one it may come from."),
+    Parameter("port", "NAS-Port-Id it comes in at; else one it may come in at."),
 )  # fmt: skip
 async def explain(ask: Ask) -> Answer:
     """The decision that RADIUS would take."""
     async with ask.panel.workplace.reading() as connection:
         nas = await _named(connection, nas_table, ask.text("nas"), "nas")
         name = nas.name if nas else None
-        return granted(await ask.panel.acts.explain(connection, ask.text("user"), name))
+        now = ask.panel.workplace.clock.now()
+        cpe, port = ask.text("cpe") or None, ask.text("port") or None
+        asked = SignInQuestion(ask.text("user"), now, name, cpe, port)
+        return granted(await ask.panel.acts.explain(connection, asked))
 
 
 @operations.get(
