@@ -1,4 +1,4 @@
-"""What a stranger and a made-up MAC get: silence without a flood, and a remedy in words."""
+"""What a stranger and a made-up MAC get, and what a suspended subscriber is told on each kind of NAS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "radius"))
 
-from radius_world import World, bench_over, octets, pap
+from radius_world import World, bench_over, octets, pap, reply_to
 
+from aaa.domain.effect import Effect
+from aaa.domain.profile import AccessPolicy
 from core.secrets import Sealer
 from core.work import Workplace
+from radius.dialects.known import DIALECTS
+from radius.dictionary.attributes import attribute_dictionary
+from radius.rendering import Renderings
 
 
 async def test_strangers_get_silence_a_counter_and_no_log_line_each(
@@ -45,3 +50,44 @@ async def test_an_unknown_mac_is_rejected_with_the_remedy(
     bench.ask(octets(pap(mac, "")))
     [rejection] = bench.rejections
     assert word in rejection.reject.remedy
+
+
+async def test_a_suspended_subscriber_is_accepted_into_the_walled_garden_on_every_nas(
+    workplace: Workplace, sealer: Sealer
+) -> None:
+    """He must reach the portal to pay, by IPv6 no more than by IPv4; a radio that cannot wall him says who must."""
+    world = World(workplace, sealer)
+    await world.profile("Home 25", when_blocked="walled_garden")
+    service_id = await world.service("alice")
+    await world.hold(service_id, Effect.BLOCK)
+    for number, name in enumerate(DIALECTS, start=1):
+        await world.nas(name, f"127.0.0.{number}", dialect=name)
+    directory = await world.directory(AccessPolicy())
+    bench = bench_over(directory)
+    access = directory.logins[b"alice"].service
+    book = attribute_dictionary()
+    for nas in directory.nases:
+        asked = pap()
+        answer = bench.ask(octets(asked), (str(nas.network.network_address), 4_000))
+        assert reply_to(asked, answer).code == 2, nas.dialect
+        assert answer is not None
+        filters = [one.name for one in book.decode(answer[20:]) if "hilltop-walled" in one.text]
+        rendering = Renderings().of(nas.id, nas.dialect)
+        if not filters:
+            assert any("wall this subscriber" in one for one in rendering.remarks(access)), nas.dialect
+        for one in filters:
+            twin = one.replace("ERX-", "ERX-IPv6-")
+            assert one.startswith("ERX-IPv6-") or not one.startswith("ERX-") or twin in filters
+
+
+async def test_mikrotik_is_told_one_rate_which_nothing_outranks(workplace: Workplace, sealer: Sealer) -> None:
+    """Mikrotik-Rate-Limit outranks Ascend's and WISPr's rates: no second opinion is sent beside it."""
+    world = World(workplace, sealer)
+    await world.nas()
+    await world.profile("Home 25", burst_down_bps=50_000_000, burst_up_bps=10_000_000, burst_seconds=8)
+    await world.service("alice")
+    bench = bench_over(await world.directory())
+    answer = bench.ask(octets(pap()))
+    assert answer is not None
+    rates = [str(one) for one in attribute_dictionary().decode(answer[20:]) if one.vendor]
+    assert rates == ["Mikrotik-Rate-Limit = 5M/25M 10M/50M 5M/25M 8/8"], "the customer's upload comes first"

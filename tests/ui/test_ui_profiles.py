@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 from test_ui_acts import actions, rows
+from test_ui_api import program
 from test_ui_pages import rows_of
 from ui_client import Browser, Panels
 from ui_world import Provider
@@ -168,3 +169,22 @@ async def test_prefixes_and_routes_of_a_service(
     assert wrong.status == 422
     assert "is not a route" in wrong.text
     assert "over there" in wrong.text
+
+
+async def test_programs_see_profiles_and_previews_too(valley: Provider, valley_panel: Panels) -> None:
+    script = await program(valley, valley_panel)
+    found = (await script.found("/profiles"))["profiles"]
+    assert [one["name"] for one in found] == ["Farm 50", "Home 100", "Home 25"]
+    assert found[1]["fields"]["rate_down_bps"] == 100_000_000
+    seen = (await script.found("/preview?nas=quail-ridge-nas&profile=Home+100&effect=walled_garden"))[
+        "preview"
+    ]
+    assert (seen["profile"], seen["dialect"], seen["admitted"]) == ("Home 100", "mikrotik", True)
+    assert "hilltop-walled" in [one["value"] for one in seen["accept"]]
+    of_one = (await script.found("/preview?nas=quail-ridge-nas&user=ada@valley.example"))["preview"]
+    assert of_one["profile"] == "Home 100"
+    for query, field in (("nas=none&profile=Home+100", "nas"), ("nas=quail-ridge-nas", "profile"),
+                         ("nas=quail-ridge-nas&user=nobody", "user"),
+                         ("nas=quail-ridge-nas&profile=Home+100&effect=x", "effect")):  # fmt: skip
+        status, body = await script.ask(f"/preview?{query}")
+        assert (status in (404, 422), body["error"]["field"]) == (True, field), body

@@ -9,19 +9,22 @@ from sqlalchemy import Select, Table, or_, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.effect import Effect
 from aaa.domain.order_proof import OrderProof, SessionSince, proof_of
 from aaa.domain.session_filter import SessionFilter, read_filter
 from aaa.find_holder import LONGEST_TOLERANCE_S, HolderQuestion
 from aaa.sessions import AddressSpan, Exchange, Reading, SessionDetail, SessionView, list_sessions, read_mark
 from aaa.sessions import session_detail as read_detail
 from aaa.store.tables import nas as nas_table
+from aaa.store.tables import service_profile
 from core.refusal import Refusal, Refused, granted
 from provisioning.store.tables import site
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.ports import OrderOutcome, OrderSession, SignInQuestion
+from ui.ports import OrderOutcome, OrderSession, ReplyPreview, ReplyQuestion, SignInQuestion
 from ui.read import network, services
 from ui.read.address_report import address_report, report_data
+from ui.read.profiles import ProfileView, profile_views
 from ui.read.sessions import latest_of, narrowed
 
 operations = Operations()
@@ -223,3 +226,39 @@ async def service(ask: Ask) -> Answer:
             "sessions": await latest_of(connection, view.id, limit=10),
             "rejects": await services.rejects_of(connection, view.id),
         }  # fmt: skip
+
+
+@operations.get(
+    "/profiles", "Every service profile: what it says, its rules, its reply lines.",
+    shapes.record(profiles=shapes.listed(shapes.of(ProfileView))),
+)  # fmt: skip
+async def profiles(ask: Ask) -> Answer:
+    """By name."""
+    async with ask.panel.workplace.reading() as connection:
+        return {"profiles": await profile_views(connection)}
+
+
+@operations.get(
+    "/preview", "Exactly what an Accept and a CoA would carry, with where each attribute comes from.",
+    shapes.record(preview=shapes.of(ReplyPreview)),
+    Parameter("nas", "Name or id of the NAS that would be told.", required=True),
+    Parameter("profile", "Name or id of a profile."),
+    Parameter("user", "A user name, MAC, static address or service id instead."),
+    Parameter("effect", "Under this effect instead of the service's own.", choices=tuple(Effect)),
+)  # fmt: skip
+async def preview(ask: Ask) -> Answer:
+    """As the server renders it."""
+    async with ask.panel.workplace.reading() as connection:
+        user = ask.text("user")
+        service_id = await services.find_service(connection, user) if user else None
+        if user and service_id is None:
+            words = f"no service signs in as {user[:60]!r} or has it as id or address"
+            raise Refused(Refusal("service.unknown_id", words, "user"))
+        profile_id = await _id_of(connection, service_profile, ask.text("profile"), "profile")
+        if service_id is None and not profile_id:
+            raise Refused(Refusal("profile.missing", "profile is missing: give one, or a user", "profile"))
+        question = ReplyQuestion(
+            nas_id=await _id_of(connection, nas_table, ask.text("nas"), "nas"),
+            profile_id=None if service_id else profile_id, service_id=service_id, effect=ask.text("effect"),
+        )  # fmt: skip
+        return {"preview": granted(await ask.panel.acts.preview_reply(connection, question))}

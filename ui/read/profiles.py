@@ -59,16 +59,28 @@ async def profile_view(connection: AsyncConnection, profile_id: str) -> ProfileV
     ).one_or_none()
     if row is None:
         return None
+    return await _view(connection, row, await list_templates(connection))
+
+
+async def _view(connection: AsyncConnection, row: Any, templates: list[TemplateRow]) -> ProfileView:
+    profile_id = row.id
     counted = select(func.count()).where(service.c.profile_id == profile_id, service.c.lifecycle != "ended")
     rules = [
         RuleLine(one.name, one.kind, one.effect, str(rule_rows.as_rule(one)))
         for one in await rule_rows.rule_rows(connection, profile_id)
     ]
-    templates = [one for one in await list_templates(connection) if one.profile_id == profile_id]
+    own = [one for one in templates if one.profile_id == profile_id]
     return ProfileView(
         row.id, row.name, {name: getattr(row, name) for name in FIELDS},
-        int((await connection.execute(counted)).scalar_one()), rules, templates,
+        int((await connection.execute(counted)).scalar_one()), rules, own,
     )  # fmt: skip
+
+
+async def profile_views(connection: AsyncConnection) -> list[ProfileView]:
+    """All profiles by name."""
+    rows = await connection.execute(select(service_profile).order_by(service_profile.c.name))
+    templates = await list_templates(connection)
+    return [await _view(connection, row, templates) for row in rows.all()]
 
 
 async def list_templates(connection: AsyncConnection) -> list[TemplateRow]:
