@@ -11,6 +11,7 @@ import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -28,6 +29,9 @@ from radius.codec import MalformedPacket
 from radius.config import EapSettings
 from radius.counters import Counters
 from radius.dictionary.attributes import attribute_dictionary
+from radius.eap import avp
+from radius.eap import packet as eap_packet
+from radius.eap.framing import Reassembly
 from radius.eap.keeping import EapKeeper
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasTable
@@ -294,10 +298,19 @@ class Campaign:
             decoded(_event(datagram), self._book)
             wants = WatchFilter("a*", station="aa:bb:cc:00:11:22")
             wants.matches("nas", ("10.0.0.1",), packet_of(datagram), datagram or None)
+        if self._random.random() < 0.2:
+            _parse_as_eap(datagram[20:])
         if self._random.random() < 0.1:
             altered = octets_of(self._random, self._token)
             if decode_class(altered, self._world.class_key) is not None and altered != self._token:
                 raise Unsound("an altered Class token counts")
+
+
+def _parse_as_eap(octets: bytes) -> None:
+    """The parsers that conversations use, straight: each may say that it is malformed and nothing else."""
+    for parse in (eap_packet.parse, lambda some: list(avp.parse(some)), Reassembly().take):
+        with suppress(eap_packet.MalformedEap):
+            parse(octets)
 
 
 def _event(datagram: bytes) -> dict[str, Any]:

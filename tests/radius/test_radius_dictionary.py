@@ -179,6 +179,21 @@ def test_no_vendor_octets_are_an_error(vendor: int, octets: bytes) -> None:
         assert found[0].octets == value, "what has no sound shape is shown whole"
 
 
+@given(
+    st.sampled_from(BOOK.names) | st.text(max_size=20),
+    st.text(max_size=30) | st.from_regex(r"[0-9a-fx:./,-]{0,40}", fullmatch=True),
+    st.sampled_from(["", ":1", ":0", ":99", ":x", ":"]),
+)
+@settings(max_examples=500)
+def test_any_text_is_encoded_or_refused_in_words(name: str, text: str, tag: str) -> None:
+    try:
+        octets = BOOK.encode(name + tag, text, hiding=HIDING)
+    except AttributeFault as fault:
+        assert str(fault).startswith((name, name + tag))
+    else:
+        assert BOOK.decode(octets)
+
+
 def test_radclient_and_we_write_the_same(tmp_path: Path) -> None:
     """FreeRADIUS's own encoder, on the wire, against ours: each shape once."""
     radclient = shutil.which("radclient")
