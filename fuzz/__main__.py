@@ -15,7 +15,7 @@ from fuzz.campaign import Campaign, Report, figures
 from fuzz.world import make_world
 
 MILLION = 1_000_000
-GROWTH_ALLOWED = 24 << 20
+GROWTH_ALLOWED = 12 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from radius.pipeline import AuthenticationPipeline
 from radius.shared_secret import SharedSecret
 
 SHORT = 4_000
-GROWTH_ALLOWED = 32 << 20
+GROWTH_ALLOWED = 16 << 20
 
 
 @pytest.fixture(scope="module")
