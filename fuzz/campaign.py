@@ -20,7 +20,7 @@ from typing import Any, Final
 from aaa.domain.class_token import ClassToken, decode_class, encode_class
 from fuzz.drafts import ACCESS, KINDS, Draft, draft
 from fuzz.eap_peer import METHODS, Peer
-from fuzz.judge import Judge, Unsound, Walked
+from fuzz.judge import Judge, Unsound, Walked, walk
 from fuzz.mutations import damaged, mutated, octets_of
 from fuzz.world import ALWAYS_ACCEPTED, Nas, World
 from radius.accounting_decode import AccountingOrigin, decode_accounting
@@ -37,8 +37,10 @@ from radius.eap.keeping import EapKeeper
 from radius.lockout import Lockout, LockoutLimits
 from radius.nas_table import NasTable
 from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
+from radius.proxy_packets import Homeward, Nasward, answer_for_nas, forward_access
 from radius.rate_limits import RateLimits
 from radius.reject_log import RejectLog
+from radius.shared_secret import SharedSecret
 from radius.watch_filter import WatchFilter
 from radius.watching import decoded, packet_of
 
@@ -310,11 +312,34 @@ class Campaign:
             packet = packet_of(datagram)
             if packet is not None:
                 read_order(packet)
+                _proxy(datagram[: int.from_bytes(datagram[2:4], "big")])
             _parse_as_eap(datagram[20:])
         if self._random.random() < 0.1:
             altered = octets_of(self._random, self._token)
             if decode_class(altered, self._world.class_key) is not None and altered != self._token:
                 raise Unsound("an altered Class token counts")
+
+
+_SECRETS: Final = (SharedSecret(b"of-the-nas"), SharedSecret(b"of-the-home-server"))
+
+
+def _proxy(packet: bytes) -> None:
+    """As a request on its way to a home server, and as the reply of one, which may be as hostile."""
+    with suppress(MalformedPacket):
+        homeward = Homeward(*_SECRETS, bytes(12), b"alice")
+        sent = forward_access(packet, homeward, 7, bytes(16))
+        if walk(sent) is None:
+            raise Unsound("a forwarded request that is no packet")
+    nasward = Nasward(packet, packet, *_SECRETS, lambda: b"\x80\x01", None)
+    for code in (2, 3, 11):
+        with suppress(MalformedPacket):
+            answer = answer_for_nas(bytes((code,)) + packet[1:], nasward)
+            kept = answer.attributes[:4_000] if answer is not None else b""
+            if (
+                len(kept) < 4_000
+                and walk(bytes(2) + (20 + len(kept)).to_bytes(2, "big") + bytes(16) + kept) is None
+            ):
+                raise Unsound("attributes from a home server that are none")
 
 
 def _parse_as_eap(octets: bytes) -> None:

@@ -117,6 +117,16 @@ def _insert_extended(random: Random, one: Draft) -> None:
     one.attributes[at:at] = [(random.choice((241, 244, 245, 246)), value)] * times
 
 
+def _insert_hidden(random: Random, one: Draft) -> None:
+    """Keys and passwords as a home server hides them, of right and of impossible lengths."""
+    value = random.randbytes(random.choice((0, 1, 2, 18, 19, 32, 34, 50, 200, 240, 244, 245, 247)))
+    if random.random() < 0.3:
+        one.attributes.append((69, value))
+    else:
+        inner = bytes((random.choice((12, 16, 17)), len(value) + 2)) + value
+        one.attributes.append((26, (311).to_bytes(4, "big") + inner))
+
+
 def _fill_with_proxy_state(random: Random, one: Draft) -> None:
     one.attributes.extend(
         [(33, random.randbytes(random.choice((0, 1, 64, 253))))] * random.choice((1, 3, 16))
@@ -133,7 +143,7 @@ def _unsign(random: Random, one: Draft) -> None:
 
 STRUCTURAL: Final[tuple[Callable[[Random, Draft], None], ...]] = (
     _change, _change, _change, _drop, _double, _retype, _shuffle, _insert, _insert, _insert_vendor,
-    _insert_extended, _fill_with_proxy_state, _recode, _unsign, _unsign, _unsign,
+    _insert_extended, _insert_hidden, _fill_with_proxy_state, _recode, _unsign, _unsign, _unsign,
 )  # fmt: skip
 
 

@@ -148,7 +148,9 @@ def answer_for_nas(reply: bytes, nasward: Nasward) -> HomeAnswer | None:
         if place == (0, Attr.STATE):
             state = value
         if _passes(code, place, nasward.passes):
-            kept += _encoded(place, _hidden_anew(place, value, nasward))
+            hidden = _hidden_anew(place, value, nasward)
+            if hidden is not None:
+                kept += _encoded(place, hidden)
     return HomeAnswer(code, kept, state)
 
 
@@ -182,19 +184,23 @@ def _encoded(place: Place, value: bytes) -> bytes:
     return vendor_attribute(vendor, kind, value) if vendor else attribute(kind, value)
 
 
-def _hidden_anew(place: Place, value: bytes, nasward: Nasward) -> bytes:
+def _hidden_anew(place: Place, value: bytes, nasward: Nasward) -> bytes | None:
+    """The value for the NAS; None for one that says it is hidden and is of no length that can be opened."""
     asked, ours = nasward.request[4:20], nasward.forwarded[4:20]
     if place == _MPPE_KEYS and len(value) == 32:
         return nasward.nas.hide_password(nasward.home.show_password(value, ours).ljust(32, b"\0"), asked)
-    if place in _SALTED and len(value) >= 18:
+    if place in _SALTED:
         return _salted_anew(value, nasward)
-    if place == (0, _TUNNEL_PASSWORD) and len(value) >= 19:
-        return value[:1] + _salted_anew(value[1:], nasward)
+    if place == (0, _TUNNEL_PASSWORD):
+        anew = _salted_anew(value[1:], nasward)
+        return None if anew is None else value[:1] + anew
     return value
 
 
-def _salted_anew(value: bytes, nasward: Nasward) -> bytes:
-    """RFC 2548 section 2.4.2 and RFC 2868 section 3.5: the length and the secret, salted."""
+def _salted_anew(value: bytes, nasward: Nasward) -> bytes | None:
+    """RFC 2548 section 2.4.2 and RFC 2868 section 3.5: two octets of salt, blocks of length and secret."""
+    if len(value) < 18 or len(value) % 16 != 2:
+        return None
     clear = nasward.home.show_key(value, nasward.forwarded[4:20])
     salt = nasward.salt()
     return salt + nasward.nas.hide_password(bytes((len(clear),)) + clear, nasward.request[4:20] + salt)

@@ -120,7 +120,7 @@ class RadiusServer:
         )
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
-        self._handlers: dict[str, Callable[[list[Datagram]], None]] = {}
+        self._ears: dict[str, Endpoint] = {}
         self._proxy = Proxy(
             HomeServers(self.counters, settings.proxy_outstanding, self._clock.monotonic_s),
             self.counters, sealer.derive_key("proxy-loop")[:8], settings.dictionary_files,
@@ -221,7 +221,7 @@ class RadiusServer:
             note_wake_up(monotonic_s() - now_s)
 
         endpoint = Endpoint(listen, handle, self._place.sockets.get(f"auth {listen}"))
-        self._handlers[f"auth {listen}"] = handle
+        self._ears[f"auth {listen}"] = endpoint
         return pipeline, endpoint
 
     def _elsewhere(self, endpoint: str) -> Elsewhere | None:
@@ -430,9 +430,9 @@ class RadiusServer:
 
     def _on_handed(self, handed: Handed) -> None:
         """A datagram that came to another process and belongs to a conversation of this one."""
-        handle = self._handlers.get(handed.endpoint)
-        if handle is not None:
-            handle([(handed.datagram, handed.source)])
+        endpoint = self._ears.get(handed.endpoint)
+        if endpoint is not None:
+            endpoint.handle([(handed.datagram, handed.source)])
 
     async def _look_at_gear(self) -> None:
         await self._gear.record.turn(self._workplace)

@@ -13,13 +13,12 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from core.clock import Clock
 from core.log import logger
@@ -42,13 +41,11 @@ _FILTER_WITHIN_S: Final = 5.0
 _UNFINISHED: Final = "eap_unfinished"
 _LONGEST_PATH: Final = 100  # a socket's address holds 108 octets
 _log = logger("radius")
-T = TypeVar("T")
 
 _NAMES: Final = tuple(one.name for one in fields(Counters))
 _read_counters = attrgetter(*_NAMES)
 SILENCES: Final = {
     "unknown_source": "this address is no registered NAS",
-    "handed_over": "it went to the process that holds this EAP conversation",
     "over_limit": "more requests from this source or NAS than a worker takes",
     "malformed": "it is not a well-formed packet",
     "unexpected_code": "a packet of this code does not belong on this port",
@@ -60,6 +57,8 @@ SILENCES: Final = {
     "slow_proofs_refused": "too many passwords wait to be checked already",
     "unknown_not_answered": "too many names that nobody has are being asked for",
     "rejects_not_queued": "too many rejects wait for their time already",
+    "proxy_loops": "it has been here before: a proxy sends it in a circle",
+    "proxy_full": "too many wait for home servers already",
     "journal_failures": "the record could not be written to the journal",
     "journal_backlog_full": "too many records wait for the journal already",
     "stale_silent": "what we know is older than this class of service may be decided by",
@@ -141,6 +140,8 @@ class WatchDoor:
         self._taps: list[_Tap | _RadSecTap] = []
         self._pending: dict[tuple[int, Source, int], _Exchange] = {}
         self._current: _Exchange | None = None
+        self._current_key: tuple[int, Source, int] = (0, (), 0)
+        self._counted_before: tuple[int, ...] = ()
         self._duplicates_before = 0
 
     async def run(self, endpoints: Sequence[Endpoint], radsec: RadSec, stop: asyncio.Event) -> None:
@@ -226,29 +227,29 @@ class WatchDoor:
             self._rejects.listener = None
             self._pending.clear()
 
-    def came(self, number: int, datagram: Datagram, act: Callable[[], T]) -> T:
-        """Let one datagram be handled, and see what becomes of it."""
+    def came(self, number: int, datagram: Datagram) -> None:
+        """A datagram is about to be handled; ``handled`` follows."""
         exchange = self._exchange(datagram)
         key = (number, datagram[1], datagram[0][1] if len(datagram[0]) > 1 else -1)
         self._remember(key, exchange)
-        before = _read_counters(self._counters)
-        self._current, self._duplicates_before = exchange, self._counters.duplicates
-        try:
-            return act()
-        finally:
-            self._current = None
-            moved = zip(_NAMES, before, _read_counters(self._counters), strict=True)
-            exchange.counted = tuple(name for name, was, now in moved if now != was)
-            self._tell_silence(key, exchange)
+        self._current, self._current_key = exchange, key
+        self._counted_before = _read_counters(self._counters)
+        self._duplicates_before = self._counters.duplicates
 
-    def _tell_silence(self, key: tuple[int, Source, int], exchange: _Exchange) -> None:
-        """When a counter has moved that means that no answer will follow."""
-        silence = next((name for name in exchange.counted if name in SILENCES), None)
-        if silence is None:
+    def handled(self) -> None:
+        """It was: when a counter has moved that means that no answer will follow, say so."""
+        exchange, key = self._current, self._current_key
+        self._current = None
+        if exchange is None:
             return
-        if self._pending.get(key) is exchange:
+        moved = zip(_NAMES, self._counted_before, _read_counters(self._counters), strict=True)
+        exchange.counted = tuple(name for name, was, now in moved if now != was)
+        silence = next((name for name in exchange.counted if name in SILENCES), None)
+        is_another_s = "handed_over" in exchange.counted  # another process will tell of it
+        if (silence or is_another_s) and self._pending.get(key) is exchange:
             del self._pending[key]
-        self._tell(exchange, None, _why_silent(silence, exchange.request))
+        if silence:
+            self._tell(exchange, None, _why_silent(silence, exchange.request))
 
     def _remember(self, key: tuple[int, Source, int], exchange: _Exchange) -> None:
         """Until its answer leaves. The first of several retransmits is the one that is answered."""
@@ -309,8 +310,7 @@ class WatchDoor:
             if one.came_s > old:
                 return  # they are in the order in which they came
             del self._pending[key]
-            counted = ", ".join(name.replace("_", " ") for name in one.counted)
-            self._tell(one, None, "no answer was ready in time" + (f" ({counted})" if counted else ""))
+            self._tell(one, None, _why_too_late(one.counted))
 
     def _tell(self, exchange: _Exchange, reply: bytes | None, why: str) -> None:
         event: dict[str, Any] | None = None
@@ -318,6 +318,21 @@ class WatchDoor:
             if one.wants.matches(exchange.nas, exchange.source, exchange.packet, reply):
                 event = event or exchange.as_event(reply, why, self._clock.monotonic_s())
                 one.tell(event)
+
+
+class _Observed(list[Datagram]):
+    """A wake-up's datagrams, handled together as ever; the door hears when each begins and ends."""
+
+    def __init__(self, datagrams: list[Datagram], number: int, door: WatchDoor) -> None:
+        super().__init__(datagrams)
+        self._number = number
+        self._door = door
+
+    def __iter__(self) -> Iterator[Datagram]:
+        for one in super().__iter__():
+            self._door.came(self._number, one)
+            yield one
+            self._door.handled()
 
 
 class _Tap:
@@ -337,8 +352,7 @@ class _Tap:
         self._endpoint.handle, self._endpoint.send = self._handle, self._send
 
     def handle(self, datagrams: list[Datagram]) -> None:
-        for one in datagrams:
-            self._door.came(self._number, one, partial(self._handle, [one]))
+        self._handle(_Observed(datagrams, self._number, self._door))
 
     def send(self, reply: bytes, source: Source) -> None:
         self._send(reply, source)
@@ -362,12 +376,22 @@ class _RadSecTap:
         self._radsec.take, self._radsec.send = self._take, self._send
 
     def take(self, packet: bytes, connection: Connection) -> bool:
-        act = partial(self._take, packet, connection)
-        return self._door.came(self._number, (packet, source_of(connection)), act)
+        self._door.came(self._number, (packet, source_of(connection)))
+        try:
+            return self._take(packet, connection)
+        finally:
+            self._door.handled()
 
     def send(self, reply: bytes, source: Source) -> None:
         self._send(reply, source)
         self._door.left(self._number, reply, source)
+
+
+def _why_too_late(counted: Sequence[str]) -> str:
+    if "proxied" in counted:
+        return "no home server of its realm has answered in time"
+    words = ", ".join(name.replace("_", " ") for name in counted)
+    return "no answer was ready in time" + (f" ({words})" if words else "")
 
 
 def _why_silent(counter: str, request: bytes) -> str:

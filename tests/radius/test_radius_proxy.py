@@ -50,11 +50,14 @@ from core.ids import UlidSource
 from core.refusal import granted
 from core.secrets import Secret
 from core.work import Workplace
+from radius.codec import attribute, vendor_attribute
 from radius.config import RadiusSettings
 from radius.explain import explain
 from radius.ingest import ingest_once
 from radius.proxied_reports import ReportSender
+from radius.proxy_packets import Nasward, answer_for_nas
 from radius.role import RadiusServer
+from radius.shared_secret import SharedSecret
 
 HOME_SECRET = "a secret between servers"
 PATIENCE_S = 10
@@ -686,3 +689,14 @@ async def test_freeradius_is_the_home_server(gateway: Gateway, tmp_path: Path) -
         assert not await sender.turn()
     assert gateway.server.counters.proxy_accepts == 3
     assert gateway.server.counters.failures == 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 17, 19, 33, 35, 240, 244])
+def test_a_hidden_value_of_an_impossible_length_does_not_pass(length: int) -> None:
+    hidden = [attribute(69, b"\x01" + bytes(length)), vendor_attribute(311, 16, bytes(length))]
+    body = b"".join([*hidden, attribute(18, b"welcome")])
+    reply = b"\x02\x01" + (20 + len(body)).to_bytes(2, "big") + bytes(16) + body
+    nasward = Nasward(reply, reply, SharedSecret(b"one"), SharedSecret(b"two"), lambda: b"\x80\x01", None)
+    answer = answer_for_nas(reply, nasward)
+    assert answer is not None
+    assert answer.attributes == attribute(18, b"welcome")

@@ -389,7 +389,8 @@ def test_every_way_out_without_an_answer_has_its_words() -> None:
 
     answered_or_later = {
         "accepts", "walled", "rejects", "accounting", "status", "duplicates", "unsigned_accepted", "slow_proofs",
-        "challenges", "eap_unfinished", "held_back", "lockouts_not_kept", "rejects_not_recorded", "not_sent",
+        "challenges", "eap_unfinished", "handed_over", "proxied", "proxy_accepts", "proxy_rejects",
+        "proxy_unanswered", "proxy_retransmits", "proxy_late", "proxy_wrong_signature", "proxy_deaths", "held_back", "lockouts_not_kept", "rejects_not_recorded", "not_sent",
     }  # fmt: skip
     of_datagrams = {one.name for one in fields(Counters) if not one.name.startswith("radsec_")}
     assert of_datagrams - answered_or_later == set(SILENCES)
