@@ -32,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         world = asyncio.run(make_world(Path(folder)))
     campaign = Campaign(world, seed)
     began = time.monotonic()
-    report = campaign.run(given.count, _progress)
+    try:
+        campaign.run(given.count, _progress)
+    except KeyboardInterrupt:
+        print("interrupted; so far:")
+    report = campaign.report
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
     for line in figures(report, campaign.counters):
         print(line)
