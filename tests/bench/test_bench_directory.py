@@ -19,7 +19,7 @@ def test_a_process_weighs_something() -> None:
 
 
 def test_what_is_worse_than_wanted_is_not_sound() -> None:
-    slow = _rows("sqlite", 100_000, _Found(12.5, 100.0, [0.2, 3.0, 0.4]))
+    slow = _rows("sqlite", 100_000, _Found(12.5, 4.0, 100.0, [0.2, 3.0, 0.4]))
     rows = [Measured(row, sound=row.ours <= row.theirs) for row in slow]
     assert [one.sound for one in rows] == [False, True, True]
     text = as_text([one.row for one in rows], directory.OURS, directory.THEIRS)
