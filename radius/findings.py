@@ -17,6 +17,7 @@ JOURNAL_ISSUE = HealthIssue(
 
 
 _QUIET_TURNS = 60
+_TOLD_TURNS = 600
 
 
 @dataclass(slots=True)
@@ -48,13 +49,21 @@ class NasWatch:
     def __init__(self) -> None:
         self._standing: dict[str, HealthIssue] = {}
         self._quiet: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self.ended: dict[str, HealthIssue] = {}
         """Old secrets that ended while this process still saw them used; told by the process itself."""
         self.totals: dict[str, NasTotals] = {}
         """What this process has counted of each NAS since its start, by the NAS's id."""
 
     def count(self, seen: Mapping[str, Seen], names: Mapping[str, str]) -> None:
-        """Take note of what this process has seen since the last time, by NAS id; ``names`` of all by id."""
+        """Take note of what this process has seen since the last time, by NAS id; ``names`` of all by id.
+
+        The end of an old secret is told for ten minutes: whoever goes on with it is a finding of its own.
+        """
+        for key in list(self.ended):
+            self._told[key] = self._told.get(key, 0) + 1
+            if self._told[key] > _TOLD_TURNS:
+                del self.ended[key], self._told[key]
         self.totals = {nas_id: one for nas_id, one in self.totals.items() if nas_id in names}
         self.ended = {
             old_secret_key(nas_id): self.ended[old_secret_key(nas_id)]
@@ -124,6 +133,7 @@ class NasWatch:
     def old_secret_ended(self, nas_id: str, name: str, addresses: Iterable[str]) -> None:
         """The time of a NAS's old secret is over, and these addresses were last seen to use it."""
         key = old_secret_key(nas_id)
+        self._told[key] = 0
         some = sorted(addresses)
         named = ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
         self.ended[key] = HealthIssue(

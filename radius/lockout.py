@@ -214,6 +214,26 @@ class Lockout:
             if at == nas_id and device in devices:
                 place.until_s = min(place.until_s, place.last_s + self._limits.longest_known_s)
 
+    def adopt(self, logins: Mapping[bytes, KnownLogin], line: HeldBack, now_s: float) -> None:
+        """Another process holds this back: so do we, for as long as it does."""
+        username = line.identity.encode()
+        login = logins.get(username)
+        one = self.watched.get(username)
+        if login is None or (one is None and len(self.watched) >= self._limits.identities):
+            return
+        if one is None or one.credential != login.credential:
+            one = self.watched[username] = Watched(login.credential, login.service.id)
+        place = one.places.get((line.nas_id, line.station))
+        if place is None:
+            if len(one.places) >= _PLACES_OF_ONE:
+                return
+            place = one.places[line.nas_id, line.station] = Place()
+        one.known.setdefault(line.nas_id, None)
+        if place.until_s < now_s + line.wait_s:
+            place.until_s = now_s + line.wait_s
+            place.failures = max(place.failures, line.failures)
+            place.last_s, place.since = now_s, line.since
+
     def let_go(self, identity: str, nas_id: str, station: str, at: datetime) -> None:
         """Somebody vouched for what was held back before ``at``: the count begins anew."""
         one = self.watched.get(identity.encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.lockouts import HeldSighting, write_held
 from aaa.store import lockout_rows
 from core.work import Workplace
-from radius.lockout import Lockout
+from radius.lockout import HeldBack, KnownLogin, Lockout
 
 _ASKED_AT_ONCE = 50
 _DEVICES = 200
+_ADOPTED = 500
+GEAR_MARK = "gear "
 _WELL_BEFORE = timedelta(minutes=10)
 """A device counts as known when its session began so long before its login was guessed at."""
 _HEARD_FOR = timedelta(minutes=2)
@@ -25,18 +27,31 @@ Stations = Callable[[AsyncConnection, str, str, datetime, int], Awaitable[list[s
 """Which devices a NAS let in under a name before an instant, at most so many."""
 
 
-class LockoutWatch:
-    """One turn a second; without anything watched it costs nothing."""
+Logins = Callable[[], Mapping[bytes, KnownLogin]]
+"""The logins that are guarded, as they are now."""
 
-    def __init__(self, lockout: Lockout, stations: Stations = lockout_rows.stations_of) -> None:
+
+class LockoutWatch:
+    """One turn a second, which makes many processes hold back as one.
+
+    ``mark`` begins what is written of these logins, where the same name may also be another kind's.
+    """
+
+    def __init__(
+        self,
+        lockout: Lockout,
+        logins: Logins,
+        stations: Stations = lockout_rows.stations_of,
+        mark: str = "",
+    ) -> None:
         self._lockout = lockout
+        self._logins = logins
         self._stations = stations
+        self._mark = mark
 
     async def turn(self, workplace: Workplace) -> None:
-        """Learn known devices and what operators let go; write down what is held back."""
+        """Learn what others hold back, who is known, and what operators let go; write down what is ours."""
         lockout = self._lockout
-        if not lockout.watched:
-            return
         await self._read(workplace)
         now, now_s = workplace.clock.now(), workplace.clock.monotonic_s()
         lockout.forget(now_s)
@@ -47,7 +62,7 @@ class LockoutWatch:
             place.changed, place.since = False, place.since or now
         sightings = [
             HeldSighting(
-                line.nas_id, line.identity, line.station, line.service_id, line.failures,
+                line.nas_id, line.identity, self._mark + line.station, line.service_id, line.failures,
                 place.since or now, now + timedelta(seconds=line.wait_s),
             )
             for line, place in changed
@@ -61,10 +76,25 @@ class LockoutWatch:
             raise
 
     async def _read(self, workplace: Workplace) -> None:
-        lockout, now = self._lockout, workplace.clock.now()
+        lockout, now, now_s = self._lockout, workplace.clock.now(), workplace.clock.monotonic_s()
         async with workplace.reading() as connection:
+            for row in await lockout_rows.held(connection, now, _ADOPTED):
+                if self._is_ours(row.calling_station):
+                    line = HeldBack(
+                        row.nas_id, row.identity, row.calling_station.removeprefix(self._mark),
+                        row.service_id, row.failures, (row.until - now).total_seconds(), row.since,
+                    )  # fmt: skip
+                    lockout.adopt(self._logins(), line, now_s)
+            if not lockout.watched:
+                return
             for row in await lockout_rows.let_go_since(connection, now - _HEARD_FOR):
-                lockout.let_go(row.identity, row.nas_id, row.calling_station, row.let_go_at)
+                if self._is_ours(row.calling_station):
+                    station = row.calling_station.removeprefix(self._mark)
+                    lockout.let_go(row.identity, row.nas_id, station, row.let_go_at)
             for nas_id, username in list(islice(lockout.unasked(), _ASKED_AT_ONCE)):
                 stations = await self._stations(connection, nas_id, username, now - _WELL_BEFORE, _DEVICES)
                 lockout.learn_known(nas_id, username, stations)
+
+    def _is_ours(self, station: str) -> bool:
+        """Whether a written station is of this kind of logins."""
+        return station.startswith(self._mark) if self._mark else not station.startswith(GEAR_MARK)

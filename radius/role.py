@@ -38,7 +38,7 @@ from radius.latency import WakeUpLatency
 from radius.live_devices import LiveDevices
 from radius.live_session import LiveSessions
 from radius.lockout import Lockout
-from radius.lockout_watch import LockoutWatch
+from radius.lockout_watch import GEAR_MARK, LockoutWatch
 from radius.nas_table import NOTHING_SEEN, NasTable, Seen
 from radius.overload import GiveWay
 from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, PipelineLimits, SignIns, Source
@@ -95,11 +95,16 @@ class RadiusServer:
         self.counters = Counters()
         self._nases = NasTable(rates=settings.rates)
         self._lockout = Lockout(settings.lockout, self.counters)
-        self._lockouts = LockoutWatch(self._lockout)
+        self._lockouts = LockoutWatch(
+            self._lockout, lambda: self._directory.logins if self._directory else {}
+        )
         self._gear = GearDoor(
             Lockout(settings.lockout, self.counters), GearRecord(gear_record_path(journal_path)), self._clock
         )
-        self._gear_lockouts = LockoutWatch(self._gear.lockout, gear_rows.stations_of)
+        self._gear_lockouts = LockoutWatch(
+            self._gear.lockout, lambda: self._directory.gear if self._directory else {},
+            gear_rows.stations_of, GEAR_MARK,
+        )  # fmt: skip
         self._rejects = RejectLog(self._clock, self.counters)
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
         self._sign_ins = SignIns(sealer.derive_key("class-token"))

@@ -196,7 +196,10 @@ async def test_the_watch_learns_from_sessions_and_tells_the_operator(any_world: 
                     calling_station=mac, started_at=at, last_event_at=at, last_received_at=at,
                 )
             )  # fmt: skip
-    watch = LockoutWatch(lockout)
+    directory = await world.directory()
+    watch = LockoutWatch(lockout, lambda: directory.logins)
+    other = Lockout(LockoutLimits(), Counters())
+    others_watch = LockoutWatch(other, lambda: directory.logins)
     await watch.turn(world.workplace)
     now_s = clock.monotonic_s()
     for number in range(20):
@@ -212,11 +215,18 @@ async def test_the_watch_learns_from_sessions_and_tells_the_operator(any_world: 
     assert {(one.nas, one.identity, one.since) for one in shown} == {("tower", "alice", now)}
     assert guesser.code("open sesame", now_s + 1, mac=OWN) == 2
     assert guesser.code("open sesame", now_s + 1, mac=OTHER) == 3, "its session is younger than the guessing"
+    await others_watch.turn(world.workplace)
+    await others_watch.turn(world.workplace)
+    for mac, held in ((OWN, False), (OTHER, True), ("02:00:5E:00:01:00", True)):
+        refused = other.refusal(directory.logins, nas_id, b"alice", mac.encode(), now_s + 1)
+        assert (refused is not None) is held, f"another process holds back the same: {mac}"
     async with world.workplace.work("operator:test") as work:
         assert await let_go(work, "alice", nas_id) is None
         assert isinstance(await let_go(work, "alice", nas_id), Refusal)
     await watch.turn(world.workplace)
     assert guesser.code("open sesame", now_s + 1, mac=OTHER) == 2
+    await others_watch.turn(world.workplace)
+    assert other.refusal(directory.logins, nas_id, b"alice", OTHER.encode(), now_s + 1) is None
     async with world.workplace.reading() as connection:
         assert await held_back(connection, now) == []
 
