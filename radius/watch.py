@@ -62,6 +62,7 @@ SILENCES: Final = {
     "journal_failures": "the record could not be written to the journal",
     "journal_backlog_full": "too many records wait for the journal already",
     "stale_silent": "what we know is older than this class of service may be decided by",
+    "gear_not_recorded": "an operator's sign-in that could not be put on record",
     "failures": "a defect of ours: see the log of the radius role",
 }
 """What it means when a counter moved and no answer left."""

@@ -17,7 +17,7 @@ from radius.nas_table import NasState
 from radius.pipeline import AuthenticationPipeline
 from radius.shared_secret import SharedSecret
 
-SHORT = 4_000
+SHORT = 3_000
 GROWTH_ALLOWED = 16 << 20
 
 

@@ -7,7 +7,7 @@ import json
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -160,21 +160,20 @@ async def test_a_retransmit_and_another_question_are_told_apart(serving: Serving
         assert [one.answer for one in found] == ["", "", "Access-Accept", "Access-Accept"]
 
 
-@pytest.mark.parametrize(
-    ("wants", "sees"),
-    [
-        ({"user": "AL*"}, ["alice pap", "alice wrong", "alice hill"]),
-        ({"nas": "hill"}, ["alice hill"]),
-        ({"nas": "127.0.0.3"}, ["alice hill"]),
-        ({"station": "aabb.cc00.1122"}, ["alice pap", "alice wrong", "bob", "alice hill"]),
-        ({"codes": [4]}, ["accounting"]),
-        ({"codes": [3]}, ["alice wrong", "bob"]),
-        ({"rejects": True}, ["alice wrong", "bob", "stranger"]),
-        ({"rejects": True, "user": "bob"}, ["bob"]),
-    ],
-)
-async def test_filters(serving: Serving, wants: dict[str, Any], sees: list[str]) -> None:
-    requests = {
+FILTERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"user": "AL*"}, ["alice pap", "alice wrong", "alice hill"]),
+    ({"nas": "hill"}, ["alice hill"]),
+    ({"nas": "127.0.0.3"}, ["alice hill"]),
+    ({"station": "aabb.cc00.1122"}, ["alice pap", "alice wrong", "bob", "alice hill"]),
+    ({"codes": [4]}, ["accounting"]),
+    ({"codes": [3]}, ["alice wrong", "bob"]),
+    ({"rejects": True}, ["alice wrong", "bob", "stranger"]),
+    ({"rejects": True, "user": "bob"}, ["bob"]),
+]
+
+
+async def test_filters(serving: Serving) -> None:
+    requests: dict[str, tuple[bytes, dict[str, str]]] = {
         "alice pap": (octets(pap("alice", PASSWORD)), {}),
         "alice wrong": (octets(pap("alice", "wrong")), {}),
         "bob": (octets(pap("bob", PASSWORD)), {}),
@@ -182,23 +181,21 @@ async def test_filters(serving: Serving, wants: dict[str, Any], sees: list[str])
         "stranger": (octets(status()), {"source": "127.0.0.9"}),
         "accounting": (octets(accounting("s-2", username="carol")), {"to": "acct"}),
     }
-    lines = []
-    last = octets(status(identifier=77))
-    async with watched(serving, **wants) as told, watched(serving, codes=[12]) as all_done:
-        for datagram, more in requests.values():
-            lines.append(await serving.send(datagram, **more))
-        found = [await upcoming(told) for _ in sees]
-        lines.append(await serving.send(last))
-        while (await upcoming(all_done)).identifier != 77:
-            pass
-        seen = sorted((one.source, one.port) for one in found)
-        wanted = sorted(lines[list(requests).index(name)].getsockname() for name in sees)
-        assert seen == wanted
-        if wants != {"codes": [12]}:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(anext(told), 0.05)
-    for one in lines:
-        one.close()
+    async with AsyncExitStack() as stack:
+        half = len(FILTERS) // 2  # eight may watch, and we are one more
+        for cases in (FILTERS[:half], FILTERS[half:]):
+            watchers = [await stack.enter_async_context(watched(serving, **wants)) for wants, _ in cases]
+            lines = {name: await serving.send(one, **more) for name, (one, more) in requests.items()}
+            for told, (wants, sees) in zip(watchers, cases, strict=True):
+                seen = sorted([(one.source, one.port) for one in [await upcoming(told) for _ in sees]])
+                assert seen == sorted(lines[name].getsockname() for name in sees), wants
+            for told, (wants, _) in zip(watchers, cases, strict=True):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(told), 0.02)
+                    pytest.fail(f"{wants} lets more through")
+            await stack.aclose()
+            for one in lines.values():
+                one.close()
 
 
 async def test_nothing_secret_is_shown(serving: Serving) -> None:
@@ -266,17 +263,16 @@ async def test_a_slow_watcher_misses_and_is_told_how_many(serving: Serving) -> N
     assert missed and missed[0] > 0
 
 
-@pytest.mark.parametrize(
-    "said", [b"", b"nonsense\n", b"[]\n", b'{"user": 7}\n', b'{"other": 1}\n', b"x" * 100_000]
-)
-async def test_who_says_no_filter_is_sent_away(serving: Serving, said: bytes) -> None:
-    with reachable(watch_path(serving.folder / "radius.sqlite3")) as name:
-        reader, writer = await asyncio.open_unix_connection(name)
-    writer.write(said)
-    if not said:
-        writer.write_eof()
-    assert await asyncio.wait_for(reader.read(), 10) == b""
-    writer.close()
+async def test_who_says_no_filter_is_sent_away(serving: Serving) -> None:
+    for said in (b"", b"nonsense\n", b"[]\n", b'{"user": 7}\n', b'{"other": 1}\n', b"x" * 100_000):
+        with reachable(watch_path(serving.folder / "radius.sqlite3")) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
+        writer.write(said)
+        if not said:
+            writer.write_eof()
+        with suppress(ConnectionError):  # it hung up before it read all of a long one
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
 
 
 async def test_several_processes_are_one_and_a_replaced_one_is_found(
