@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from appliance_running import SECRET, Appliance, appliance, until
 from pyrad.client import Client
 from pyrad.dictionary import Dictionary
 
+from radius.dictionary.attributes import attribute_dictionary
 from radius.status import RadiusStatus, read_statuses
+from radius.watch_filter import WatchFilter
+from radius.watching import Connected, WatchedExchange, watch
 
 SETTINGS = "[radius]\nworkers = 2\nreject_delay_s = 0\nstatus_interval_s = 0.1\ndirectory_refresh_s = 0.1\n"
 
@@ -101,6 +105,14 @@ async def test_both_answer_and_one_that_is_killed_is_replaced(two: Appliance) ->
     assert crowd.answered == crowd.asked == 300
     await until(lambda: len(pids(two)) == 2 and second not in pids(two), "it is replaced")
     assert pids(two)[0] == first
+
+    watching = watch(two.settings.journal_directory, WatchFilter(user="fir"), attribute_dictionary())
+    async with aclosing(watching) as told:
+        connected = [await asyncio.wait_for(anext(told), 20) for _ in range(2)]
+        assert {one.pid for one in connected if isinstance(one, Connected)} == set(pids(two))
+        await crowd.ask(40)
+        seen = [await asyncio.wait_for(anext(told), 20) for _ in range(40)]
+        assert all(isinstance(one, WatchedExchange) and one.answer == "Access-Accept" for one in seen)
 
 
 async def test_a_reload_loses_no_request_and_takes_up_the_settings(two: Appliance) -> None:
