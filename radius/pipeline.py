@@ -44,7 +44,7 @@ from radius.codec import (
 )
 from radius.counters import Counters
 from radius.eap.access import challenge_attributes, named, read_question, session_of, success_attributes
-from radius.eap.server import EapAnswer, EapServer, Granted, Ignored, Refused, Settle, Undecided
+from radius.eap.server import Challenge, EapAnswer, EapServer, Granted, Refused, Settle, Undecided
 from radius.gear_door import Asker, GearDoor
 from radius.gear_login import ASKS_FOR_PROMPT, Prompt, is_for_a_prompt, prompt_attributes
 from radius.line_identity import AskedByLine, authorize_line
@@ -471,33 +471,38 @@ class AuthenticationPipeline:
     def _tell_eap(self, asked: _Asked, answer: EapAnswer, now_s: float) -> bytes | None:
         """A challenge is remembered like every reply: a retransmit gets the same octets."""
         nas, packet = asked.nas, asked.packet
-        if isinstance(answer, Ignored):
-            self.counters.eap_ignored += 1
-            return None
-        if isinstance(answer, Undecided):
-            return self._prove(replace(asked, eap=answer.settle), answer.unproven, now_s)
-        if isinstance(answer, Refused):
-            reject = named(answer.reject, packet)
-            return self._decline(
-                nas, packet, asked.key, reject, station=asked.station, now_s=now_s, told=answer.told
-            )
-        if isinstance(answer, Granted):
-            login = answer.passed.login
-            refusal = self._not_admitted(asked, login)
-            if refusal is not None:
-                return self._decline(nas, packet, asked.key, refusal, station=asked.station, now_s=now_s)
-            attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
-            session = session_of(nas.nas.id, packet)
-            reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
-            if self._lockout.watched:
-                name = login.credential.username.encode()
-                self._lockout.right_password(nas.nas.id, name, asked.station)
-        else:
+        if isinstance(answer, Challenge):
             self.counters.challenges += 1
             if answer.refused is not None:
                 self._note(nas, answer.refused, asked.station, now_s)
             attributes = challenge_attributes(answer.request, answer.state)
             reply = nas.secret.reply(ACCESS_CHALLENGE, packet, attributes + asked.proxied)
+        elif isinstance(answer, Granted):
+            return self._grant_eap(asked, answer, now_s)
+        elif isinstance(answer, Refused):
+            reject = named(answer.reject, packet)
+            return self._decline(
+                nas, packet, asked.key, reject, station=asked.station, now_s=now_s, told=answer.told
+            )
+        elif isinstance(answer, Undecided):
+            return self._prove(replace(asked, eap=answer.settle), answer.unproven, now_s)
+        else:
+            self.counters.eap_ignored += 1
+            return None
+        self._replies.put(asked.key, hash(packet), reply)
+        return reply
+
+    def _grant_eap(self, asked: _Asked, answer: Granted, now_s: float) -> bytes | None:
+        nas, packet, login = asked.nas, asked.packet, answer.passed.login
+        refusal = self._not_admitted(asked, login)
+        if refusal is not None:
+            return self._decline(nas, packet, asked.key, refusal, station=asked.station, now_s=now_s)
+        attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
+        session = session_of(nas.nas.id, packet)
+        reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
+        if self._lockout.watched:
+            name = login.credential.username.encode()
+            self._lockout.right_password(nas.nas.id, name, asked.station)
         self._replies.put(asked.key, hash(packet), reply)
         return reply
 

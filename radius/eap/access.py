@@ -33,19 +33,25 @@ _salts = count()
 def read_question(
     nas: NasState, packet: bytes, first: Mapping[int, int], repeats: Sequence[int], address: str
 ) -> EapQuestion:
-    """What a located Access-Request with an EAP-Message asks."""
-    wants_session_id = Attr.EAP_KEY_NAME in first
-    port_type = read_integer(_value(packet, first, Attr.NAS_PORT_TYPE))
+    """What a located Access-Request with an EAP-Message asks; each attribute is cut out where it is."""
+    at = first[79]
+    message = packet[at + 2 : at + packet[at + 1]]
+    if repeats:
+        message = eap.join(values_of(packet, 79, first, repeats))
+    station, state = first.get(31), first.get(24)
+    mtu, port_type, wants_session_id = first.get(12), first.get(61), 102 in first
+    known = nas.nas
     return EapQuestion(
-        message=eap.join(values_of(packet, Attr.EAP_MESSAGE, first, repeats)),
-        state=_value(packet, first, Attr.STATE),
-        owner=(nas.nas.id, address),
-        nas=nas.nas.name,
-        macs=nas.nas.macs,
-        station=_value(packet, first, Attr.CALLING_STATION_ID),
-        framed_mtu=read_integer(_value(packet, first, Attr.FRAMED_MTU)),
-        wants_keys=wants_session_id or port_type in _WIRELESS,
-        wants_session_id=wants_session_id,
+        message,
+        None if state is None else packet[state + 2 : state + packet[state + 1]],
+        (known.id, address),
+        known.name,
+        known.macs,
+        None if station is None else packet[station + 2 : station + packet[station + 1]],
+        None if mtu is None else read_integer(value_at(packet, mtu)),
+        wants_session_id
+        or (port_type is not None and read_integer(value_at(packet, port_type)) in _WIRELESS),
+        wants_session_id,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from aaa.authorize import Reject
 from radius.eap import packet
 from radius.eap.dialogue import Dialogue
 from radius.eap.packet import EapPacket, EapType, MalformedEap
@@ -18,10 +19,10 @@ class Stale(NamedTuple):
 
 
 class Spoken(NamedTuple):
-    """A request to send; ``step`` is the method's, for what it may have decided."""
+    """A request to send, and what the method may have decided already."""
 
     request: bytes
-    step: Ask
+    refused: Reject | None
 
 
 Turn = Spoken | Pass | Fail | Wait | Stale
@@ -95,11 +96,11 @@ class Conversation:
         return Fail(refusal(rule, self.dialogue.identity, explanation, remedy))
 
     def _speak(self, step: Ask) -> Spoken:
-        self._identifier = self.next_identifier
+        identifier = self._identifier = self._identifier + 1 & 255
         length = packet.HEADER_OCTETS + len(step.data)
-        header = bytes((packet.REQUEST, self._identifier, length >> 8, length & 255))
-        self._spoken = Spoken(header + step.data, step._replace(data=b""))
-        return self._spoken
+        header = bytes((packet.REQUEST, identifier, length >> 8, length & 255))
+        spoken = self._spoken = Spoken(header + step.data, step.refused)
+        return spoken
 
     def close(self) -> None:
         """Let go of what the method holds."""

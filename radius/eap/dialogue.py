@@ -34,17 +34,17 @@ class Dialogue:
 
     def take(self, kind: int, identifier: int, data: bytes, circle: Circle) -> Step:
         """One response. Raises ``MalformedEap``."""
+        method = self._method
+        if method is not None and kind == method.kind:  # nearly always
+            self._answered = True
+            return _typed(kind, method.take(data, identifier, circle))
         if kind == EapType.IDENTITY:
             return self._identified(data, circle)
-        method = self._method
         if method is None:
             raise MalformedEap("a response before the identity")
         if kind in (EapType.NAK, EapType.EXPANDED):
             return self._other_method(kind, data, circle)
-        if kind != method.kind:
-            raise MalformedEap("a response of another type than the request")
-        self._answered = True
-        return _typed(kind, method.take(data, identifier, circle))
+        raise MalformedEap("a response of another type than the request")
 
     def _identified(self, data: bytes, circle: Circle) -> Step:
         """What stands behind a NUL is not the identity (section 5.1)."""
@@ -101,4 +101,4 @@ class Dialogue:
 
 
 def _typed(kind: int, step: Step) -> Step:
-    return step._replace(data=bytes((kind,)) + step.data) if isinstance(step, Ask) else step
+    return Ask(bytes((kind,)) + step.data, step.refused) if isinstance(step, Ask) else step

@@ -230,9 +230,9 @@ class EapServer:
         return self._said(conversation, response.identifier, turn)
 
     def _said(self, conversation: Conversation, identifier: int, turn: Turn) -> EapAnswer:
+        if isinstance(turn, Spoken):  # nearly always
+            return Challenge(turn.request, conversation.state, turn.refused)
         match turn:
-            case Spoken(request, step):
-                return Challenge(request, conversation.state, step.refused)
             case Stale():
                 return Ignored()
             case Pass():

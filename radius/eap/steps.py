@@ -59,7 +59,7 @@ class Wait(NamedTuple):
 Step = Ask | Pass | Fail | Wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Circle:
     """What a method may ask of the server in one turn.
 

@@ -21,7 +21,10 @@ from radius.eap.tls_trouble import UNREADABLE, CertificateTrouble, TlsTrouble, o
 
 VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 SERVER_KEYS = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_AT_ONCE: Final = 32_768
+_AT_ONCE: Final = 16_384  # what a record holds
+_NO_AUTO_CHAIN: Final = 0x8
+"""SSL_MODE_NO_AUTO_CHAIN (ssl.h): the chain is what we were given; else the root is sent too, and looked for
+in every handshake."""
 _QUIETLY: Final = SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN
 
 Vet = Callable[[x509.Certificate], CertificateTrouble | None]
@@ -70,7 +73,7 @@ class TlsServer:
         context.set_min_proto_version(VERSIONS[rules.minimum])
         context.set_max_proto_version(VERSIONS[rules.maximum])
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
         _present(context, certificates)
         _keep_sessions(context, name, rules)
         if rules.ciphers is not None:
@@ -192,25 +195,31 @@ class Tunnel:
             self.established = True
 
     def outgoing(self) -> bytes:
-        """What TLS has to say to the peer."""
-        pieces = []
+        """What TLS has to say to the peer; behind a short read nothing is left, so it is the last."""
+        read = self._connection.bio_read
+        said = b""
         try:
             while True:
-                pieces.append(self._connection.bio_read(_AT_ONCE))
+                piece = read(_AT_ONCE)
+                said += piece
+                if len(piece) < _AT_ONCE:
+                    return said
         except SSL.WantReadError:
-            return b"".join(pieces)
+            return said
 
     def read(self, octets: bytes = b"") -> bytes:
         """What the peer said inside, empty when nothing is complete. Raises ``TunnelFailed``."""
         connection = self._connection
         if octets:
             connection.bio_write(octets)
-        pieces = []
+        clear = b""
         try:
             while True:
-                pieces.append(connection.recv(_AT_ONCE))
+                clear += connection.recv(_AT_ONCE)
+                if _is_one_record(octets):  # nearly always: another look would only raise
+                    return clear
         except SSL.WantReadError:
-            return b"".join(pieces)
+            return clear
         except SSL.Error as trouble:  # a closed tunnel too
             raise TunnelFailed(of_tls(trouble), self.outgoing()) from None
 
@@ -272,6 +281,11 @@ class Tunnel:
             return self._connection.master_key() or b""
         except SSL.Error:  # there is none yet
             return b""
+
+
+def _is_one_record(octets: bytes) -> bool:
+    """Whether the octets are one record of TLS that is read at once (RFC 8446 section 5.1)."""
+    return len(octets) >= 5 and len(octets) == 5 + (octets[3] << 8 | octets[4])
 
 
 def _name_of(secret: bytes) -> bytes:

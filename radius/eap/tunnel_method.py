@@ -69,13 +69,15 @@ class TunnelMethod(ABC):
     def _turn(self, message: bytes, circle: Circle) -> Step:
         if self._afterwards is not None:
             return self._afterwards
-        if self._tunnel is not None and self._tunnel.established:
-            return self.heard(self._tunnel.read(message), circle)
+        tunnel = self._tunnel
+        if tunnel is not None and tunnel.established:
+            return self.heard(tunnel.read(message) if message else b"", circle)
         if not message:
             raise MalformedEap("nothing where the handshake is due")
-        self.tunnel.take(message)
-        if not self.tunnel.established:
-            return self.send(self.tunnel.outgoing(), circle)
+        tunnel = self.tunnel
+        tunnel.take(message)
+        if not tunnel.established:
+            return self.send(tunnel.outgoing(), circle)
         return self._established(circle)
 
     def _established(self, circle: Circle) -> Step:
@@ -135,7 +137,7 @@ class TunnelMethod(ABC):
         """The MSK: RFC 5216 section 2.3, RFC 5281 section 8, RFC 9190 section 2.3, RFC 9427 section 2."""
         if self.tunnel.is_tls13:
             return self.tunnel.export(_LABEL_13, 2 * _KEY_OCTETS, bytes((self.kind,)))[:_KEY_OCTETS]
-        return self.tunnel.export(self.key_label, 2 * _KEY_OCTETS)[:_KEY_OCTETS]
+        return self.tunnel.export(self.key_label, _KEY_OCTETS)  # what a longer one begins with
 
     def _session_id(self) -> bytes:
         """RFC 5247 section 1.4, RFC 9190 section 2.3."""
