@@ -35,7 +35,7 @@ def _own(directory: Directory, known: KnownCertificate, shown: str) -> Login | R
     if login is None or login.service.id != known.service_id:
         return Reject(
             "certificate_of_nobody", shown,
-            f"its certificate {known.serial} is for {known.username}, no longer a name of its service",
+            f"its certificate {known.id} is for {known.username}, no longer a name of its service",
             "issue another certificate for the service", known.service_id,
         )  # fmt: skip
     return login

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from sys import intern
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,7 +69,6 @@ class KnownCertificate:
 
     id: str
     purpose: str
-    serial: str
     service_id: str | None
     username: str | None
     nas_id: str | None
@@ -97,8 +97,6 @@ class Certificates:
 
     tls: TlsMaterial = TlsMaterial()
     known: Mapping[bytes, KnownCertificate] = field(default_factory=dict, repr=False)
-    ids: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """Fingerprints by certificate id, for taking changes over."""
     outside_revoked: Mapping[str, frozenset[int]] = field(default_factory=dict, repr=False)
     troubles: tuple[str, ...] = ()
 
@@ -106,27 +104,26 @@ class Certificates:
     async def load(cls, connection: AsyncConnection, sealer: Sealer) -> Certificates:
         """Everything, letting other tasks run between pages."""
         known: dict[bytes, KnownCertificate] = {}
-        ids: dict[str, bytes] = {}
         after = ""
         while page := await rows.known_page(connection, after, _PAGE):
-            _take(page, known, ids)
+            _take(page, known)
             after = page[-1].id
             await asyncio.sleep(0)
-        return await _over(connection, sealer, known, ids)
+        return await _over(connection, sealer, known)
 
     async def refreshed(
         self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[tuple[str, str]]
     ) -> Certificates:
         """The next snapshot after ``changes`` ((entity, id) of the feed): those rows alone are read."""
         changed = sorted({entity_id for entity, entity_id in changes if entity == "certificate"})
-        known, ids = self.known, self.ids
+        known = self.known
         found = await rows.known_with_ids(connection, changed)
         if found:
-            known, ids = dict(known), dict(ids)
-            _take(found, known, ids)
+            known = dict(known)
+            _take(found, known)
         if len(found) < len(changed) or any(entity == "authority" for entity, _ in changes):
-            return await _over(connection, sealer, known, ids)
-        return Certificates(self.tls, known, ids, self.outside_revoked, self.troubles)
+            return await _over(connection, sealer, known)
+        return Certificates(self.tls, known, self.outside_revoked, self.troubles)
 
     def judge(self, der: bytes, purpose: str) -> KnownCertificate | OutsideCertificate | Unacceptable:
         """Whose the certificate is that OpenSSL has verified against ``tls.anchors_for(purpose)``.
@@ -138,13 +135,13 @@ class Certificates:
             return self._judge_unlisted(der, purpose)
         if known.revoked:
             return Unacceptable(
-                "certificate_revoked", f"its certificate {known.serial} is revoked",
+                "certificate_revoked", f"its certificate {known.id} is revoked",
                 "issue another certificate, if the device may sign in",
             )  # fmt: skip
         if known.purpose != purpose:
             return Unacceptable(
                 "certificate_purpose",
-                f"its certificate {known.serial} is a {known.purpose}'s, not a {purpose}'s",
+                f"its certificate {known.id} is a {known.purpose}'s, not a {purpose}'s",
                 "give the device the certificate that was issued for it",
             )  # fmt: skip
         return known
@@ -174,20 +171,17 @@ class Certificates:
         return any(one.issuer_digest == issuer_digest and purpose in one.uses for one in self.tls.anchors)
 
 
-def _take(page: Collection[Any], known: dict[bytes, KnownCertificate], ids: dict[str, bytes]) -> None:
+def _take(page: Collection[Any], known: dict[bytes, KnownCertificate]) -> None:
     for row in page:
-        fingerprint = ids[row.id] = bytes.fromhex(row.fingerprint)
-        known[fingerprint] = KnownCertificate(
-            row.id, row.purpose, row.serial, row.service_id, row.username, row.nas_id,
-            row.revoked_at is not None,
-        )  # fmt: skip
+        known[bytes.fromhex(row.fingerprint)] = KnownCertificate(
+            row.id, intern(row.purpose), row.service_id, row.username, row.nas_id, row.revoked_at is not None
+        )
 
 
 async def _over(
     connection: AsyncConnection,
     sealer: Sealer,
     known: Mapping[bytes, KnownCertificate],
-    ids: Mapping[str, bytes],
 ) -> Certificates:
     """With authorities and our own certificates read anew: they are few."""
     trusted = [row for row in await rows.authorities(connection) if row.retired_at is None]
@@ -212,7 +206,7 @@ async def _over(
         if row.kind == "outside"
     }
     shown = tuple(sorted(servers.values(), key=lambda one: one.key_type))
-    return Certificates(TlsMaterial(anchors, shown), known, ids, revoked, tuple(troubles))
+    return Certificates(TlsMaterial(anchors, shown), known, revoked, tuple(troubles))
 
 
 def _server(

@@ -81,10 +81,9 @@ async def revoked_by(connection: AsyncConnection, authority_id: str, now: dateti
 
 def _known() -> Any:
     return select(
-        certificate.c.id, certificate.c.purpose, certificate.c.serial, certificate.c.fingerprint,
-        certificate.c.service_id, certificate.c.username, certificate.c.nas_id, certificate.c.not_after,
-        certificate.c.revoked_at, authority.c.issuer_digest,
-    ).join_from(certificate, authority, authority.c.id == certificate.c.authority_id)  # fmt: skip
+        certificate.c.id, certificate.c.purpose, certificate.c.fingerprint, certificate.c.service_id,
+        certificate.c.username, certificate.c.nas_id, certificate.c.revoked_at,
+    )  # fmt: skip
 
 
 async def known_page(connection: AsyncConnection, after: str, limit: int) -> Rows:

@@ -278,7 +278,7 @@ async def test_the_coming_end_of_certificates_is_told(
     assert seen == [None, "warning", "warning", "critical"]
     row = (await office.known()).certificates.known
     (one,) = row.values()
-    await office.do(revoke_certificate, sealer, certificate=one.serial)
+    await office.do(revoke_certificate, sealer, certificate=one.id)
     await office.round()
     assert not await office.issues()
 

@@ -17,7 +17,7 @@ from core.clock import FakeClock
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 from core.store.tables import audit
-from ui.api.operations import operations
+from ui.api.routes import OPERATIONS
 from ui.api_tokens import make_token, revoke_token
 from ui.config import UiSettings
 from ui.store import token_rows
@@ -239,7 +239,7 @@ async def test_the_document_tells_the_truth(valley: Provider, valley_panel: Pane
     document = json.loads(page.text)
     assert document["openapi"] == "3.1.0"
     told = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert told == {(one.method, one.path) for one in operations.declared}
+    assert told == {(one.method, one.path) for one in OPERATIONS}
     script = await program(valley, valley_panel)
     lost = await session_called(valley, "9000aa01")
     for path, asked in (

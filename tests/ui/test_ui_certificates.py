@@ -8,10 +8,15 @@ from pathlib import Path
 from aiohttp.test_utils import TestServer
 from sqlalchemy import select
 from test_ui_acts import actions, rows
+from test_ui_api import program
 from ui_client import Panels
 from ui_world import Provider
 
+from aaa.issue_certificate import issue_client_certificate
+from aaa.make_authority import make_authority
 from aaa.store import tables as aaa
+from core.refusal import granted
+from core.secrets import Sealer
 from core.work import Workplace
 from ui.config import UiSettings
 from ui.portal import build_portal
@@ -92,3 +97,24 @@ async def test_who_may_look_may_not_issue(
     assert (await viewer.get("/certificates")).status == 200
     assert (await viewer.get("/certificates/new")).status == 403
     assert (await viewer.get("/certificates/crt_none")).status == 404
+
+
+async def test_programs_list_and_revoke(valley: Provider, valley_panel: Panels, sealer: Sealer) -> None:
+    script = await program(valley, valley_panel, "act")
+    async with valley.workplace.work("operator:owner") as work:
+        granted(await make_authority(work, sealer, name="Valley CA"))
+        [login, *_] = await rows(valley_panel, select(aaa.credential).where(aaa.credential.c.kind == "pppoe"))
+        issued = granted(await issue_client_certificate(work, sealer, service_id=login.service_id))
+    told = await script.found("/certificates?purpose=client")
+    assert [one["subject"] for one in told["certificates"]] == [login.username]
+    assert [one["kind"] for one in told["authorities"]] == ["root"]
+    assert "BEGIN" not in str(told)
+    status, body = await script.ask(f"/certificates/{issued.id}/revoke?reason=spite", "POST")
+    assert (status, body["error"]["field"]) == (422, "reason")
+    status, body = await script.ask(f"/certificates/{issued.id}/revoke?reason=cessation", "POST")
+    assert (status, body) == (200, {"revoked": issued.id})
+    assert (await script.ask(f"/certificates/{issued.id}/revoke", "POST"))[0] == 422
+    assert not (await script.found("/certificates?purpose=client"))["certificates"]
+    [gone] = (await script.found("/certificates?purpose=client&state=all"))["certificates"]
+    assert (gone["state"], gone["reason"]) == ("revoked", "cessation")
+    assert await script.found("/realms") == {"realms": [], "home_servers": []}

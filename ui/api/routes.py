@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ui.api import answers
+from ui.api import answers, certificate_operations, operations
 from ui.api.declare import Operation
 from ui.api.door import ApiDoor
 from ui.api.openapi import DOCUMENT_PATH, document
-from ui.api.operations import operations
 from ui.permissions import Permission
 from ui.web.visit import Routes, Visit
 
@@ -25,7 +24,12 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
     return serve
 
 
-for _operation in operations.declared:
+OPERATIONS: tuple[Operation, ...] = (
+    *operations.operations.declared,
+    *certificate_operations.operations.declared,
+)
+
+for _operation in OPERATIONS:
     _declare = routes.get if _operation.method == "GET" else routes.post
     _declare(_operation.path, Permission.BEARER)(_served(_operation))
 
@@ -33,4 +37,4 @@ for _operation in operations.declared:
 @routes.get(DOCUMENT_PATH, Permission.BEARER)
 async def openapi(_visit: Visit) -> web.StreamResponse:
     """What there is, for everybody: it says nothing of the network."""
-    return answers.answered(document(operations.declared))
+    return answers.answered(document(OPERATIONS))
