@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final
 
 from aaa.domain.class_token import ClassToken, decode_class, encode_class
+from aaa.domain.line import line_names, read_port
 from fuzz.drafts import ACCESS, KINDS, Draft, draft
 from fuzz.eap_peer import METHODS, Peer
 from fuzz.judge import Judge, Unsound, Walked, walk
@@ -25,7 +26,8 @@ from fuzz.mutations import damaged, mutated, octets_of
 from fuzz.world import ALWAYS_ACCEPTED, Nas, World
 from radius.accounting_decode import AccountingOrigin, decode_accounting
 from radius.accounting_pipeline import AccountingPipeline, Pending
-from radius.codec import MalformedPacket
+from radius.attachment import read_attachment, read_line_ids
+from radius.codec import MalformedPacket, locate, trim
 from radius.config import EapSettings
 from radius.counters import Counters
 from radius.dictionary.attributes import attribute_dictionary
@@ -312,6 +314,7 @@ class Campaign:
             packet = packet_of(datagram)
             if packet is not None:
                 read_order(packet)
+                _read_line(datagram)
                 _proxy(datagram[: int.from_bytes(datagram[2:4], "big")])
             _parse_as_eap(datagram[20:])
         if self._random.random() < 0.1:
@@ -321,6 +324,14 @@ class Campaign:
 
 
 _SECRETS: Final = (SharedSecret(b"of-the-nas"), SharedSecret(b"of-the-home-server"))
+
+
+def _read_line(datagram: bytes) -> None:
+    """Where a request comes from: option 82, port and VLANs."""
+    packet = trim(datagram)
+    first, repeats = locate(packet)
+    line_names(*read_line_ids(packet, first, repeats))
+    read_port(read_attachment(packet, first, "nas_1", None).port or "")
 
 
 def _proxy(packet: bytes) -> None:

@@ -89,6 +89,7 @@ async def _populate(work: Work, sealer: Sealer) -> ClientCertificate:
                 work, sealer, name=f"nas{number}", network=nas.address,
                 secret=Secret(nas.secrets[-1].decode()), message_authenticator=nas.policy,
                 mac_preset="mikrotik-dhcp" if number == 0 else "none",
+                identity={2: "circuit", 4: "port"}.get(number, "user_name"),
             )
         )  # fmt: skip
         if len(nas.secrets) == 2:
