@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +13,7 @@ from aaa.domain import checks
 from aaa.domain.address_claim import Certainty, Claim, HolderVerdict, Tenure, judge, weigh
 from aaa.domain.session_filter import Place, read_place
 from aaa.sessions import AddressSpan, Reading, SessionView, reading_of, spans_of, view_of
-from aaa.store import repositories, session_search
+from aaa.store import prefix_rows, repositories, session_search
 from core.refusal import Refusal
 from core.work import Work
 
@@ -52,8 +53,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class StaticHolder:
-    """A service to which the address is given for good, today."""
+    """A service to which the address is given for good, today: by itself, in a prefix, or behind a route."""
 
+    network: str
     service_id: str
     service: str
     account_id: str
@@ -96,12 +98,14 @@ async def find_holder(work: Work, question: HolderQuestion) -> HolderAnswer | Re
         return checked
     place, question = checked
     connection = work.connection
+    static = await _static(connection, place)
     holders = await _holders(connection, place, question)
+    holders = _best_first([*holders, *await _behind_routes(connection, static, holders, question)])
     before, after = (None, None) if holders else await _neighbours(connection, place, question)
     answer = HolderAnswer(
         question.reference or work.ids.new("inq"), work.actor, work.now, question,
         judge([(_who(one), one.certainty) for one in holders]),
-        holders, await _static(connection, place), before, after,
+        holders, static, before, after,
     )  # fmt: skip
     await work.audit(
         "address.looked_up", place.text, reference=answer.reference, at=question.at.isoformat(),
@@ -147,8 +151,41 @@ async def _holders(connection: AsyncConnection, place: Place, question: HolderQu
             claim = weigh(_tenure(view, span, spans[view.id], around, question.at), question.at, tolerance)
             if claim is not None:
                 found.append(_holder(view, span, claim, around))
+    return found
+
+
+def _best_first(holders: list[Holder]) -> list[Holder]:
     order = list(Certainty)
-    return sorted(found, key=lambda one: order.index(one.certainty), reverse=True)
+    return sorted(holders, key=lambda one: order.index(one.certainty), reverse=True)
+
+
+async def _behind_routes(
+    connection: AsyncConnection,
+    static: Sequence[StaticHolder],
+    holders: Sequence[Holder],
+    question: HolderQuestion,
+) -> list[Holder]:
+    """Sessions through which a service's own prefix or route was reached: no report names the address.
+
+    That the prefix was the service's at that time too is not proven by what stands today.
+    """
+    tolerance, known = timedelta(seconds=question.tolerance_s), {one.session.id for one in holders}
+    found = []
+    for one in static:
+        rows = await session_search.sessions_of_service_at(
+            connection, one.service_id, question.at - tolerance - _LONGEST_SILENCE, question.at + tolerance
+        )
+        for view in [view_of(row) for row in rows if row.id not in known]:
+            if question.nas_id not in (None, view.nas_id):
+                continue
+            around = await _around(connection, view, question.at)
+            span = AddressSpan("static", one.network, view.started_at, None)
+            claim = weigh(_tenure(view, span, [span], around, question.at), question.at, tolerance)
+            if claim is not None:
+                words = f"no report names the address: {one.network} is its service's own, as it stands today"
+                weaker = Certainty.POSSIBLE if claim.certainty is Certainty.POSSIBLE else Certainty.LIKELY
+                found.append(_holder(view, span, Claim(weaker, (words, *claim.reasons)), around))
+    return found
 
 
 async def _around(connection: AsyncConnection, view: SessionView, at: datetime) -> list[Reading]:
@@ -197,5 +234,13 @@ async def _neighbours(
 
 
 async def _static(connection: AsyncConnection, place: Place) -> list[StaticHolder]:
+    found = []
     row = await repositories.service_with_static_ip(connection, place.text)
-    return [] if row is None else [StaticHolder(row.id, row.label, row.account_id, row.ended_at)]
+    if row is not None:
+        found.append(StaticHolder(place.text, row.id, row.label, row.account_id, row.ended_at))
+    address = ip_address(place.text)
+    number = int(address) if address.version == 6 else int(IPv6Address(f"::ffff:{address}"))
+    own = await prefix_rows.prefix_around(connection, f"{number:032x}")
+    if own is not None:
+        found.append(StaticHolder(own.prefix, own.service_id, own.label, own.account_id, own.ended_at))
+    return found

@@ -50,8 +50,8 @@ def _printed(report: AddressReport, settings: UiSettings) -> dict[str, Any]:
         ],
         "holders": [_claim(report, one, where) for one in answer.holders],
         "static": [
-            f"The address is given for good to {_named(report.subscriber_of(one.account_id))}, {one.service}"
-            f" ({one.service_id})."
+            f"{one.network} is given for good to {_named(report.subscriber_of(one.account_id))},"
+            f" {one.service} ({one.service_id})."
             for one in answer.static
         ],
         "neighbours": [

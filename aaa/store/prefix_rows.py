@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.domain.addressing import Addressing, Route
+from aaa.domain.addressing import MOST_PREFIXES, Addressing, Route
 from aaa.store.repositories import chunks
 from aaa.store.tables import service, service_prefix
 
@@ -39,6 +39,23 @@ async def nearest_below(
         .order_by(service_prefix.c.first.desc())
     )
     return (await connection.execute(statement.limit(limit))).all()
+
+
+async def prefix_around(connection: AsyncConnection, number: str) -> Row[Any] | None:
+    """The prefix or route of a service, living or ended, that the address is in; ``number`` as ``first`` is.
+
+    No two services overlap and one service's own may: of those that begin at or before the address the
+    nearest that reaches it counts.
+    """
+    statement = (
+        select(service_prefix, service.c.label, service.c.account_id, service.c.ended_at)
+        .join(service, service.c.id == service_prefix.c.service_id)
+        .where(service_prefix.c.first <= number)
+        .order_by(service_prefix.c.first.desc())
+        .limit(MOST_PREFIXES)
+    )
+    rows = (await connection.execute(statement)).all()
+    return next((row for row in rows if row.last >= number), None)
 
 
 async def prefixes_between(connection: AsyncConnection, after: str, last: str) -> Sequence[Row[Any]]:

@@ -131,6 +131,17 @@ async def sessions_at(
     return sorted(found.values(), key=lambda row: (row.started_at, row.id))
 
 
+async def sessions_of_service_at(
+    connection: AsyncConnection, service_id: str, ended_after: datetime, started_before: datetime
+) -> list[Row[Any]]:
+    """Every session of a service that ran within the span, oldest first."""
+    statement = _sessions().where(
+        session.c.service_id == service_id, session.c.started_at <= _at(started_before),
+        or_(session.c.stopped_at.is_(None), session.c.stopped_at >= _at(ended_after)),
+    )  # fmt: skip
+    return list((await connection.execute(statement.order_by(session.c.started_at, session.c.id))).all())
+
+
 async def neighbours_at(
     connection: AsyncConnection, place: Place, at: datetime, nas_id: str | None = None
 ) -> tuple[Row[Any] | None, Row[Any] | None]:

@@ -265,7 +265,8 @@ def _show_report(report: AddressReport) -> None:
             say(f"  report    {reading.at:%Y-%m-%d %H:%M:%S}Z {reading.evidence.get('kind', 'report')}")
     for static in answer.static:
         person = report.subscriber_of(static.account_id)
-        say(f"static: given for good to {person.name if person else static.account_id}, {static.service}")
+        name = person.name if person else static.account_id
+        say(f"static: {static.network} is given for good to {name}, {static.service}")
     for word, neighbour in (("before", answer.before), ("after", answer.after)):
         if neighbour is not None:
             at = neighbour.stopped_at if word == "before" else neighbour.started_at

@@ -9,10 +9,14 @@ from aaa_world import NOON, Dialled, minute, report, subscribe
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.address_claim import Certainty, HolderVerdict, Tenure, judge, weigh
+from aaa.domain.session_filter import SessionFilter
 from aaa.find_holder import HolderAnswer, HolderQuestion, find_holder
 from aaa.reap_sessions import reap_sessions
+from aaa.sessions import SessionView, list_sessions
+from aaa.set_addressing import set_addressing
 from core.clock import FakeClock
 from core.instants import read_instant
 from core.refusal import Refusal
@@ -134,6 +138,28 @@ async def test_a_static_address_is_named_beside_the_sessions(told: Workplace, se
     answer = await ask(told, 12, "198.51.100.7")
     assert answer.verdict is HolderVerdict.NOBODY
     assert [one.service_id for one in answer.static] == [service_id]
+
+
+async def test_an_address_behind_a_route_is_its_services_by_what_stands_today(told: Workplace) -> None:
+    async with told.reading() as connection:
+        ann = (await open_or_closed(connection, "ann")).service_id
+    async with told.work("operator:ann") as work:
+        routes = ["203.0.113.8/29", "2001:db8:b00::/48"]
+        assert await set_addressing(work, ann, routes=routes) is None
+    for address, network in (("203.0.113.10", routes[0]), ("2001:db8:b00:7::1", routes[1])):
+        answer = await ask(told, 12, address)
+        assert (answer.verdict, names(answer)) == (HolderVerdict.LIKELY, [("ann", Certainty.LIKELY)]), address
+        assert "no report names the address" in answer.holders[0].reasons[0]
+        assert [(one.network, one.service_id) for one in answer.static] == [(network, ann)]
+        off = await ask(told, 45, address)
+        assert (off.verdict, len(off.static)) == (HolderVerdict.NOBODY, 1), "she was not online then"
+    assert (await ask(told, 12, "203.0.113.16")).static == []
+
+
+async def open_or_closed(connection: AsyncConnection, username: str) -> SessionView:
+    """The only session under that name."""
+    (view,) = (await list_sessions(connection, SessionFilter(username=username))).rows
+    return view
 
 
 async def test_every_lookup_is_on_record_with_its_reason(told: Workplace) -> None:
