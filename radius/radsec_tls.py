@@ -14,8 +14,9 @@ from core.memory_files import in_memory
 def server_context(material: TlsMaterial) -> ssl.SSLContext | None:
     """What connections are accepted with; None while we have no certificate to show or nobody to trust.
 
-    RFC 6614 section 2.3: both sides have certificates. A session is never resumed, so that each connection
-    proves anew that its certificate is good.
+    RFC 6614 section 2.3: both sides have certificates. There are no tickets. A session of TLS 1.2 may be
+    resumed while this very context lives, and its certificate is then judged again: only its end is not
+    looked at anew.
     """
     trusted = material.anchors_for("nas")
     if not material.servers or not trusted:

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from aaa.issue_certificate import (
     Issued,
+    Order,
     issue_client_certificate,
     issue_nas_certificate,
     issue_server_certificate,
@@ -343,6 +344,44 @@ async def test_our_own_certificate_is_replaced_while_connections_live(tower: Tow
     assert (await before.ask(octets(status(secret=SECRET))))[0] == 2
     for one in (before, after):
         one.writer.close()
+
+
+async def s_client(tower: Tower, *more: str | Path) -> str:
+    """What ``openssl s_client`` says of us, with the NAS's certificate."""
+    (tower.folder / "ca.pem").write_text(tower.chain)
+    process = await asyncio.create_subprocess_exec(
+        "openssl", "s_client", "-connect", f"127.0.0.1:{tower.server.radsec_port}", "-cert", tower.own, "-key",
+        tower.own, "-CAfile", tower.folder / "ca.pem", "-verify_hostname", "radius.example.net",
+        "-verify_return_error", *more,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    return said.decode(errors="replace")
+
+
+async def test_openssl_verifies_us_and_gets_the_certificate_it_can_read(tower: Tower) -> None:
+    await tower.do(issue_server_certificate, names=["radius.example.net"], order=Order(key_type="rsa2048"))
+    await tower.settled()
+    usual = await s_client(tower, "-tls1_3")
+    old = await s_client(tower, "-tls1_2", "-sigalgs", "RSA+SHA256:ECDSA+SHA256", "-cipher", "aRSA")
+    for said in (usual, old):
+        assert "Verify return code: 0 (ok)" in said, said
+    assert "Peer signature type: ECDSA" in usual
+    assert "Peer signature type: RSA" in old
+    assert "Reused" not in await s_client(tower, "-tls1_3", "-reconnect")
+
+
+async def test_a_resumed_session_of_a_revoked_certificate_is_refused(tower: Tower) -> None:
+    kept = tower.folder / "session"
+    await s_client(tower, "-tls1_2", "-sess_out", kept)
+    assert "Reused" in await s_client(tower, "-tls1_2", "-sess_in", kept)
+    admitted = tower.server.counters.radsec_admitted
+    serial = f"{pki.read_certificates(tower.own.read_bytes())[0].serial_number:x}"
+    await tower.do(revoke_certificate, certificate=serial)
+    await tower.settled()
+    assert "Reused" in await s_client(tower, "-tls1_2", "-sess_in", kept)
+    assert tower.server.counters.radsec_admitted == admitted
+    assert "is revoked" in next(iter(tower.server.status().radsec_refused.values()))
 
 
 async def test_a_nas_has_so_many_connections_and_no_more(tower: Tower) -> None:
