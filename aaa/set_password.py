@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa import service_terms as terms
 from aaa.domain import checks
@@ -73,6 +74,11 @@ async def keep_only_hash(work: Work, sealer: Sealer, *, username: str, scheme: s
         work, row.service_id, "credential.hash_only", username=username, kept_as=scheme
     )
     return None
+
+
+async def users_with_passwords(connection: AsyncConnection) -> list[str]:
+    """The PPPoE users whose passwords can be read, by name."""
+    return await repositories.usernames_with_passwords(connection)
 
 
 async def _pppoe_user(work: Work, username: str) -> Row[Any] | Refusal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _HEX = re.compile(r"0x((?:[0-9A-Fa-f]{2})+)")
@@ -130,6 +131,7 @@ _INTERFACE = re.compile(r"([a-z\-]+) ?(\d.*)")
 _HIGHEST_VLAN = 4_095
 
 
+@lru_cache(maxsize=16_384)
 def read_port(text: str) -> Port:
     """The port that a NAS-Port-Id names, or the one an operator writes: ``ether3:200.30``, ``*:200``.
 

@@ -155,6 +155,13 @@ async def credential_row(connection: AsyncConnection, username: str) -> Row[Any]
     return (await connection.execute(statement)).one_or_none()
 
 
+async def usernames_with_passwords(connection: AsyncConnection) -> list[str]:
+    """The PPPoE users whose passwords are kept so that they can be read, by name."""
+    kept = (credential.c.kind == "pppoe", credential.c.password_sealed.is_not(None))
+    query = select(credential.c.username).where(*kept).order_by(credential.c.username)
+    return list((await connection.execute(query)).scalars())
+
+
 async def update_credential(connection: AsyncConnection, username: str, values: Mapping[str, Any]) -> None:
     """Change columns of a credential."""
     await connection.execute(update(credential).where(credential.c.username == username).values(**values))

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy import select
 
 from aaa.domain.password_hash import METHODS
+from aaa.set_password import users_with_passwords
 from aaa.set_up import NewCredential, keep_only_hash, set_password, set_password_hash
 from aaa.store import tables as aaa
 from appliance.add_subscriber import NewService, add_service
@@ -49,6 +50,7 @@ HashFile = Annotated[
         help="File with a hash of the password: argon2id, bcrypt, {NT} or {SSHA} (-: standard input)."
     ),
 ]
+_HASHED_AT_ONCE = 50  # others change services between two such steps
 _LARGEST_CSV = 16 * 2**20
 
 
@@ -314,18 +316,26 @@ def _set_hash(username: str, hash_file: Path, password_file: Path | None) -> Non
 
 @services.command("hash-only")
 def service_hash_only(
-    usernames: Annotated[list[str], typer.Argument(help="PPPoE user names.")],
+    usernames: Annotated[list[str] | None, typer.Argument(help="PPPoE user names.")] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Everybody whose password is kept; it cannot be undone.")
+    ] = False,
     kept: Annotated[
         str, typer.Option("--as", help="argon2id (PAP alone works), or nt (PAP and MS-CHAP, not CHAP).")
     ] = "argon2id",
 ) -> None:
     """Forget the passwords of users and keep only hashes of them, which cannot be turned back."""
+    if bool(usernames) == everybody:
+        fail("name the users, or give --all", 2)
 
     async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            for username in usernames:
-                outcome_or_fail(await keep_only_hash(work, house.sealer, username=username, scheme=kept))
-        say(f"only {kept} hashes are kept of {len(usernames)}: {METHODS[kept]}")
+        async with house.workplace.reading() as connection:
+            named = await users_with_passwords(connection) if everybody else list(usernames or [])
+        for start in range(0, len(named), _HASHED_AT_ONCE):
+            async with house.workplace.work(actor()) as work:
+                for username in named[start : start + _HASHED_AT_ONCE]:
+                    outcome_or_fail(await keep_only_hash(work, house.sealer, username=username, scheme=kept))
+        say(f"only {kept} hashes are kept of {len(named)}: {METHODS.get(kept, '')}")
 
     in_house(body)
 

@@ -105,6 +105,31 @@ READS = (
 )  # fmt: skip
 
 
+def test_every_password_is_given_up_for_hashes(tmp_path: Path) -> None:
+    run = settle(tmp_path)
+    run("init")
+    run("profile", "add", "home", "--down", "25000000", "--up", "5000000")
+    run("plan", "add", "home", "Home", "--price", "49.00", "--profile", "home")
+    run("account", "add", "Fir", "--number", "A-1")
+    for name in ("one", "two"):
+        run("service", "add", "A-1", "--plan", "home", "--pppoe", name, "--password-file", "-", stdin="pw\n")
+    given = "{NT}8846F7EAEE8FB117AD06BDD830B7586C\n"
+    run("service", "add", "A-1", "--plan", "home", "--pppoe", "three", "--hash-file", "-", stdin=given)
+    run("service", "hash-only", "--all", "--as", "nt", says="kept of 2")
+    run("service", "hash-only", "--all", says="kept of 0")
+    for name in ("one", "two", "three"):
+        run("radius", "explain", name, says="nt is kept: works with PAP, MS-CHAPv1")
+    run(
+        "service",
+        "password",
+        "one",
+        "--hash-file",
+        "-",
+        stdin="$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+    )
+    run("radius", "explain", "one", says="bcrypt is kept: works with PAP")
+
+
 def test_a_cpe_swap_from_the_command_line(hilltop: Terminal) -> None:
     run = hilltop
     run("account", "add", "Swap", "--number", "A-9")
@@ -191,6 +216,8 @@ REFUSED = [
     ("service password fir --hash-file SECRET --password-file SECRET", 2, "not both"),
     ("service hash-only fir --as md5", 1, "scheme"),
     ("service hash-only nobody", 1, "username"),
+    ("service hash-only", 2, "--all"),
+    ("service hash-only fir --all", 2, "--all"),
     ("service add-login fir", 2, "--circuit-id"),
     ("service add-login fir --port 'nowhere ether3'", 1, "username"),
     ("service add-login fir --circuit-id ''", 2, "--circuit-id"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from aaa.set_up import (
     release_cpe,
     set_binding,
 )
+from aaa.store import directory_rows
 from aaa.store.tables import session
 from core.refusal import Refusal
 from radius.admission import Admission
@@ -295,9 +297,8 @@ async def test_a_cpe_is_learned_and_swapped_over_the_wire(world: World, tmp_path
 
         assert [await sign_in(OLD), await sign_in(NEW)] == ["accept", "reject"]
         await recorded(PLAIN[OLD])
-        seq = live.seq
         await act(world, open_replacement, "alice", timedelta(hours=2))
-        await live.until(seq)
+        await live.caught_up()
         assert [await sign_in(NEW), await sign_in(OLD), await sign_in(THIRD)] == [
             "accept",
             "reject",
@@ -319,9 +320,8 @@ async def test_option_82_and_ports_as_radclient_sends_them(world: World, tmp_pat
             'Cisco-AVPair = "circuit-id-tag=olt1 eth 0/1/1:200"', 'Cisco-AVPair += "remote-id-tag=radio-9"'
         )  # fmt: skip
         assert await live.sign_in("any", "User-Password", "any", *pairs) == "accept"
-        seq = live.seq
         await act(world, change_nas, world.sealer, nas_id, identity="port")
-        await live.until(seq)
+        await live.caught_up()
         assert await live.sign_in("any", "User-Password", "", 'NAS-Port-Id = "ether3.200.30"') == "accept"
         assert await live.sign_in("any", "User-Password", "", 'NAS-Port-Id = "ether3.200.31"') == "reject"
 
@@ -576,9 +576,8 @@ async def test_one_more_device_is_refused_while_the_other_is_alive(world: World,
         assert "1 online" in format_explanation(found)
         await live.radclient("acct", "Acct-Status-Type = Stop", *report)
         assert await sign_in(NEW) == "accept", "the Stop counts from the moment it is on disk"
-        seq = live.seq
         await act(world, limit_devices, service_id, devices=2, when_crowded=None)
-        await live.until(seq)
+        await live.caught_up()
         assert await sign_in(OLD) == "accept"
         assert await sign_in(THIRD) == "reject"
 
@@ -604,6 +603,75 @@ async def until_recorded(live: Live, wanted: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_crowded_services_are_found_by_service_profile_and_settings(any_world: World) -> None:
+    world = any_world
+    now = world.workplace.clock.now()
+    await world.profile("Two", devices=2, when_crowded="oldest")
+    expected = {}
+    for number, (profile, devices, rule) in enumerate(
+        (("Home 25", None, None), ("Two", None, None), ("Two", 1, None), ("Home 25", 3, None), ("Two", 1, "newest"),
+         ("Home 25", None, "unlimited"))
+    ):  # fmt: skip
+        service_id = await world.service(f"user{number}", profile=profile)
+        await act(world, limit_devices, service_id, devices=devices, when_crowded=rule)
+        expected[service_id] = number
+        async with world.workplace.work("test") as work:
+            for one in range(2):
+                await work.connection.execute(session.insert().values(**open_session(service_id, one, now)))
+    async with world.workplace.reading() as connection:
+        found = await directory_rows.crowded_services(connection, now, "newest")
+    crowded = {expected[row.id]: (row.allowed, row.when_crowded) for row in found}
+    assert crowded == {0: (1, "newest"), 2: (1, "oldest"), 4: (1, "newest")}
+    directory = await world.directory()
+    assert {expected[one] for one in directory.limited} == {1, 2}
+
+
+def open_session(service_id: str, number: int, now: Any) -> dict[str, Any]:
+    return {
+        "id": f"ses_{service_id[-20:]}_{number}", "key": f"{service_id}-{number}", "incarnation": 0, "nas_id": "nas_1",
+        "acct_session_id": str(number), "username": "alice", "service_id": service_id,
+        "calling_station": (OLD, NEW)[number], "started_at": now, "last_event_at": now, "last_received_at": now,
+        "octets_in": 0, "octets_out": 0, "gigawords_seen": False, "interim_interval_s": 300, "start_seen": True,
+        "close_inferred": False,
+    }  # fmt: skip
+
+
+async def test_hostile_requests_where_lines_and_conditions_count_raise_nothing(world: World) -> None:
+    """Mutations of signed requests, signed again: they reach what reads lines, ports and CPEs."""
+    await world.nas("lines", identity="circuit")
+    await world.nas("ports", "127.0.0.2", identity="port")
+    await line_user(world, "circuit", "port 7")
+    await line_user(world, "port", "ports ether3:200.30")
+    await world.service("alice")
+    await act(world, set_binding, "alice", "learn")
+    await act(world, bind_port, "alice", port="ether3:200")
+    bench = await bench_with(world)
+    chance = random.Random(20261123)
+    for number in range(3_000):
+        asked = chance.choice((pap, request))("alice")
+        asked[26] = [
+            chance.choice((3561, 54, 9)).to_bytes(4, "big") + noisy(chance, b"\x01\x08port 7\x52\x0a\x01\x06port 7")
+            for _ in range(chance.randrange(3))
+        ]  # fmt: skip
+        asked[87] = [noisy(chance, b"ether3:200.30")]
+        asked[31] = [noisy(chance, OLD.encode())]
+        bench.ask(octets(asked), (f"127.0.0.{1 + number % 2}", chance.randrange(65_536)))
+    counted = bench.counters
+    assert counted.accepts > 50
+    assert counted.rejects > 500
+    assert counted.accepts + counted.rejects + counted.duplicates + counted.malformed == 3_000
+
+
+def noisy(chance: random.Random, octets_: bytes) -> bytes:
+    """Nothing, some of it, all of it, or with some octets changed."""
+    made = bytearray(
+        octets_[: chance.choice((len(octets_), len(octets_), chance.randrange(len(octets_)) + 1))]
+    )
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        made[chance.randrange(len(made))] = chance.randrange(256)
+    return bytes(made)
+
+
 async def test_a_dead_session_holds_nobody_back_and_unlimited_counts_nobody(world: World) -> None:
     await world.nas()
     service_id = await world.service("alice")
@@ -611,14 +679,7 @@ async def test_a_dead_session_holds_nobody_back_and_unlimited_counts_nobody(worl
     clock = world.workplace.clock
     now = clock.now()
     async with world.workplace.work("test") as work:
-        await work.connection.execute(
-            session.insert().values(
-                id="ses_1", key="k1", incarnation=0, nas_id="nas_1", acct_session_id="1", username="alice",
-                service_id=service_id, calling_station=OLD, started_at=now, last_event_at=now,
-                last_received_at=now, octets_in=0, octets_out=0, gigawords_seen=False, interim_interval_s=300,
-                start_seen=True, close_inferred=False,
-            )
-        )  # fmt: skip
+        await work.connection.execute(session.insert().values(**open_session(service_id, 0, now)))
     directory = await world.directory()
     devices = LiveDevices(clock, b"k")
     devices.use(directory)

@@ -117,10 +117,9 @@ async def test_every_scheme_by_every_method_over_the_wire(world: World, tmp_path
         before = live.server.counters.slow_proofs
         assert await live.sign_in("argon2id", "User-Password", "open sesame") == "accept"
         assert live.server.counters.slow_proofs == before, "known again without a thread"
-        seq = live.seq
         async with world.workplace.work("test") as work:
             await set_password(work, world.sealer, username="argon2id", password=Secret("new one"))
-        await live.until(seq)
+        await live.caught_up()
         assert await live.sign_in("argon2id", "User-Password", "open sesame") == "reject"
         assert await live.sign_in("argon2id", "CHAP-Password", "new one") == "accept"
 

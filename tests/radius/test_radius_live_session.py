@@ -17,7 +17,7 @@ from aaa.domain.effect import Effect
 from aaa.entitlements import entitlement_of
 from aaa.record_accounting import record_accounting
 from aaa.sessions import SessionDetail, session_detail
-from aaa.set_up import redefine_profile
+from aaa.set_up import limit_devices, redefine_profile
 from aaa.store.dynauth_rows import keep_exchange
 from aaa.store.tables import nas as nas_table
 from aaa.store.tables import session
@@ -222,6 +222,24 @@ async def test_the_newest_sign_in_wins_and_one_device_is_one_session(world: Worl
     await _dials(world, service_id, "00000002", calling_station="AA:BB:CC:00:11:02", framed_ip="100.64.0.10")
     await _movers(world).end_surplus()
     assert [(heard.code, heard[44]) for heard in nas.heard] == [(DisconnectRequest, [b"00000001"])]
+
+
+@pytest.mark.parametrize(
+    ("devices", "when_crowded", "ended"),
+    [(None, None, [b"00000001"]), (None, "oldest", [b"00000002"]), (2, None, []), (None, "unlimited", [])],
+)
+async def test_who_stays_is_the_services_choice(
+    world: World, tower: Tower, devices: int | None, when_crowded: str | None, ended: list[bytes]
+) -> None:
+    nas = await tower(lambda request: None)
+    service_id = await world.service("alice")
+    async with world.workplace.work("test") as work:
+        assert await limit_devices(work, service_id, devices=devices, when_crowded=when_crowded) is None
+    await _dials(world, service_id, "00000001", calling_station="AA:BB:CC:00:11:01")
+    world.workplace.clock.advance(timedelta(minutes=1))  # type: ignore[attr-defined]
+    await _dials(world, service_id, "00000002", calling_station="AA:BB:CC:00:11:02", framed_ip="100.64.0.10")
+    await _movers(world).end_surplus()
+    assert [heard[44][0] for heard in nas.heard] == ended
 
 
 async def test_a_stale_row_costs_nobody_his_line(world: World, tower: Tower) -> None:

@@ -142,10 +142,9 @@ async def test_radclient_as_a_mikrotik_dhcp_server_and_as_an_access_point(
         assert await live.sign_in(UPPER, "User-Password", "", *leased) == "accept"
         assert await live.sign_in(UPPER, "User-Password", UPPER, *leased) == "reject"
         assert await live.sign_in(MAC, "User-Password", "", *leased) == "reject"
-        seq = live.seq
         async with world.workplace.work("test") as work:
             await change_nas(work, world.sealer, nas_id, mac_preset="ubiquiti")
-        await live.until(seq)
+        await live.caught_up()
         plain = MAC.replace(":", "")
         assert await live.sign_in(plain, "User-Password", plain) == "accept"
         assert await live.sign_in(plain, "CHAP-Password", plain) == "accept"
