@@ -44,7 +44,7 @@ from radius.dynauth_order import NAS_MISMATCH, DynauthOrder, read_order
 from radius.endpoint import Datagram, Endpoint
 from radius.live_session import LiveSessions
 from radius.nas_orders import NasOrders
-from radius.pipeline import Source
+from radius.pipeline import SignIns, Source
 from radius.rate_limits import Bucket
 from radius.reply_cache import ReplyCache
 from radius.shared_secret import SharedSecret
@@ -87,6 +87,7 @@ class DynauthListener:
         self._settings = settings
         self._orders = NasOrders(workplace, sealer, settings)
         self._sessions = LiveSessions(workplace, sealer, settings)
+        self._sign_ins = SignIns(sealer.derive_key("class-token"))
         self._clients: list[_Known] = []
         self._replies = ReplyCache(2 * _FRESH_S, _REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -282,13 +283,32 @@ class DynauthListener:
 
     async def _found(self, connection: AsyncConnection, client: DynauthClient, order: DynauthOrder) -> Any:
         """The one session that is meant, or the Error-Cause."""
-        rows = await directory_rows.live_sessions_named(connection, order.names, client.nas_ids, 50)
+        names = dict(order.names)
+        if order.chargeable:
+            service_id = await self._service_called(connection, client, order)
+            if service_id is None:
+                return CONTEXT_NOT_FOUND
+            names["service_id"] = service_id
+        rows = await directory_rows.live_sessions_named(connection, names, client.nas_ids, 50)
         if not rows:
             return CONTEXT_NOT_FOUND
         there = [row for row in rows if _is_on(row, order)]
         if not there:
             return NAS_MISMATCH
         return there[0] if len(there) == 1 else SEVERAL_SESSIONS
+
+    async def _service_called(
+        self, connection: AsyncConnection, client: DynauthClient, order: DynauthOrder
+    ) -> str | None:
+        """The service online whose pseudonym a Chargeable-User-Identity is. It cannot be read backwards."""
+        service_ids = await directory_rows.live_service_ids(connection, client.nas_ids)
+
+        def seek() -> str | None:
+            called = self._sign_ins.chargeable_identity
+            mine = attribute(Attr.CHARGEABLE_USER_IDENTITY, order.chargeable)
+            return next((one for one in service_ids if called(one, order.operator) == mine), None)
+
+        return await asyncio.to_thread(seek)
 
     async def _hand_on(self, client: DynauthClient, order: DynauthOrder, session: Any) -> int | None:
         actor = f"dynauth:{client.name}"

@@ -24,6 +24,7 @@ INVALID_VALUE: Final = 407
 _SERVICE_TYPE: Final = 6
 _AUTHORIZE_ONLY: Final = 17
 _NAS_IPV6_ADDRESS: Final = 95
+_OPERATOR_NAME: Final = 126
 _UNREAD: Final = {
     int(Attr.EVENT_TIMESTAMP), int(Attr.MESSAGE_AUTHENTICATOR), int(Attr.PROXY_STATE),
     int(Attr.REPLY_MESSAGE), int(Attr.ACCT_TERMINATE_CAUSE),
@@ -47,6 +48,9 @@ class DynauthOrder:
     names: dict[str, str] = field(default_factory=dict)
     nas_address: str | None = None
     nas_identifier: str | None = None
+    chargeable: bytes = b""
+    """Chargeable-User-Identity (RFC 4372): our pseudonym of a service, for the operator named beside it."""
+    operator: bytes = b""
     change: list[WireAttribute] = field(default_factory=list)
     proxy_state: bytes = b""
     event_time_s: int | None = None
@@ -66,10 +70,14 @@ def read_order(packet: Packet) -> DynauthOrder:
             order.proxy_state += attribute(kind, value)
         elif kind == Attr.EVENT_TIMESTAMP:
             order.event_time_s = read_integer(value)
+        elif kind == Attr.CHARGEABLE_USER_IDENTITY and value.strip(b"\0"):
+            order.chargeable = value
+        elif kind == _OPERATOR_NAME:
+            order.operator = value
         elif kind not in _UNREAD:
             cause = _take(order, kind, value)
             order.error_cause = order.error_cause or cause
-    if order.error_cause is None and not order.names:
+    if order.error_cause is None and not order.names and not order.chargeable:
         order.error_cause = MISSING_ATTRIBUTE
     return order
 

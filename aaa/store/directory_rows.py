@@ -217,7 +217,7 @@ async def live_session(connection: AsyncConnection, session_id: str) -> Any | No
 
 _NAMES_OF_A_SESSION = (
     "username", "acct_session_id", "nas_port_id", "mac", "calling_station", "framed_ip",
-    "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix",
+    "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix", "service_id",
 )  # fmt: skip
 
 
@@ -233,6 +233,18 @@ async def live_sessions_named(
         statement = statement.where(session.c.nas_id.in_(list(nas_ids)))
     rows: Rows = (await connection.execute(statement)).all()
     return rows
+
+
+async def live_service_ids(connection: AsyncConnection, nas_ids: Sequence[str] | None) -> list[str]:
+    """The services with an open session on those NASes (None: on any)."""
+    statement = (
+        select(session.c.service_id)
+        .distinct()
+        .where(session.c.stopped_at.is_(None), session.c.service_id.is_not(None))
+    )
+    if nas_ids is not None:
+        statement = statement.where(session.c.nas_id.in_(list(nas_ids)))
+    return [str(one) for one in (await connection.execute(statement)).scalars()]
 
 
 async def record_session_generation(

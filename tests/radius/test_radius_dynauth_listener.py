@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyrad.packet import CoAPacket, CoARequest, DisconnectRequest
 from radius_live import RADCLIENT, Live, live_server, needs_radclient
-from radius_world import SECRET, World
+from radius_world import CLASS_KEY, SECRET, World
 from sqlalchemy import select
 
 from aaa.dynauth_clients import (
@@ -35,6 +35,7 @@ from lab.radius_wire import RadiusServer as LabServer
 from radius.codec import Packet
 from radius.dynauth_order import read_order
 from radius.ingest import ingest_once
+from radius.pipeline import SignIns
 
 ASKING = "a secret of the script"
 
@@ -64,14 +65,14 @@ class Door:
             await asyncio.sleep(0.01)
         return dialled
 
-    async def radclient(self, kind: str, *attributes: str, secret: str = ASKING, fresh: bool = True) -> str:
+    async def radclient(
+        self, kind: str, *attributes: str, secret: str = ASKING, patience_s: float = 10
+    ) -> str:
         """``ACK``, ``NAK`` and its cause, or ``silence``."""
         assert RADCLIENT is not None
-        said = [*attributes, "Message-Authenticator = 0x00"]
-        if fresh:
-            said.append(f"Event-Timestamp = {int(time.time())}")
+        said = [*attributes, "Message-Authenticator = 0x00", f"Event-Timestamp = {int(time.time())}"]
         process = await asyncio.create_subprocess_exec(
-            RADCLIENT, "-x", "-r", "1", "-t", "0.6", f"127.0.0.1:{self.port}", kind, secret,
+            RADCLIENT, "-x", "-r", "1", "-t", str(patience_s), f"127.0.0.1:{self.port}", kind, secret,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         heard = (await process.communicate("\n".join(said).encode() + b"\n"))[0].decode()
@@ -195,10 +196,12 @@ async def test_a_client_may_do_what_it_is_permitted_and_no_more(door: Door) -> N
     await change(nas_ids=[other])
     assert await door.radclient("disconnect", 'User-Name = "alice"') == "NAK Session-Context-Not-Found"
     await change(nas_ids=None, secret=Secret("another secret of the script"))
-    assert await door.radclient("disconnect", 'User-Name = "alice"') == "silence"
+    assert await door.radclient("disconnect", 'User-Name = "alice"', patience_s=0.3) == "silence"
     await change(enabled=False)
     assert (
-        await door.radclient("disconnect", 'User-Name = "alice"', secret="another secret of the script")
+        await door.radclient(
+            "disconnect", 'User-Name = "alice"', secret="another secret of the script", patience_s=0.3
+        )
         == "silence"
     )
     assert door.nas.coa_heard == []
@@ -248,6 +251,26 @@ async def test_a_repeated_or_replayed_request_is_answered_again_and_done_once(do
     assert answers[0][20] == 80, "Message-Authenticator first"
     assert reply[33] == [b"first", b"second"], "Proxy-State in its order"
     assert door.live.server.dynauth.counts["duplicates"] == 2
+
+
+async def test_a_session_is_found_by_the_pseudonym_its_visited_operator_was_given(door: Door) -> None:
+    await door.dial("bella", "02:00:00:00:00:0B")
+    alice = await door.dial("alice", "02:00:00:00:00:0A")
+    async with door.world.workplace.reading() as connection:
+        query = select(session.c.service_id).where(session.c.username == "alice")
+        service_id = (await connection.execute(query)).scalar_one()
+    given = SignIns(CLASS_KEY).chargeable_identity(service_id, b"1example.net")[2:]
+    for wrong in (
+        {"a89": given},
+        {"a89": b"x" * 32, "a126": b"1example.net"},
+        {"a89": given, "a126": b"1other.net"},
+    ):
+        (answer,) = await ask(door, bytes(request(**wrong).RequestPacket()))
+        assert (answer[0], bytes((101, 6, 0, 0, 1, 247)) in answer) == (42, True), wrong
+    (answer,) = await ask(door, bytes(request(a89=given, a126=b"1example.net").RequestPacket()))
+    assert answer[0] == 41
+    assert not alice.live
+    assert len(door.nas.coa_heard) == 1
 
 
 async def test_two_sessions_that_fit_are_none(door: Door) -> None:
@@ -320,7 +343,7 @@ def test_no_attributes_make_an_order_that_cannot_be_read(
     attributes: list[tuple[int, bytes]], code: int
 ) -> None:
     order = read_order(Packet(code, 1, bytes(16), tuple(attributes)))
-    assert order.error_cause is not None or order.names
+    assert order.error_cause is not None or order.names or order.chargeable
     assert not (order.disconnect and order.change)
     assert all(isinstance(one.shown, str) for one in order.change)
     assert "\0" not in "".join(order.names.values())
