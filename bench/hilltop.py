@@ -17,6 +17,7 @@ from sqlalchemy import Table, func, insert, select
 from aaa.set_up import NewCredential, create_service, define_profile, register_nas
 from aaa.store.tables import credential, entitlement, entitlement_change, journal_cursor, service, session
 from aaa.store.tables import metadata as aaa_metadata
+from bench.compiled import ROOT, compiled
 from bench.packets import INTERIM_INTERVAL_S, Subscriber
 from core.clock import SystemClock
 from core.database import Database
@@ -55,6 +56,8 @@ class Hilltop:
         self.settings = _SETTINGS.format(
             folder=folder, url=url, auth_port=auth_port, accounting_port=accounting_port
         )
+        self._packages = compiled()
+        """The packages as they are shipped: with the modules on the way of a request compiled."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def fill(self, people: Sequence[Subscriber], secret: str) -> None:
@@ -81,7 +84,12 @@ class Hilltop:
             log = (self.folder / f"{role}.log").open("wb")
             self._processes[role] = subprocess.Popen(
                 [sys.executable, "-m", "bench.hilltop_role", role, str(self.folder / "hilltop.toml")],
-                env={**os.environ, "NOTIFY_SOCKET": str(announcement)},
+                cwd=self._packages,
+                env={
+                    **os.environ,
+                    "NOTIFY_SOCKET": str(announcement),
+                    "PYTHONPATH": f"{self._packages}{os.pathsep}{ROOT}",
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

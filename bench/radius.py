@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import cpu, freeradius
+from bench.compiled import cannot_compile
 from bench.echo import Echo
 from bench.freeradius import Configuration, FreeRadius
 from bench.generator import Accesses, Generator, LearnClasses, Load, Mixed, Reports, RoundResult
@@ -143,6 +144,8 @@ def measure(options: Options) -> Iterator[Measured]:
     missing = freeradius.missing_packages()
     if missing:
         raise RuntimeError(f"missing packages: apt-get install {' '.join(missing)}")
+    if trouble := cannot_compile():
+        raise RuntimeError(f"Hilltop is measured compiled, as it is shipped: {trouble}")
     scale = QUICK if options.quick else FULL
     people = make_subscribers(scale.subscribers)
     folder = Path(tempfile.mkdtemp(prefix="hilltop-bench-"))

@@ -55,9 +55,30 @@ class NasState:
     """One NAS, prepared: its secret's states, and what replies carry in its dialect."""
 
     __slots__ = (
-        "_allowance", "_reports", "_unknown_names", "by_line", "delayed", "encoded", "left", "nas", "on_old",
-        "other", "over", "proved", "proving", "rendering", "reports_left", "right", "secret", "services",
-        "signs", "unknown", "unsigned", "wrong",
+        "_allowance",
+        "_reports",
+        "_unknown_names",
+        "by_line",
+        "delayed",
+        "encoded",
+        "is_plain",
+        "left",
+        "nas",
+        "on_old",
+        "other",
+        "over",
+        "proved",
+        "proving",
+        "quick",
+        "rendering",
+        "reports_left",
+        "right",
+        "secret",
+        "services",
+        "signs",
+        "unknown",
+        "unsigned",
+        "wrong",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +91,7 @@ class NasState:
         self.encoded = rendering.terms
         """The octets of terms in this NAS's dialect; those of services are in ``services``."""
         self.services = rendering.services
+        self.quick = rendering.quick
         limits = limits or NasLimits(RateLimits())
         self._allowance = Allowance(limits.rates, limits.requests)
         self._reports = Allowance(limits.rates, limits.reports)
@@ -93,6 +115,8 @@ class NasState:
             self.other = SharedSecret(nas.old_secret.reveal().encode())
             if address not in nas.on_new_secret:  # it had the old one before it can have the new one
                 self.swap()
+        self.is_plain = self.other is None and not self.by_line
+        """Whether a name and a password are all there is to its sign-ins."""
         self.signs = nas.signs_requests
         """Whether an unsigned request is refused under ``auto``: learned from the first signed one."""
         self.right = 0

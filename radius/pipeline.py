@@ -23,7 +23,6 @@ from aaa.directory_realms import Realms
 from aaa.domain.authentication import MsChap, MsChapV2, Nothing, Pap, Proof
 from aaa.domain.class_token import PREFIX, sign_class
 from aaa.domain.gear import GearLogin
-from aaa.domain.mschap import mppe_keys
 from radius.admission import Admission
 from radius.codec import (
     ACCESS_ACCEPT,
@@ -35,7 +34,6 @@ from radius.codec import (
     Attr,
     MalformedPacket,
     attribute,
-    integer,
     locate,
     trim,
     value_at,
@@ -49,8 +47,10 @@ from radius.gear_door import Asker, GearDoor
 from radius.gear_login import ASKS_FOR_PROMPT, Prompt, is_for_a_prompt, prompt_attributes
 from radius.line_identity import AskedByLine, authorize_line
 from radius.lockout import Lockout, LockoutLimits
+from radius.ms_chap import keys_and_success, keys_of_first_version
 from radius.nas_table import NasState, NasTable
 from radius.proxy import Foreign, Proxy
+from radius.quick import QuickSignIns
 from radius.reply_cache import Remembered, ReplyCache
 from radius.requests import ms_chap_identifier, read_proof
 from radius.secret_rotation import fits_better, other_proof
@@ -63,13 +63,6 @@ Key = tuple[Source, int]
 
 _UNKNOWN = frozenset({"unknown_user", "unknown_mac", "no_user_name"})
 _MS_CHAP_ERROR = 2
-_MS_CHAP_MPPE_KEYS = 12
-_MPPE_ALLOWED = vendor_attribute(MICROSOFT, 7, integer(1)) + vendor_attribute(MICROSOFT, 8, integer(6))
-"""Encryption is allowed, with 40 or 128 bits (RFC 2548 sections 2.4.4 and 2.4.5)."""
-_SUCCESS_HEADER = vendor_attribute(MICROSOFT, 26, bytes(43))[:8]  # MS-CHAP2-Success
-_SEND_KEY_HEADER = vendor_attribute(MICROSOFT, 16, bytes(34))[:8]  # MS-MPPE-Send-Key
-_RECV_KEY_HEADER = vendor_attribute(MICROSOFT, 17, bytes(34))[:8]  # MS-MPPE-Recv-Key
-_salts = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +202,14 @@ class AuthenticationPipeline:
         self._now_s = 0.0
         self._directory: Directory | None = None
         self._delayed: deque[_Delayed] = deque()
+        self._quick = QuickSignIns(sign_ins, counters)
+        self._logins: Mapping[bytes, Login] = {}
         self.counters = counters
 
     def use(self, directory: Directory) -> None:
         """Answer from this snapshot from now on."""
         self._directory = directory
+        self._logins = directory.logins
         self._realms = directory.realms if self._proxy is not None else None
         if self._eap is not None:
             self._eap.use(directory)
@@ -238,6 +234,11 @@ class AuthenticationPipeline:
             if known is not None:
                 return self._again(known)
             if packet[0] == ACCESS_REQUEST:
+                if nas.is_plain and self._realms is None and not self._lockout.watched:
+                    reply = self._quick.accept(nas, packet, self._logins)
+                    if reply is not None:
+                        self._replies.put(key, hash(packet), reply)
+                        return reply
                 return self._access(nas, packet, key, now_s)
             if packet[0] == STATUS_SERVER:
                 return self._status(nas, packet)
@@ -562,7 +563,10 @@ class AuthenticationPipeline:
             if session is None
             else self._sign_ins.class_again(service, session)
         )
-        attributes = nas.encoded(service.terms) + own + bytes((25, len(value) + 2)) + value
+        attributes = nas.encoded(service.terms) + own
+        if session is None and nas.is_plain:
+            self._quick.remember(nas, login, attributes, prefix)
+        attributes += bytes((25, len(value) + 2)) + value
         if type(proof) is MsChapV2 or type(proof) is MsChap:
             attributes += _ms_chap_success(nas, packet, proof, login)
         self.counters.accepts += 1
@@ -668,24 +672,11 @@ def _reject_attributes(packet: bytes) -> bytes:
     return attributes + proxy_states(packet, first, repeats)
 
 
-def _salt() -> bytes:
-    """No two salts of one packet may be the same, and the first bit is set (RFC 2548 section 2.4.2)."""
-    return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")
-
-
 def _ms_chap_success(
     nas: NasState, packet: bytes, proof: MsChapV2 | MsChap, login: Login | GearLogin
 ) -> bytes:
-    """The proof for the peer and the keys for the NAS (RFC 2548 sections 2.3.3 and 2.4)."""
-    credential, request_authenticator = login.credential, packet[4:20]
+    hashed = login.credential.nt_hash_hash
     if isinstance(proof, MsChap):
-        keys = nas.secret.hide_password(bytes(8) + credential.nt_hash_hash, request_authenticator)
-        return vendor_attribute(MICROSOFT, _MS_CHAP_MPPE_KEYS, keys) + _MPPE_ALLOWED
-    send, receive = mppe_keys(credential.nt_hash_hash, proof.nt_response)
-    hide_key = nas.secret.hide_key
-    return (
-        _SUCCESS_HEADER + bytes((proof.identifier,)) + proof.success(credential)
-        + _SEND_KEY_HEADER + hide_key(send, request_authenticator, _salt())
-        + _RECV_KEY_HEADER + hide_key(receive, request_authenticator, _salt())
-        + _MPPE_ALLOWED
-    )  # fmt: skip
+        return keys_of_first_version(nas.secret, packet, hashed)
+    success = bytes((proof.identifier,)) + proof.success(login.credential)
+    return keys_and_success(nas.secret, packet, hashed, proof.nt_response, success)

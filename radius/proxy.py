@@ -28,7 +28,7 @@ from radius.proxy_packets import (
     check_loop,
     forward_access,
 )
-from radius.shared_secret import SharedSecret
+from radius.shared_secret import SharedSecret, new_salt
 
 _STATES_KEPT = 8_192
 _STATE_OCTETS = 8
@@ -108,7 +108,7 @@ class Proxy:
         if replied is not None:
             passes = self._passes.get(realm.id, frozenset())
             nasward = Nasward(
-                foreign.packet, replied.request, foreign.nas.secret, replied.secret, _salt, passes
+                foreign.packet, replied.request, foreign.nas.secret, replied.secret, new_salt, passes
             )
             answer = answer_for_nas(replied.reply, nasward)
         if replied is None or answer is None:
@@ -129,11 +129,6 @@ class Proxy:
             for old in list(self._states)[: _STATES_KEPT // 4]:
                 del self._states[old]
         self._states[state] = server_id
-
-
-def _salt() -> bytes:
-    """Two octets, the first bit set (RFC 2548 section 2.4.2)."""
-    return bytes((0x80 | os.urandom(1)[0], os.urandom(1)[0]))
 
 
 def _places(realm: Realm, named: AttributeDictionary, troubles: list[str]) -> frozenset[Place] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aaa.directory import ServiceAccess
+from aaa.directory import Login, ServiceAccess
 from aaa.domain.profile import SessionTerms
 from aaa.domain.reply_template import ReplyTemplate, for_nas
 from radius.dialects.attributes import WireAttribute
@@ -21,6 +21,7 @@ from radius.dialects.known import (
 
 if TYPE_CHECKING:
     from radius.dictionary.attributes import AttributeDictionary
+    from radius.quick import QuickLogin
     from radius.reply_template import TemplateLine
 
 MOST_OCTETS = 3_000
@@ -65,10 +66,11 @@ class Shelf:
 class Rendering:
     """One dialect's words under the same templates. NASes that speak alike share it.
 
-    ``services`` holds what is a service's own, by the service, for the pipeline.
+    ``services`` holds what is a service's own, by the service, for the pipeline; ``quick`` what answers a
+    login that was accepted before.
     """
 
-    __slots__ = ("_book", "_shelf", "_terms", "dialect", "services", "templates")
+    __slots__ = ("_book", "_shelf", "_terms", "dialect", "quick", "services", "templates")
 
     def __init__(
         self, dialect: Dialect, templates: Sequence[UsableTemplate], book: TemplateBook, shelf: Shelf
@@ -76,10 +78,11 @@ class Rendering:
         self.dialect = dialect
         self.templates = tuple(templates)
         self.services: dict[ServiceAccess, tuple[bytes, bytes]] = {}
+        self.quick: dict[Login, QuickLogin] = {}
         self._book = book
         self._shelf = shelf
         self._terms: dict[SessionTerms, bytes] = {}
-        shelf.add(self.services, self._terms)
+        shelf.add(self.services, self._terms, self.quick)
 
     def terms(self, terms: SessionTerms) -> bytes:
         """What every session under these terms is told; nothing, where a template makes each differ."""
@@ -107,6 +110,11 @@ class Rendering:
         """Remember what was encoded for the service's next sign-in."""
         self._shelf.make_room()
         self.services[service] = encoded
+
+    def keep_quick(self, login: Login, quick: QuickLogin) -> None:
+        """Remember what answers this login's next sign-in."""
+        self._shelf.make_room()
+        self.quick[login] = quick
 
     def accept(self, service: ServiceAccess) -> list[WireAttribute]:
         """Every attribute of an Accept in order, without its Class."""

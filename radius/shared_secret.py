@@ -8,6 +8,7 @@ nothing else.
 from __future__ import annotations
 
 from hmac import compare_digest
+from itertools import count
 from typing import Any, Final
 
 from radius.codec import MAX_PACKET_OCTETS, MalformedPacket
@@ -15,16 +16,22 @@ from radius.codec import MAX_PACKET_OCTETS, MalformedPacket
 try:
     from _md5 import md5 as _builtin_md5  # type: ignore[import-not-found] # half the cost of OpenSSL's for short inputs
 
-    _md5: Any = _builtin_md5
+    md5: Any = _builtin_md5
 except ImportError:  # a Python built without it
     from hashlib import md5 as _openssl_md5
 
-    _md5 = _openssl_md5
+    md5 = _openssl_md5
 
+_salts = count()
 _ZEROS: Final = bytes(16)
 _PADDING: Final = bytes(15)
 _BLOCK: Final = 64
 _MA_HEADER: Final = b"\x50\x12"  # Message-Authenticator, 18 octets
+
+
+def new_salt() -> bytes:
+    """Two octets: the first bit is set, and no two of one packet are the same (RFC 2548 section 2.4.2)."""
+    return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")
 
 
 class SharedSecret:
@@ -34,11 +41,11 @@ class SharedSecret:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._prefix = _md5(secret)
-        key = _md5(secret).digest() if len(secret) > _BLOCK else secret
+        self._prefix = md5(secret)
+        key = md5(secret).digest() if len(secret) > _BLOCK else secret
         key = key.ljust(_BLOCK, b"\0")
-        self._inner = _md5(bytes(octet ^ 0x36 for octet in key))
-        self._outer = _md5(bytes(octet ^ 0x5C for octet in key))
+        self._inner = md5(bytes(octet ^ 0x36 for octet in key))
+        self._outer = md5(bytes(octet ^ 0x5C for octet in key))
 
     def __repr__(self) -> str:
         return "SharedSecret(…)"
@@ -65,12 +72,12 @@ class SharedSecret:
 
     def request_is_right(self, packet: bytes) -> bool:
         """Whether the authenticator of an Accounting-Request is right (RFC 2866 section 3)."""
-        expected = _md5(packet[:4] + _ZEROS + packet[20:] + self._secret).digest()
+        expected = md5(packet[:4] + _ZEROS + packet[20:] + self._secret).digest()
         return compare_digest(expected, packet[4:20])
 
     def sign_request(self, header: bytes, attributes: bytes) -> bytes:
         """An Accounting-Request under its authenticator; ``header`` is the first four octets."""
-        authenticator = _md5(header + _ZEROS + attributes + self._secret).digest()
+        authenticator = md5(header + _ZEROS + attributes + self._secret).digest()
         return header + authenticator + attributes  # type: ignore[no-any-return]
 
     def reply(self, code: int, request: bytes, attributes: bytes) -> bytes:
@@ -82,14 +89,14 @@ class SharedSecret:
         authenticator = request[4:20]
         signature = self._hmac(header + authenticator + _MA_HEADER + _ZEROS + attributes)
         body = _MA_HEADER + signature + attributes
-        response = _md5(header + authenticator + body + self._secret).digest()
+        response = md5(header + authenticator + body + self._secret).digest()
         return header + response + body  # type: ignore[no-any-return]
 
     def plain_reply(self, code: int, request: bytes, attributes: bytes) -> bytes:
         """A reply without a Message-Authenticator: an Accounting-Response (RFC 2866 section 4.2)."""
         length = 20 + len(attributes)
         header = bytes((code, request[1], length >> 8, length & 255))
-        response = _md5(header + request[4:20] + attributes + self._secret).digest()
+        response = md5(header + request[4:20] + attributes + self._secret).digest()
         return header + response + attributes  # type: ignore[no-any-return]
 
     def access_request(self, header: bytes, authenticator: bytes, attributes: bytes) -> bytes:
@@ -111,7 +118,7 @@ class SharedSecret:
 
     def response_is_right(self, reply: bytes, request_authenticator: bytes) -> bool:
         """Whether a reply to our request was made with this secret (RFC 2865 section 3)."""
-        expected = _md5(reply[:4] + request_authenticator + reply[20:] + self._secret).digest()
+        expected = md5(reply[:4] + request_authenticator + reply[20:] + self._secret).digest()
         return compare_digest(expected, reply[4:20])
 
     def response_is_signed(self, reply: bytes, at: int, request_authenticator: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Final
 
 from aaa.authorize import Reject
@@ -20,14 +19,13 @@ from radius.codec import (
 from radius.eap import packet as eap
 from radius.eap.server import EapQuestion, Granted
 from radius.nas_table import NasState
-from radius.shared_secret import SharedSecret
+from radius.shared_secret import SharedSecret, new_salt
 
 _MPPE_SEND_KEY: Final = 16  # RFC 2548 section 2.4.2
 _MPPE_RECV_KEY: Final = 17  # section 2.4.3
 _WIRELESS: Final = (18, 19, 22)
 """NAS-Port-Type of links that cannot do without keys."""
 _LONGEST_KEY_NAME: Final = 253
-_salts = count()
 
 
 def read_question(
@@ -102,13 +100,8 @@ def _keys(keys: bytes, secret: SharedSecret, authenticator: bytes) -> bytes:
     Each is hidden under a salt of its own.
     """
     half = len(keys) // 2
-    receive = secret.hide_long_key(keys[:half], authenticator, _salt())
-    send = secret.hide_long_key(keys[half:], authenticator, _salt())
+    receive = secret.hide_long_key(keys[:half], authenticator, new_salt())
+    send = secret.hide_long_key(keys[half:], authenticator, new_salt())
     return vendor_attribute(MICROSOFT, _MPPE_RECV_KEY, receive) + vendor_attribute(
         MICROSOFT, _MPPE_SEND_KEY, send
     )
-
-
-def _salt() -> bytes:
-    """The first bit is set, and no two of one packet are the same (RFC 2548 section 2.4.2)."""
-    return (0x8000 | next(_salts) & 0x7FFF).to_bytes(2, "big")
