@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_OCTETS = 3_000
 """Of all attributes that are rendered: keys, Proxy-State and the rest of a reply need the others."""
-_KEPT = 65_536
+_KEPT = 262_144
 _TROUBLES_KEPT = 100
 
 

@@ -142,7 +142,7 @@ def test_a_false_message_authenticator_is_found() -> None:
 
 def test_requests_come_round_again_under_their_own_identifier() -> None:
     people = packets.make_subscribers(20)
-    dealt = packets.access_requests(people, SECRET, "pap", 512 * LANES, LANES)
+    dealt = packets.access_requests(people, SECRET, "pap", 256 * LANES, LANES)
     seen: dict[bytes, set[int]] = {}
 
     def answer(number: int, datagram: bytes) -> list[bytes]:
@@ -150,12 +150,11 @@ def test_requests_come_round_again_under_their_own_identifier() -> None:
         return [signed_reply(datagram, 2)]
 
     with server(answer) as port:
-        lanes, ran_s, in_time = drive(
-            Load(port, 32, 0.5, again=True), open_lanes(Load(port, 32, 0.5, again=True), dealt)
-        )
+        load = Load(port, 32, 1.0, again=True)
+        lanes, ran_s, in_time = drive(load, open_lanes(load, dealt))
     result = summarise(lanes, ran_s, in_time, people, SECRET, 0.0)
-    assert result.answered > 2 * 512 * LANES
-    assert len(seen) == 512 * LANES
+    assert result.answered > 256 * LANES
+    assert len(seen) == 256 * LANES
     assert all(len(identifiers) == 1 for identifiers in seen.values())
 
 

@@ -20,7 +20,8 @@ from bench.table import Row, as_text
 def a_round(per_second: float, lost: int = 0) -> RoundResult:
     return RoundResult(
         sent=100, answered=100 - lost, answered_in_time=int(per_second * 2), seconds=2.0, retransmitted=0, lost=lost,
-        strays=0, wrong=0, first_fault="", p50_ms=1.0, p99_ms=2.0, signed_replies=True, sessions=0, generator_cpu_us=5.0,
+        strays=0, wrong=0, first_fault="", p50_ms=1.0, p99_ms=2.0, signed_replies=True, sessions=0, reports=0,
+        generator_cpu_us=5.0,
     )  # fmt: skip
 
 
