@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyrad.dictionary import Dictionary
 from pyrad.packet import AuthPacket
 from radius_world import SECRET, World, octets, pap
@@ -21,9 +23,12 @@ from aaa.set_up import change_nas, change_profile
 from aaa.store.tables import directory_change
 from radius.codec import parse
 from radius.dialects.attributes import ipv6_prefix, kbit
-from radius.dialects.known import DIALECTS, dialect_named
+from radius.dialects.known import DIALECTS, change_attributes, dialect_named, terms_attributes
 from radius.dialects.mikrotik import rate_limit
+from radius.dictionary.attributes import attribute_dictionary
 from radius.rendering import Renderings
+
+BOOK = attribute_dictionary()
 
 FULL: dict[str, Any] = {
     "rate_down_bps": 25_000_000, "rate_up_bps": 5_000_500, "burst_down_bps": 50_000_000,
@@ -261,3 +266,44 @@ async def test_a_service_that_moves_to_a_profile_without_words_has_none(world: W
     whole = packet[:2] + len(packet).to_bytes(2, "big") + packet[4:]
     assert [kind for kind, _ in parse(whole).attributes] == [26, 26]
     assert dialect_named("from a later release").name == "generic"
+
+
+_NAMES = st.none() | st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=20)
+_RATE = st.integers(1, 10**12)
+
+
+@st.composite
+def _profiles(draw: st.DrawFn) -> Profile:
+    """Any profile that may be defined."""
+    down, up = draw(_RATE), draw(_RATE)
+    bursts = draw(st.booleans())
+    vlan = draw(st.none() | st.integers(1, 4_094))
+    return Profile(
+        id="prf_1", name="p", rate_down_bps=down, rate_up_bps=up,
+        burst_down_bps=draw(st.integers(down, 10**12)) if bursts else None,
+        burst_up_bps=draw(st.integers(up, 10**12)) if bursts else None,
+        burst_seconds=draw(st.integers(1, 86_400)) if bursts else None,
+        pool=draw(_NAMES), ipv6_pool=draw(_NAMES), delegated_pool=draw(_NAMES), vlan=vlan,
+        outer_vlan=None if vlan is None else draw(st.none() | st.integers(1, 4_094)),
+        filter_id=draw(_NAMES), router_group=draw(_NAMES), priority=draw(st.none() | st.integers(1, 8)),
+        min_down_bps=draw(st.integers(1, down)), min_up_bps=draw(st.integers(1, up)),
+        session_timeout_s=draw(st.none() | st.integers(1, 365 * 86_400)),
+        throttle_down_bps=draw(st.none() | _RATE), walled_down_bps=draw(st.none() | _RATE),
+    )  # fmt: skip
+
+
+@given(_profiles(), st.sampled_from(list(Effect)), st.sampled_from(sorted(DIALECTS)))
+def test_law_every_profile_can_be_said_in_every_dialect(profile: Profile, effect: Effect, name: str) -> None:
+    """What is said fits, reads back under the name it was given, is no rate of nothing, and is one rate."""
+    terms = terms_of(profile, effect, AccessPolicy())
+    dialect = DIALECTS[name]
+    assert 0 < terms.rate_down_bps <= profile.rate_down_bps
+    assert terms.min_down_bps is not None
+    assert terms.min_down_bps <= terms.rate_down_bps
+    for said in (terms_attributes(terms, dialect), change_attributes(terms, dialect, "open")):
+        read = BOOK.decode(b"".join(one.encoded() for one in said))
+        assert [one.name for one in read] == [one.name for one in said]
+        assert all(one.text != "0" for one in read if "Rate" in one.name or "Bandwidth" in one.name)
+        single = [one.name for one in said if one.name != "Cisco-AVPair"]
+        assert len(single) == len(set(single)), "nothing is said twice"
+    assert all(remark for remark in dialect.remarks(terms))
