@@ -204,6 +204,8 @@ async def test_a_client_may_do_what_it_is_permitted_and_no_more(door: Door) -> N
         )
         == "silence"
     )
+    counts = door.live.server.dynauth.counts
+    assert (counts["wrong_secret"], counts["strangers"]) == (1, 1), "heard, and left without an answer"
     assert door.nas.coa_heard == []
 
 
