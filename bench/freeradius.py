@@ -105,6 +105,67 @@ _AUTHENTICATION_SERVER = """\
     }}
 """
 
+_EAP_MODULES = """\
+    files {{
+        usersfile = {folder}/users
+    }}
+    mschap {{
+        use_mppe = yes
+        with_ntdomain_hack = no
+    }}
+    eap {{
+        default_eap_type = ttls
+        timer_expire = 60
+        max_sessions = 4096
+        tls-config common {{
+            private_key_file = {key}
+            certificate_file = {chain}
+            fragment_size = 1200
+            cipher_list = "DEFAULT"
+            tls_min_version = "1.2"
+            tls_max_version = "1.2"
+            cache {{
+                enable = no
+            }}
+        }}
+        ttls {{
+            tls = common
+            default_eap_type = mschapv2
+            copy_request_to_tunnel = no
+            use_tunneled_reply = no
+            virtual_server = inner
+        }}
+    }}
+"""
+
+_EAP_SERVER = """\
+    listen {{
+        type = auth
+        ipaddr = 127.0.0.1
+        port = {port}
+        recv_buff = 4194304
+    }}
+    authorize {{
+        eap {{
+            ok = return
+        }}
+    }}
+    authenticate {{
+        eap
+    }}
+}}
+server inner {{
+    authorize {{
+        mschap
+        files
+    }}
+    authenticate {{
+        Auth-Type MS-CHAP {{
+            mschap
+        }}
+    }}
+"""
+
 _SQLITE_DRIVER = """\
         sqlite {{
             filename = "{database}"
@@ -203,6 +264,13 @@ def authentication(folder: Path, port: int, secret: str, threads: int) -> Config
     """PAP, CHAP and MS-CHAPv2 against the ``files`` module."""
     modules = _AUTHENTICATION_MODULES.format(folder=folder)
     return _whole(folder, secret, threads, modules, _AUTHENTICATION_SERVER.format(port=port))
+
+
+def eap_ttls(folder: Path, port: int, secret: str, threads: int, chain: Path, key: Path) -> Configuration:
+    """EAP-TTLS/MSCHAPv2 over TLS 1.2 against the ``files`` module, no session resumed; PEM files of a
+    server certificate with its chain, and of its key."""
+    modules = _EAP_MODULES.format(folder=folder, chain=chain, key=key)
+    return _whole(folder, secret, threads, modules, _EAP_SERVER.format(port=port))
 
 
 def accounting_sqlite(folder: Path, port: int, secret: str, threads: int, database: Path) -> Configuration:
