@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from test_ui_acts import actions, rows
 from test_ui_api import program
 from test_ui_pages import rows_of
@@ -118,6 +118,12 @@ async def test_lines_are_tried_saved_and_taken_away(
         refused = await network.submit(new, new, **(scope | fields))
         assert refused.status == 422
         assert words in refused.text, fields
+    assert "not used" not in (await network.get("/templates")).text
+    async with valley.workplace.work("test") as work:  # as after a dictionary file is gone
+        await work.connection.execute(update(aaa.reply_template).values(lines="Gone-Attribute := 1"))
+    listed_again = (await network.get("/templates")).text
+    assert "not used" in listed_again
+    assert "Gone-Attribute" in listed_again
     gone = await network.submit(new, new, **scope, lines="")
     assert gone.location == "/templates?notice=template_gone"
     assert await rows(valley_panel, select(aaa.reply_template)) == []

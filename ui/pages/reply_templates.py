@@ -34,7 +34,9 @@ async def show_all(visit: Visit) -> web.StreamResponse:
         rows = await profiles.list_templates(connection)
     if visit.wants_csv:
         return csv_file("reply-templates", profiles.TemplateRow, rows)
-    return visit.page("reply_templates.html", templates=rows, dialects=checks.DIALECTS)
+    refusals = ((one.scope, visit.panel.acts.check_reply_lines(one.lines)) for one in rows)
+    unusable = {scope: refusal.message for scope, refusal in refusals if refusal is not None}
+    return visit.page("reply_templates.html", templates=rows, dialects=checks.DIALECTS, unusable=unusable)
 
 
 @routes.get("/templates/edit", Permission.NETWORK)
