@@ -99,5 +99,8 @@ async def _found(path: Path) -> bool:
 
 
 async def _is_from_snapshot(box: Box, expected: bool) -> bool:
-    (status,) = read_statuses(box.house.settings.journal_directory)
-    return status.directory_from_snapshot is expected and status.directory_logins > 0
+    """Of every process that answers."""
+    statuses = read_statuses(box.house.settings.journal_directory)
+    return bool(statuses) and all(
+        one.directory_from_snapshot is expected and one.directory_logins > 0 for one in statuses
+    )
