@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,14 @@ Then = Callable[[bool], None]
 def gear_record_path(journal_path: Path) -> Path:
     """Where the lines of the process that owns this journal lie."""
     return journal_path.with_suffix(".gear.jsonl")
+
+
+async def take_over_left(folder: Path, running: Collection[str], workplace: Workplace) -> None:
+    """Bring in the lines of processes that run no more: ``running`` names the journals of those that do."""
+    mine = {gear_record_path(folder / name) for name in running}
+    for path in await asyncio.to_thread(lambda: sorted(folder.glob("*.gear.jsonl"))):
+        if path not in mine:
+            await GearRecord(path).turn(workplace)
 
 
 class GearRecord:

@@ -105,6 +105,8 @@ class Lockout:
         self._limits = limits
         self._counters = counters
         self.watched: dict[bytes, Watched] = {}
+        self.freed: set[str] = set()
+        """Logins with another password than the one guessed at; all processes are to hear of it."""
 
     def refusal(
         self,
@@ -121,6 +123,7 @@ class Lockout:
         login = logins.get(username)
         if login is None or login.credential != one.credential:
             del self.watched[username]  # what was guessed at is no more: the operator set another password
+            self.freed.add(one.credential.username)
             return None
         device = device_of(station)
         place = one.places.get((nas_id, device))
@@ -221,8 +224,12 @@ class Lockout:
         one = self.watched.get(username)
         if login is None or (one is None and len(self.watched) >= self._limits.identities):
             return
-        if one is None or one.credential != login.credential:
+        if one is None:
             one = self.watched[username] = Watched(login.credential, login.service.id)
+        elif one.credential != login.credential:
+            del self.watched[username]
+            self.freed.add(line.identity)
+            return
         place = one.places.get((line.nas_id, line.station))
         if place is None:
             if len(one.places) >= _PLACES_OF_ONE:

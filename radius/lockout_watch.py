@@ -52,7 +52,9 @@ class LockoutWatch:
     async def turn(self, workplace: Workplace) -> None:
         """Learn what others hold back, who is known, and what operators let go; write down what is ours."""
         lockout = self._lockout
+        await self._free(workplace)
         await self._read(workplace)
+        await self._free(workplace)
         now, now_s = workplace.clock.now(), workplace.clock.monotonic_s()
         lockout.forget(now_s)
         changed = [(line, place) for line, place in lockout.held(now_s) if place.changed]
@@ -74,6 +76,14 @@ class LockoutWatch:
             for _, place in changed:
                 place.changed = True
             raise
+
+    async def _free(self, workplace: Workplace) -> None:
+        """Tell all processes of logins that have another password by now."""
+        freed, self._lockout.freed = self._lockout.freed, set()
+        if freed:
+            async with workplace.work("system:radius") as work:
+                for identity in sorted(freed):
+                    await lockout_rows.let_go(work.connection, identity, None, work.now, work.actor)
 
     async def _read(self, workplace: Workplace) -> None:
         lockout, now, now_s = self._lockout, workplace.clock.now(), workplace.clock.monotonic_s()

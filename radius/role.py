@@ -30,7 +30,7 @@ from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.gear_door import GearDoor
-from radius.gear_record import GEAR_ISSUE, GearRecord, gear_record_path
+from radius.gear_record import GEAR_ISSUE, GearRecord, gear_record_path, take_over_left
 from radius.home_server_findings import home_server_issue_keys, home_server_issues
 from radius.home_servers import HomeServers
 from radius.journal import Journal, JournalLimits
@@ -42,7 +42,7 @@ from radius.lockout_watch import GEAR_MARK, LockoutWatch
 from radius.nas_table import NOTHING_SEEN, NasTable, Seen
 from radius.overload import GiveWay
 from radius.pipeline import AuthenticationPipeline, Elsewhere, LateAnswers, PipelineLimits, SignIns, Source
-from radius.place import ALONE, Place
+from radius.place import ALONE, Place, journal_name
 from radius.proxy import Proxy
 from radius.radsec import RADSEC_ISSUE, RadSec
 from radius.radsec_door import RadSecDoor, door_name
@@ -441,6 +441,11 @@ class RadiusServer:
 
     async def _look_at_gear(self) -> None:
         await self._gear.record.turn(self._workplace)
+        if self._place.leads:
+            names = [journal_name(index) for index in range(1, self._place.count)]
+            await take_over_left(
+                self._journal_path.parent, [*names, self._journal_path.name], self._workplace
+            )
         await self._gear_lockouts.turn(self._workplace)
 
     async def _trim(self) -> None:

@@ -19,7 +19,7 @@ from aaa.store.tables import gear_sign_in, nas
 from core.refusal import Refusal, granted
 from core.work import Workplace
 from radius.gear_login import prompt_attributes
-from radius.gear_record import GearRecord, gear_record_path
+from radius.gear_record import GearRecord, gear_record_path, take_over_left
 
 FROM = 'Calling-Station-Id = "192.0.2.77"'
 SIGNED = "Message-Authenticator = 0x00"
@@ -100,7 +100,10 @@ async def test_operators_sign_in_to_gear_and_it_is_on_record(world: World, tmp_p
         assert password not in str(lines)
 
         for _ in range(6):
-            await _ask(live, "ana", "guess", 'Calling-Station-Id = "198.51.100.9"')
+            await live.radclient(
+                "auth", "User-Name = ana", "User-Password = guess", "Service-Type = Login-User", SIGNED,
+                'Calling-Station-Id = "198.51.100.9"',
+            )  # fmt: skip
         async with world.workplace.work("test") as work:
             await follow_operator(work, "opr_ana", enabled=False)
         await live.caught_up()
@@ -206,6 +209,18 @@ async def test_lines_come_into_the_database_once_whatever_is_cut(any_world: Worl
     await later.turn(workplace)
     assert await _count(workplace) == 6
     assert path.read_bytes() == b""
+
+
+async def test_what_a_process_left_that_runs_no_more_is_taken_over(world: World, tmp_path: Path) -> None:
+    told: list[bool] = []
+    for name in ("radius", "radius-1", "radius-2"):
+        record = GearRecord(tmp_path / f"{name}.gear.jsonl")
+        assert record.note(_sign_in(name), told.append)
+        await record.close()
+    await take_over_left(tmp_path, ["radius.sqlite", "radius-1.sqlite"], world.workplace)
+    assert await _count(world.workplace) == 1
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.jsonl")}
+    assert [name for name, size in sizes.items() if not size] == ["radius-2.gear.jsonl"]
 
 
 async def test_lines_wait_for_the_database_and_are_bounded(

@@ -231,6 +231,27 @@ async def test_the_watch_learns_from_sessions_and_tells_the_operator(any_world: 
         assert await held_back(connection, now) == []
 
 
+async def test_another_password_lets_go_in_every_process(world: World) -> None:
+    guesser = await _guesser(world)
+    clock = world.workplace.clock
+    now_s = clock.monotonic_s()
+    before = (await world.directory()).logins
+    watch = LockoutWatch(_lockout(guesser), lambda: now_known)
+    late = Lockout(LockoutLimits(), Counters())
+    late_watch = LockoutWatch(late, lambda: now_known)
+    now_known = before
+    for _ in range(6):
+        guesser.code(now_s=now_s)
+    await watch.turn(world.workplace)
+    async with world.workplace.work("test") as work:
+        await set_password(work, world.sealer, username="alice", password=Secret("guess"))
+    now_known = (await world.directory()).logins
+    await watch.turn(world.workplace)
+    await late_watch.turn(world.workplace)
+    assert not _lockout(guesser).watched
+    assert not late.watched, "a process that learns of it now does not hold back the new password"
+
+
 @needs_radclient
 async def test_the_running_server_holds_back_and_lets_go_seen_by_radclient(serving: Serving) -> None:
     world = serving.world
