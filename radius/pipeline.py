@@ -310,15 +310,17 @@ class AuthenticationPipeline:
                 proof, verdict = other, tried
                 nas.swap()
             nas.proved |= isinstance(verdict, Accept) and proof.password != b""
-        if isinstance(verdict, Accept) and verdict.login.conditions is not None:
-            refusal = self._admission.refusal(verdict.login, packet, first, nas.nas.id, station)
-            verdict = refusal or verdict
         if isinstance(verdict, Accept):
+            login = verdict.login
+            if login.conditions is not None:
+                refusal = self._admission.refusal(login, packet, first, nas.nas.id, station)
+                if refusal is not None:
+                    return self._decline(nas, packet, key, refusal, station=station, now_s=now_s)
             proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
             if 89 in first:
                 operator = b"" if 126 not in first else value_at(packet, first[126])
-                proxied = self._sign_ins.chargeable_identity(verdict.login.service.id, operator) + proxied
-            reply = self._accept(nas, packet, proof, verdict.login, proxied)
+                proxied = self._sign_ins.chargeable_identity(login.service.id, operator) + proxied
+            reply = self._accept(nas, packet, proof, login, proxied)
             self._replies.put(key, hash(packet), reply)
             if watched is not None:
                 self._lockout.right_password(nas.nas.id, username, station)
