@@ -25,7 +25,7 @@ from ui.web.csv_files import neutralised
 from ui.web.render import in_words, mailto
 
 TURNS = len(PAYLOADS) // BRANCHES
-_NOT_BY_TEXT = {"/sign-in", "/healthz", "/favicon.ico"}
+_NOT_BY_TEXT = {"/metrics", "/sign-in", "/healthz", "/favicon.ico"}
 
 
 class Skeleton(HTMLParser):
