@@ -48,14 +48,15 @@ class Hilltop:
 
     name = "Hilltop"
 
-    def __init__(self, folder: Path, url: str, auth_port: int, accounting_port: int) -> None:
+    def __init__(
+        self, folder: Path, url: str, auth_port: int, accounting_port: int, more_settings: str = ""
+    ) -> None:
         self.folder = folder
         self.url = url
         self.auth_port = auth_port
         self.accounting_port = accounting_port
-        self.settings = _SETTINGS.format(
-            folder=folder, url=url, auth_port=auth_port, accounting_port=accounting_port
-        )
+        own = _SETTINGS.format(folder=folder, url=url, auth_port=auth_port, accounting_port=accounting_port)
+        self.settings = own + more_settings
         self._packages = compiled()
         """The packages as they are shipped: with the modules on the way of a request compiled."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
