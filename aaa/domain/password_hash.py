@@ -15,10 +15,6 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final
 
-import bcrypt
-from argon2 import PasswordHasher, extract_parameters, low_level
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from aaa.domain.nt_hash import nt_hash
 
 _BRACED: Final = re.compile(r"\{([A-Za-z0-9.\-]{1,20})\}(.*)", re.DOTALL)
@@ -41,7 +37,8 @@ _MOST_LANES: Final = 8
 _HIGHEST_COST: Final = 14  # bcrypt: 2^14 rounds take about a second
 _BCRYPT_OCTETS: Final = 72  # it has never looked at more, and the library refuses to be given more
 
-_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_PASSES: Final = 2
+_MEMORY_KIB: Final = 19_456
 """OWASP's first choice for argon2id: some 20 ms and 19 MiB."""
 
 KEPT_AS: Final = ("argon2id", "nt")
@@ -73,19 +70,31 @@ class PasswordHash:
         """Whether the hash was made of this password. Takes as long as the hash was made to take."""
         try:
             return self._proves(password)
-        except (ValueError, VerificationError, InvalidHashError):
+        except ValueError:
             return False
 
     def _proves(self, password: bytes) -> bool:
         match self.scheme:
             case "argon2id":
-                return low_level.verify_secret(self.text.encode(), password, low_level.Type.ID)
+                return _argon2id_proves(self.text, password)
             case "bcrypt":
+                import bcrypt  # these libraries are loaded where somebody's password is kept so
+
                 return bcrypt.checkpw(password[:_BCRYPT_OCTETS], self.text.encode())
             case "nt":
                 return compare_digest(nt_hash(password.decode()), bytes.fromhex(self.text))
             case _:
                 return _salted_proves(self.text, password)
+
+
+def _argon2id_proves(text: str, password: bytes) -> bool:
+    from argon2 import low_level
+    from argon2.exceptions import VerificationError
+
+    try:
+        return low_level.verify_secret(text.encode(), password, low_level.Type.ID)
+    except VerificationError:
+        return False
 
 
 class NotUsable(ValueError):  # noqa: N818 - what it is
@@ -134,7 +143,10 @@ def hash_of(password: str, scheme: str) -> PasswordHash:
     """A new hash of a known password, for ``argon2id`` (slow) or ``nt``."""
     if scheme == "nt":
         return PasswordHash("nt", nt_hash(password).hex())
-    return PasswordHash("argon2id", _HASHER.hash(password.encode()))
+    from argon2 import PasswordHasher
+
+    hasher = PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=1)
+    return PasswordHash("argon2id", hasher.hash(password.encode()))
 
 
 def _modular(text: str) -> PasswordHash:
@@ -159,6 +171,9 @@ def _modular(text: str) -> PasswordHash:
 
 
 def _argon2id(text: str) -> PasswordHash:
+    from argon2 import extract_parameters
+    from argon2.exceptions import InvalidHashError
+
     try:
         given = extract_parameters(text)
     except InvalidHashError:
