@@ -12,6 +12,7 @@ from bench.compiled import ROOT, cannot_compile, compiled
 
 _WITNESSES = (
     "test_radius_pipeline.py", "test_radius_hostile.py", "test_radius_codec.py", "test_radius_quick.py",
+    "test_radius_eap.py",
 )  # fmt: skip
 
 
@@ -22,8 +23,8 @@ def test_the_compiled_modules_pass_the_tests_of_their_source() -> None:
     done = subprocess.run(
         [
             sys.executable, "-c",
-            "import sys, pytest, radius.pipeline, radius.codec, aaa.authorize\n"
-            "assert all(one.__file__.endswith('.so') for one in (radius.pipeline, radius.codec, aaa.authorize))\n"
+            "import sys, pytest, radius.pipeline, radius.eap.server, aaa.authorize\n"
+            "assert all(one.__file__.endswith('.so') for one in (radius.pipeline, radius.eap.server, aaa.authorize))\n"
             "sys.exit(pytest.main(sys.argv[1:]))",
             "-q", "-x", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}",
             *(str(ROOT / "tests" / "radius" / name) for name in _WITNESSES),
