@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from appliance_running import SECRET, Appliance, appliance, until
 from pyrad.client import Client
 from pyrad.dictionary import Dictionary
+from pyrad.packet import AuthPacket
 
 from radius.dictionary.attributes import attribute_dictionary
 from radius.status import RadiusStatus, read_statuses
@@ -154,6 +156,41 @@ async def test_settings_that_are_wrong_change_nothing(two: Appliance) -> None:
         await until(lambda: len(two.said("reload_refused")) == 2, "it says so")
     assert pids(two) == before
     await Crowd(two.auth_port).ask(20)
+
+
+def eap_round(port: int, eap: bytes, state: bytes | None) -> tuple[int, bytes, bytes | None]:
+    """One packet from a source port of its own: the reply's code, EAP and State."""
+    packet = AuthPacket(id=9, secret=SECRET.reveal().encode(), authenticator=os.urandom(16))
+    packet.message_authenticator = True
+    packet[1], packet[79] = [b"fir"], [eap]
+    if state is not None:
+        packet[24] = [state]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.settimeout(20)
+        own.connect(("127.0.0.1", port))
+        own.send(packet.RequestPacket())
+        octets = own.recv(4096)
+    reply = packet.CreateReply(packet=octets)
+    assert packet.VerifyReply(reply, octets)
+    return octets[0], reply[79][0], reply.get(24, [None])[0]
+
+
+def eap_md5(port: int) -> int:
+    """A whole conversation (RFC 3748 section 5.4), each round from another port; the last reply's code."""
+    code, eap, state = eap_round(port, b"\2\1\0\x08\1fir", None)
+    if eap[4] != 4:
+        code, eap, state = eap_round(port, bytes((2, eap[1], 0, 6, 3, 4)), state)
+    assert code == 11
+    assert eap[4] == 4
+    proof = hashlib.md5(eap[1:2] + b"fir-password" + eap[6 : 6 + eap[5]]).digest()
+    return eap_round(port, bytes((2, eap[1], 0, 22, 4, 16)) + proof, state)[0]
+
+
+async def test_an_eap_conversation_goes_on_wherever_its_packets_come(two: Appliance) -> None:
+    codes = await asyncio.gather(*(asyncio.to_thread(eap_md5, two.auth_port) for _ in range(40)))
+    assert codes == [2] * 40
+    await until(lambda: sum(one.counters["accepts"] for one in statuses(two)) == 40, "all are counted")
+    assert all(one.counters["handed_over"] > 5 for one in statuses(two)), "each had some of the other's"
 
 
 async def test_all_end_with_their_head(two: Appliance) -> None:
