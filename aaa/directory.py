@@ -17,8 +17,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.define_pool import pools_of
 from aaa.directory_certificates import ENTITIES, Certificates
 from aaa.directory_realms import Realms, load_realms
+from aaa.domain.address_pool import AddressPool
 from aaa.domain.addressing import NO_ADDRESSING, Addressing
 from aaa.domain.authentication import Credential
 from aaa.domain.conditions import MAC_ALONE, Conditions
@@ -32,6 +34,7 @@ from aaa.domain.profile import (
     AccessPolicy,
     Profile,
     SessionTerms,
+    from_own_pools,
     interim_interval_s,
     is_admitted,
     terms_of,
@@ -46,6 +49,8 @@ from core.secrets import Sealer, SealError, Secret
 _PAGE = 250  # services between two breaths of the event loop
 _READ_AT_ONCE = 2_000  # services a query
 _CHANGES_AT_ONCE = 5_000
+_UNLIMITED = 64
+"""Addresses of a service whose devices nobody counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,10 @@ class ServiceAccess:
     admitted: bool = True
     """Whether the right password gets a session (perhaps one in the walled garden)."""
     addressing: Addressing = NO_ADDRESSING
+    pools: tuple[AddressPool, ...] = ()
+    """Hilltop's pools it gets something from: those of its terms, without what it has for good."""
+    addresses: int = 1
+    """How many devices at once get something of each."""
     limited: bool = False
     """Whether a device beyond ``devices`` is refused while the others are alive."""
 
@@ -122,6 +131,8 @@ class Directory:
     """The operator's own reply lines, of every scope."""
     limited: frozenset[str] = field(default=frozenset(), repr=False)
     """The services on which a device too many is refused."""
+    pools: tuple[AddressPool, ...] = ()
+    """Hilltop's own."""
     realms: Realms | None = None
     """Whose sign-ins another server answers; None: nobody's."""
     gear: Mapping[bytes, GearLogin] = field(default_factory=dict, repr=False)
@@ -137,6 +148,7 @@ class Directory:
         draft = _Draft(sealer, policy)
         draft.take_profiles(await rows.profile_rows(connection))
         draft.take_templates(await rows.template_rows(connection))
+        draft.take_pools(await pools_of(connection))
         nases = draft.nases(*await _nas_rows(connection))
         after = ""
         with _without_collections():
@@ -165,6 +177,7 @@ class Directory:
         draft = _Draft(sealer, policy or AccessPolicy())
         draft.take_profiles(await rows.profile_rows(connection))
         draft.take_templates(await rows.template_rows(connection))
+        draft.take_pools(await pools_of(connection))
         ids = sorted(set(await rows.service_ids_of_usernames(connection, usernames)))
         await draft.read_services(connection, ids)
         await draft.read_realms(connection)
@@ -177,6 +190,7 @@ class Directory:
         """What a service may do under ``effect``, straight from the database and without its credentials."""
         draft = _Draft(sealer, policy)
         draft.take_profiles(await rows.profile_rows(connection))
+        draft.take_pools(await pools_of(connection))
         (row,) = await rows.services_with_ids(connection, [service_id])
         own = (await prefix_rows.addressing_of(connection, [row]))[service_id]
         return draft.service(row, own, effect)
@@ -191,10 +205,12 @@ class Directory:
         if profile is None:
             return None
         lifecycle = "ended" if effect is Effect.ENDED else "active"
+        own = {one.name: one for one in await pools_of(connection)}
+        terms = from_own_pools(terms_of(profile, effect, policy), own)
         return ServiceAccess(
-            "svc_preview", lifecycle, effect, 1, (), terms_of(profile, effect, policy), None,
+            "svc_preview", lifecycle, effect, 1, (), terms, None,
             interim_interval_s(profile, "", policy), 1, profile.name,
-            is_admitted(profile, lifecycle, effect, policy),
+            is_admitted(profile, lifecycle, effect, policy), pools=terms.pools,
         )  # fmt: skip
 
     @staticmethod
@@ -214,7 +230,7 @@ class Directory:
     async def _with(self, connection: AsyncConnection, sealer: Sealer, changes: Sequence[Any]) -> Directory:
         draft = _Draft(sealer, self.policy, dict(self.profiles), dict(self.logins), dict(self.usernames_of))
         draft.limited = set(self.limited)
-        draft.templates, draft.realms = self.templates, self.realms
+        draft.templates, draft.realms, draft.pools = self.templates, self.realms, self.pools
         draft.gear = self.gear
         if any(change.entity == "gear" for change in changes):
             await draft.read_gear(connection)
@@ -222,6 +238,9 @@ class Directory:
             draft.take_templates(await rows.template_rows(connection))
         services = {change.entity_id for change in changes if change.entity == "service"}
         profiles = sorted({change.entity_id for change in changes if change.entity == "profile"})
+        if any(change.entity == "pool" for change in changes):
+            draft.take_pools(await pools_of(connection))
+            profiles = sorted({*profiles, *_using(self.profiles, self.policy, self.pools, draft.pools)})
         if profiles:
             draft.take_profiles(await rows.profile_rows(connection))
             services.update(await rows.services_with_profile(connection, profiles))
@@ -254,6 +273,23 @@ def _without_collections() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _using(
+    profiles: Mapping[str, Profile],
+    policy: AccessPolicy,
+    before: Sequence[AddressPool],
+    after: Sequence[AddressPool],
+) -> set[str]:
+    """The profiles that name a pool which is another one now."""
+    names = {one.name for one in {*before} ^ {*after}}
+    if policy.walled_pool in names:
+        return set(profiles)
+    return {
+        profile_id
+        for profile_id, one in profiles.items()
+        if names & {one.pool, one.ipv6_pool, one.delegated_pool}
+    }
 
 
 async def _nas_rows(connection: AsyncConnection) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -301,6 +337,7 @@ class _Draft:
         self._troubles: list[str] = []
         self.templates: tuple[ReplyTemplate, ...] = ()
         self.limited: set[str] = set()
+        self.pools: tuple[AddressPool, ...] = ()
         self.realms: Realms | None = None
         self.gear: Mapping[bytes, GearLogin] = {}
 
@@ -311,7 +348,7 @@ class _Draft:
         return Directory(
             seq, self._policy, nases, self._profiles, self._logins, self._usernames_of,
             (*self._troubles, *certificates.troubles), certificates, self.templates,
-            frozenset(self.limited), self.realms, self.gear,
+            frozenset(self.limited), self.pools, self.realms, self.gear,
         )  # fmt: skip
 
     async def read_realms(self, connection: AsyncConnection) -> None:
@@ -322,6 +359,9 @@ class _Draft:
         self.realms = await load_realms(connection, self._sealer, terms)
         if self.realms is not None:
             self._troubles += self.realms.troubles
+
+    def take_pools(self, pools: Iterable[AddressPool]) -> None:
+        self.pools = tuple(pools)
 
     def take_templates(self, found: Sequence[Any]) -> None:
         self.templates = _templates(found)
@@ -480,21 +520,35 @@ class _Draft:
     def service(self, row: Any, addressing: Addressing, effect: Effect) -> ServiceAccess:
         profile = self._profiles[row.profile_id]
         because = () if row.effect == "none" else tuple(_reason(one) for one in row.because)
+        terms, devices = self._terms_of(profile, effect), row.devices or profile.devices or 1
+        crowd = row.when_crowded or profile.when_crowded or self._policy.when_crowded
         return ServiceAccess(
-            row.id, row.lifecycle, effect, row.generation, because,
-            self._terms_of(profile, effect), row.framed_ip,
-            interim_interval_s(profile, row.id, self._policy),
-            row.devices or profile.devices or 1, profile.name,
+            row.id, row.lifecycle, effect, row.generation, because, terms, row.framed_ip,
+            interim_interval_s(profile, row.id, self._policy), devices, profile.name,
             is_admitted(profile, row.lifecycle, effect, self._policy), addressing,
-            (row.when_crowded or profile.when_crowded or self._policy.when_crowded) == "oldest",
+            _pools_for(terms, row.framed_ip, addressing) if terms.pools else (),
+            _UNLIMITED if crowd == "unlimited" else devices, crowd == "oldest",
         )  # fmt: skip
 
     def _terms_of(self, profile: Profile, effect: Effect) -> SessionTerms:
         key = (profile.id, effect)
         terms = self._terms.get(key)
         if terms is None:
-            terms = self._terms[key] = terms_of(profile, effect, self._policy)
+            terms = terms_of(profile, effect, self._policy)
+            if self.pools:
+                terms = from_own_pools(terms, {one.name: one for one in self.pools})
+            self._terms[key] = terms
         return terms
+
+
+def _pools_for(terms: SessionTerms, framed_ip: str | None, own: Addressing) -> tuple[AddressPool, ...]:
+    """The pools of the terms without those of what the service has for good."""
+    has = {
+        "ipv4": framed_ip, "ipv6_prefix": own.ipv6_prefix, "delegated_prefix": own.delegated_prefix,
+    }  # fmt: skip
+    if any(has[one.kind] for one in terms.pools):
+        return tuple(one for one in terms.pools if not has[one.kind])
+    return terms.pools
 
 
 def _profile(row: Any) -> Profile:

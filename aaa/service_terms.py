@@ -13,6 +13,7 @@ from aaa.domain.identity import normalise_mac
 from aaa.domain.line import PORT_PREFIX, NotALine, read_line, read_pattern
 from aaa.domain.password_hash import NotUsable, PasswordHash, must_read_hash
 from aaa.facts import AddressChanged
+from aaa.lease_addresses import claim
 from aaa.store import cpe_rows, repositories
 from core.refusal import Refusal
 from core.secrets import Sealer, Secret
@@ -174,7 +175,7 @@ async def check_static_address(work: Work, framed_ip: str, service_id: str = "")
         return Refusal(
             "framed_ip.taken", f"{address} is the address of {row.label}; give another one", "framed_ip"
         )
-    return address
+    return await claim(work, address, service_id, "framed_ip") or address
 
 
 async def release(work: Work, usernames: Sequence[str], address: str | None) -> None:

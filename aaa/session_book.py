@@ -14,6 +14,7 @@ from aaa.domain.identity import normalise_mac
 from aaa.domain.session import FreshReading, Session, began_at, names_one_place, report_of, same_line
 from aaa.domain.session_meter import Line, Report, SessionMeter, raw_value, resolve_report
 from aaa.domain.usage import Point, follow
+from aaa.follow_leases import follow_sessions
 from aaa.recut import record_values, recut_sessions
 from aaa.store import session_rows, usage_rows
 from aaa.store.session_rows import CHANGING, COUNTING
@@ -196,6 +197,7 @@ class SessionBook:
                 for interval in session.intervals
             ],
         )
+        await follow_sessions(self._work, [*new, *moved])
 
     def _meter_row(self, session: Session) -> dict[str, Any]:
         return {

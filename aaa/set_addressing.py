@@ -7,6 +7,7 @@ from typing import Any
 
 from aaa import service_terms as terms
 from aaa.domain.addressing import MOST_PREFIXES, Addressing, check_addressing, span
+from aaa.lease_addresses import claim
 from aaa.store import prefix_rows
 from aaa.store.repositories import take_directory_lane, update_service
 from core.refusal import Refusal
@@ -74,7 +75,7 @@ async def _take(work: Work, service_id: str, kind: str, prefix: str) -> Refusal 
             )
         await prefix_rows.delete_prefixes(work.connection, other.service_id)
         return await _take(work, service_id, kind, prefix)
-    return None
+    return await claim(work, prefix, service_id, "routes" if kind == "route" else kind)
 
 
 def _rows(work: Work, service_id: str, new: Addressing) -> list[dict[str, Any]]:

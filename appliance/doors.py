@@ -42,6 +42,7 @@ DOORS = {
     "nas": Door("network", "nases", "Network access servers that send RADIUS."),
     "discover": Door("network", "discover", "Find MikroTik and Ubiquiti devices on named interfaces."),
     "profile": Door("profiles", "profiles", "Service profiles: the technical half of a plan."),
+    "pool": Door("pools", "pools", "Pools of addresses and prefixes that Hilltop hands out itself."),
     "template": Door("reply_templates", "templates", "Your own lines over what RADIUS replies carry."),
     "snmp": Door("snmp", "snmp", "SNMP targets and whose counters they hold."),
     "dynauth": Door(

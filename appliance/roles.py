@@ -98,6 +98,7 @@ async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, be
 async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
     from aaa.apply_rules import RuleKeeper
     from aaa.cross_check import check_directions, cross_check
+    from aaa.keep_pools import keep_pools
     from aaa.reap_sessions import reap_sessions
     from aaa.store import certificate_rows
     from appliance.billing_turns import billing_turns
@@ -111,6 +112,10 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     async def reap() -> None:
         async with house.workplace.work("system:reaping") as work:
             await reap_sessions(work, house.settings.aaa)
+
+    async def look_after_pools() -> None:
+        async with house.workplace.work("system:pools") as work:
+            await keep_pools(work)
 
     async def check_usage() -> None:
         async with house.workplace.work("system:usage") as work:
@@ -143,6 +148,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("reaping", pace.reaping_s, reap),
+            job("pools", pace.pools_s, look_after_pools),
             job("rules", pace.rules_s, rules.turn),
             job("drift", pace.drift_s, enforcer.check_drift),
             job("usage_check", pace.usage_check_s, check_usage),

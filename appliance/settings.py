@@ -76,6 +76,7 @@ class WorkerSettings(_Section):
     billing_s: Seconds = 300
     dunning_s: Seconds = 300
     reaping_s: Seconds = 60
+    pools_s: Seconds = 30
     rules_s: Seconds = 60
     drift_s: Seconds = 900
     usage_check_s: Seconds = 900

@@ -158,6 +158,11 @@ class RadiusSettings(BaseModel):
     when_crowded: Literal["newest", "oldest", "unlimited"] = "newest"
     """What becomes of devices beyond those a service may have online, unless it or its profile says."""
     online_refresh_s: Seconds = 1.0
+    pool_hold_h: float = Field(default=72.0, ge=1, le=8_760)
+    """So long a worker that cannot reach the database gives away what was set aside for it; after that
+    addresses of one that is gone without a trace are others'."""
+    walled_pool: str | None = None
+    """The IPv4 pool of sessions in the walled garden; without it the plan's."""
 
     dynauth_timeout_s: Seconds = 2.0
     dynauth_tries: int = Field(default=3, ge=1, le=10)
@@ -236,5 +241,5 @@ class RadiusSettings(BaseModel):
         return AccessPolicy(
             self.walled_garden_list, self.open_list, self.throttle_down_bps, self.throttle_up_bps,
             self.interim_jitter_percent, self.when_blocked, self.walled_down_bps, self.walled_up_bps,
-            self.when_crowded, self.cpe_binding,
+            self.when_crowded, self.cpe_binding, self.walled_pool,
         )  # fmt: skip

@@ -40,6 +40,8 @@ class Counters:
     rejects_not_recorded: int = 0
     journal_failures: int = 0  # not committed, not answered
     journal_backlog_full: int = 0
+    leases_written: int = 0  # Accepts that waited until what they give was on disk
+    leases_awaited: int = 0  # no answer, because the next addresses are being set aside
     proxied: int = 0  # sign-ins forwarded to a home server
     proxy_accepts: int = 0
     proxy_rejects: int = 0

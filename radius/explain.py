@@ -24,6 +24,7 @@ from aaa.store import directory_rows
 from core.quantities import format_rate
 from core.secrets import Sealer, Secret
 from radius.explain_conditions import Whence, conditions_in_words, judge_conditions
+from radius.pool_words import pooled_attributes
 from radius.rendering import Rendering, Renderings
 
 
@@ -107,6 +108,9 @@ async def explain(
     explained = _explained(username, verdict, login, rendering, past)
     if (realm := _realm_of(directory, username)) is not None:
         return _forwarded(explained, realm)
+    if isinstance(verdict, Accept) and rendering.dialect.gives_addresses:
+        pooled = await pooled_attributes(connection, verdict.login.service)
+        explained = replace(explained, attributes=explained.attributes + [str(one) for one in pooled])
     profile = None if login is None else directory.profiles.get(login.service.terms.profile_id)
     explained = replace(explained, when_stale=in_words(profile))
     explained = replace(explained, conditions=conditions_in_words(login, whence.now if whence else None))

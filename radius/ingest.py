@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 
 from aaa.config import DEFAULT_SETTINGS, AaaSettings
 from aaa.domain.accounting import AccountingEvent
+from aaa.lease_addresses import Grant, record_grants
 from aaa.record_accounting import record_accounting
 from aaa.store import directory_rows
 from core.health import HealthIssue, open_issue
@@ -36,6 +37,7 @@ from core.work import Workplace
 from radius.accounting_decode import AccountingOrigin, decode_accounting
 from radius.codec import MalformedPacket
 from radius.journal import JournalReader, StoredRecord
+from radius.leasing import SOURCE, grants_of
 from radius.proxied_reports import queue_reports
 
 _AT_ONCE = 1_000
@@ -44,6 +46,8 @@ _TROUBLE_S = 2.0
 _OUTAGE_STATES = ("08", "25", "40", "53", "55", "57", "58")
 """PostgreSQL error classes that say nothing about the record: connection, rollback, resources, shutdown."""
 _log = logger("radius")
+Decoded = AccountingEvent | list[Grant] | str | None
+"""What a record tells: of a session, of addresses given away, why it makes no sense, or nothing."""
 
 
 class Overtaken(Exception):  # noqa: N818 - what happened
@@ -147,20 +151,20 @@ class _Ingestion:
             await self._record_singly(position, decoded)
         return len(records)
 
-    def _decode(self, record: StoredRecord) -> AccountingEvent | str | None:
-        """The event, None for one without meaning to us, or why it makes no sense."""
+    def _decode(self, record: StoredRecord) -> Decoded:
         received_at = from_microseconds(record.received_us)
         is_reversed = record.nas_id in self._reversed
         origin = AccountingOrigin(record.nas_id, record.source, received_at, is_reversed)
         try:
+            if record.source == SOURCE:
+                return grants_of(record.received_us, record.nas_id, record.datagram)
             return decode_accounting(record.datagram, origin)
         except (MalformedPacket, ValueError, OverflowError) as trouble:
             return f"{type(trouble).__name__}: {trouble}"
 
-    async def _record(
-        self, position: int, decoded: Sequence[tuple[StoredRecord, AccountingEvent | str | None]]
-    ) -> None:
+    async def _record(self, position: int, decoded: Sequence[tuple[StoredRecord, Decoded]]) -> None:
         events = [event for _, event in decoded if isinstance(event, AccountingEvent)]
+        grants = [one for _, told in decoded if isinstance(told, list) for one in told]
         poison = [(record, event) for record, event in decoded if isinstance(event, str)]
         last = decoded[-1][0].seq
         async with self._workplace.work("system:ingest") as work:
@@ -169,6 +173,7 @@ class _Ingestion:
             )
             if not moved:
                 raise Overtaken("another process takes over this journal")
+            await record_grants(work, grants)
             if events:
                 await record_accounting(work, events, self._class_key, self._limits)
                 await queue_reports(
@@ -183,9 +188,7 @@ class _Ingestion:
                 await asyncio.to_thread(self._set_aside, poison)
                 await open_issue(work, _issue(self._path, poison[0][1]))
 
-    async def _record_singly(
-        self, position: int, decoded: Sequence[tuple[StoredRecord, AccountingEvent | str | None]]
-    ) -> None:
+    async def _record_singly(self, position: int, decoded: Sequence[tuple[StoredRecord, Decoded]]) -> None:
         """A group failed: each record alone, and the one that fails again is set aside."""
         for record, event in decoded:
             try:

@@ -284,6 +284,15 @@ class JournalReader:
         )
         return [StoredRecord(*row) for row in rows]
 
+    def from_source(self, source: str, seq: int) -> list[StoredRecord]:
+        """All records after ``seq`` that came from ``source``, in order."""
+        rows = self._connection.execute(
+            "SELECT seq, received_us, nas_id, source, datagram FROM record"
+            " WHERE seq > ? AND source = ? ORDER BY seq",
+            (seq, source),
+        )
+        return [StoredRecord(*row) for row in rows]
+
     def count_after(self, seq: int) -> int:
         """How many records wait to be taken over."""
         return int(

@@ -45,6 +45,7 @@ from radius.eap.access import challenge_attributes, named, read_question, sessio
 from radius.eap.server import Challenge, EapAnswer, EapServer, Granted, Refused, Settle, Undecided
 from radius.gear_door import Asker, GearDoor
 from radius.gear_login import ASKS_FOR_PROMPT, Prompt, is_for_a_prompt, prompt_attributes
+from radius.leasing import Leased, Leasing
 from radius.line_identity import AskedByLine, authorize_line
 from radius.lockout import Lockout, LockoutLimits
 from radius.ms_chap import keys_and_success, keys_of_first_version
@@ -185,6 +186,7 @@ class AuthenticationPipeline:
         admission: Admission | None = None,
         elsewhere: Elsewhere | None = None,
         proxy: Proxy | None = None,
+        leasing: Leasing | None = None,
     ) -> None:
         self._nases = nases
         self._elsewhere = elsewhere
@@ -192,6 +194,7 @@ class AuthenticationPipeline:
         self._eap = eap
         self._admission = admission or Admission.alone()
         self._proxy = proxy
+        self._leasing = leasing
         self._realms: Realms | None = None
         self._gear = gear
         self._sign_ins = sign_ins
@@ -320,10 +323,13 @@ class AuthenticationPipeline:
             if 89 in first:
                 operator = b"" if 126 not in first else value_at(packet, first[126])
                 proxied = self._sign_ins.chargeable_identity(login.service.id, operator) + proxied
-            reply = self._accept(nas, packet, proof, login, proxied)
-            self._replies.put(key, hash(packet), reply)
             if watched is not None:
                 self._lockout.right_password(nas.nas.id, username, station)
+            if login.service.pools:
+                asked = _Asked(nas, packet, key, proof, station, proxied)
+                return self._accept_leased(asked, login, now_s)
+            reply = self._accept(nas, packet, proof, login, proxied)
+            self._replies.put(key, hash(packet), reply)
             return reply
         if isinstance(verdict, Unproven):
             proxied = self._identity_asked(packet, verdict.login) + proxy_states(packet, first, repeats)
@@ -447,13 +453,50 @@ class AuthenticationPipeline:
             return self._decline(
                 asked.nas, asked.packet, asked.key, verdict, station=asked.station, now_s=now_s
             )
-        proxied = self._identity_asked(asked.packet, login) + asked.proxied
-        reply = self._accept(asked.nas, asked.packet, asked.proof, login, proxied)
-        self._replies.put(asked.key, hash(asked.packet), reply)
         if self._lockout.watched:
             name = login.credential.username.encode()
             self._lockout.right_password(asked.nas.nas.id, name, asked.station)
+        proxied = self._identity_asked(asked.packet, login) + asked.proxied
+        if login.service.pools:
+            return self._accept_leased(replace(asked, proxied=proxied), login, now_s)
+        reply = self._accept(asked.nas, asked.packet, asked.proof, login, proxied)
+        self._replies.put(asked.key, hash(asked.packet), reply)
         return reply
+
+    def _accept_leased(
+        self, asked: _Asked, login: Login, now_s: float, session: bytes | None = None
+    ) -> bytes | None:
+        """Accept with addresses of Hilltop's own pools; at once, unless one is new and not on disk yet."""
+        nas, packet, key = asked.nas, asked.packet, asked.key
+        leased: Leased | Reject | None = Leased(b"", ())
+        if self._leasing is not None and nas.rendering.dialect.gives_addresses:
+            leased = self._leasing.lease(login.service, asked.station, nas.nas.id)
+        if isinstance(leased, Reject):
+            reject = leased._replace(identity=login.credential.username)
+            return self._decline(nas, packet, key, reject, station=asked.station, now_s=now_s)
+        if leased is None:
+            self.counters.leases_awaited += 1
+            return None
+        proxied = leased.attributes + asked.proxied
+        reply, fingerprint = self._accept(nas, packet, asked.proof, login, proxied, session), hash(packet)
+        if not leased.grants:
+            self._replies.put(key, fingerprint, reply)
+            return reply
+
+        def written(committed: bool) -> None:
+            if self._replies.find(key, fingerprint) is None:
+                return  # whoever asked has asked something else since then
+            if committed:
+                self.counters.leases_written += 1
+                self._replies.complete(key, fingerprint, reply)
+                self._late.send(reply, key[0])
+            else:
+                self._replies.drop(key, fingerprint)
+
+        self._replies.put(key, fingerprint, None)
+        if self._leasing is None or not self._leasing.write(leased.grants, written):
+            self._replies.drop(key, fingerprint)
+        return None
 
     def _answer_eap(
         self, nas: NasState, packet: bytes, key: Key, located: tuple[dict[int, int], list[int]], now_s: float
@@ -502,10 +545,14 @@ class AuthenticationPipeline:
             return self._decline(nas, packet, asked.key, refusal, station=asked.station, now_s=now_s)
         attributes = success_attributes(answer, nas.secret, packet) + self._identity_asked(packet, login)
         session = session_of(nas.nas.id, packet)
-        reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
         if self._lockout.watched:
             name = login.credential.username.encode()
             self._lockout.right_password(nas.nas.id, name, asked.station)
+        if login.service.pools:
+            return self._accept_leased(
+                replace(asked, proxied=attributes + asked.proxied), login, now_s, session
+            )
+        reply = self._accept(nas, packet, asked.proof, login, attributes + asked.proxied, session)
         self._replies.put(asked.key, hash(packet), reply)
         return reply
 
@@ -566,7 +613,7 @@ class AuthenticationPipeline:
             else self._sign_ins.class_again(service, session)
         )
         attributes = nas.encoded(service.terms) + own
-        if session is None and nas.is_plain:
+        if session is None and nas.is_plain and not service.pools:
             self._quick.remember(nas, login, attributes, prefix)
         attributes += bytes((25, len(value) + 2)) + value
         if type(proof) is MsChapV2 or type(proof) is MsChap:

@@ -17,6 +17,7 @@ from core.secrets import Sealer
 from radius.dialects.attributes import WireAttribute
 from radius.dictionary.attributes import attribute_dictionary
 from radius.dictionary.definitions import DictionaryFault
+from radius.pool_words import pooled_attributes
 from radius.rendering import Renderings
 from radius.reply_template import TemplateFault, read_template
 
@@ -81,9 +82,12 @@ async def preview(
     renderings = Renderings(templates, dictionary_files)
     rendering = renderings.of(nas.id, nas.dialect)
     accept = rendering.accept(access) if access.admitted else []
+    pooled = access.admitted and rendering.dialect.gives_addresses
+    leased = await pooled_attributes(connection, access) if pooled else []
     coa = rendering.change(access, policy.open_list) if access.admitted else []
     return Preview(
-        access.profile_name, nas.name, nas.dialect, access.effect.value, access.admitted, _shown(accept),
+        access.profile_name, nas.name, nas.dialect, access.effect.value, access.admitted,
+        _shown(accept) + [PreviewedAttribute(one.name, one.value, one.octets, one.origin) for one in leased],
         _shown(coa), rendering.remarks(access), list(renderings.troubles),
     )  # fmt: skip
 

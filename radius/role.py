@@ -35,6 +35,8 @@ from radius.home_server_findings import home_server_issue_keys, home_server_issu
 from radius.home_servers import HomeServers
 from radius.journal import Journal, JournalLimits
 from radius.latency import WakeUpLatency
+from radius.lease_turns import LeaseTurns
+from radius.leasing import Leasing
 from radius.live_devices import LiveDevices
 from radius.live_session import LiveSessions
 from radius.lockout import Lockout
@@ -111,6 +113,8 @@ class RadiusServer:
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
         self._admission = Admission(self._clock, self._devices)
+        self._leasing = Leasing(self._clock)
+        self._leases = LeaseTurns(self._leasing, workplace, journal_path, place, settings.pool_hold_h)
         self._eap = EapKeeper(
             settings.eap, self.counters, self._rejects.note, self._lockout, self._clock, place.index
         )
@@ -137,7 +141,9 @@ class RadiusServer:
         self._journal_trouble: str | None = None
         self._failing: set[str] = set()
         self._siblings = (
-            Siblings(journal_path, place, self._on_handed, self._on_report) if place.count > 1 else None
+            Siblings(journal_path, place, self._on_handed, self._on_report, self._leasing.hear_all)
+            if place.count > 1
+            else None
         )
         self._reports: dict[int, WorkerReport] = {}
         self._seen: dict[str, Seen] = {}
@@ -165,6 +171,10 @@ class RadiusServer:
             settings.journal_commit_rows, settings.journal_commit_ms / 1000, settings.journal_backlog
         )
         self._journal = Journal(self._journal_path, loop, limits, self._on_journal_trouble)
+        self._leases.begin(self._journal.id)
+        self._leasing.append = self._journal.append
+        if self._siblings is not None:
+            self._leasing.on_grant = self._siblings.tell_given
         for listen in settings.auth_listen:
             self._authentication.append(self._open_authentication(listen))
         for listen in settings.accounting_listen:
@@ -185,7 +195,7 @@ class RadiusServer:
         authentication = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=late, lockout=self._lockout, gear=self._gear, eap=self._eap.server,
-            admission=self._admission, proxy=self._proxy,
+            admission=self._admission, proxy=self._proxy, leasing=self._leasing,
         )  # fmt: skip
         accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
         self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
@@ -204,7 +214,7 @@ class RadiusServer:
         pipeline = AuthenticationPipeline(
             self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
             late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, gear=self._gear,
-            eap=self._eap.server,
+            eap=self._eap.server, leasing=self._leasing,
             admission=self._admission,
             elsewhere=self._elsewhere(f"auth {listen}"),
             proxy=self._proxy,
@@ -273,6 +283,7 @@ class RadiusServer:
             ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
             ("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
             ("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
+            ("leases", 0.0, partial(self._leases.turn, settings.directory_refresh_s)),
             ("eap", _EAP_LOOK_S, self._look_at_eap),
             ("gear", settings.reject_record_s, self._look_at_gear),
             ("trimming", settings.journal_trim_s, self._trim),
@@ -322,6 +333,8 @@ class RadiusServer:
         finally:  # also while the database is away there may be something else to answer from
             before, found = self._directory, self._source.answering
             if found is not None and found is not before:
+                if before is None:
+                    await self._leases.prepare(found)
                 self._use(found, anew=before is None or _speaks_otherwise(before, found))
                 ready.set()
 
@@ -332,6 +345,7 @@ class RadiusServer:
         self._eap.use(directory)
         self._admission.use(directory)
         self._devices.use(directory)
+        self._leasing.use(directory)
         for pipeline, _ in self._authentication:
             pipeline.use(directory)
         self._radsec.use(directory)
@@ -531,6 +545,7 @@ class RadiusServer:
         self._slow_proofs.close()
         await self._gear.record.close()
         await self.dynauth.close()
+        await self._leases.close()
         if self._journal is not None:
             await self._journal.close()
         if self._siblings is not None:

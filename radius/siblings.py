@@ -1,8 +1,9 @@
 """What RADIUS processes on the same ports tell each other, over datagram sockets beside their journals.
 
-The kernel gives a process what comes from one source port. Two things do not fit into that: an EAP
-conversation whose NAS changes its source port, which is handed to the process that holds it, and health,
-which is told by one process for all of them. Nobody waits for an answer; what a sibling does not take is
+The kernel gives a process what comes from one source port. Three things do not fit into that: an EAP
+conversation whose NAS changes its source port, which is handed to the process that holds it; health, which
+is told by one process for all of them; and addresses that were given away, which a service is to get again
+wherever it asks next. Nobody waits for an answer; what a sibling does not take is
 lost, as a datagram may be.
 """
 
@@ -17,14 +18,16 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from aaa.lease_addresses import Grant
 from core.health import HealthIssue
+from radius.leasing import grant_record, grants_of
 from radius.nas_table import Seen
 from radius.pipeline import Source
 from radius.place import Place, sibling_name
 
 _LARGEST = 131_072
 _AT_ONCE = 64
-_HANDED, _REPORT = b"D", b"R"
+_HANDED, _REPORT, _GIVEN = b"D", b"R", b"L"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,12 @@ class Siblings:
         place: Place,
         on_handed: Callable[[Handed], None],
         on_report: Callable[[WorkerReport], None],
+        on_given: Callable[[Sequence[Grant]], None] = lambda _grants: None,
     ) -> None:
         self._place = place
         self._on_handed = on_handed
         self._on_report = on_report
+        self._on_given = on_given
         self._folder = journal_path.parent
         self._names = [sibling_name(index) for index in range(place.count)]
         self._folder_descriptor = -1
@@ -100,6 +105,14 @@ class Siblings:
         issues = [astuple(issue) for issue in report.issues]
         self._send(0, _REPORT + json.dumps([report.worker, report.seen, issues]).encode())
 
+    def tell_given(self, grants: Sequence[Grant]) -> None:
+        """Tell all others what was given away; who does not hear it learns it from the database."""
+        record = grant_record(grants)
+        message = _GIVEN + json.dumps([record.received_us, record.nas_id, record.datagram.decode()]).encode()
+        for index in range(self._place.count):
+            if index != self._place.index:
+                self._send(index, message)
+
     def _send(self, index: int, message: bytes) -> None:
         try:
             self._socket.sendto(message, self._reachable(self._names[index]))
@@ -122,6 +135,9 @@ class Siblings:
             worker, seen, issues = json.loads(message[1:])
             counts = {str(nas_id): Seen(*map(int, one)) for nas_id, one in seen.items()}
             self._on_report(WorkerReport(int(worker), counts, [HealthIssue(*one) for one in issues]))
+        elif message[:1] == _GIVEN:
+            received_us, nas_id, told = json.loads(message[1:])
+            self._on_given(grants_of(int(received_us), str(nas_id), str(told).encode()))
         elif message[:1] == _HANDED:
             end = 3 + int.from_bytes(message[1:3], "big")
             endpoint, source = json.loads(message[3:end])

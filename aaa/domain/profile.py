@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from zlib import crc32
 
+from aaa.domain.address_pool import AddressPool
 from aaa.domain.effect import Effect
 
 MIN_INTERIM_S = 60  # RFC 2869 section 5.16
@@ -75,6 +77,8 @@ class AccessPolicy:
     when_crowded: str = "newest"
     binding: str = "off"
     """Whether a login is bound to the first CPE it is seen with (``learn``), unless it says otherwise."""
+    walled_pool: str | None = None
+    """The IPv4 pool of sessions in the walled garden; None: the plan's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +107,8 @@ class SessionTerms:
     priority: int | None = None
     min_down_bps: int | None = None
     min_up_bps: int | None = None
+    pools: tuple[AddressPool, ...] = ()
+    """Hilltop's own pools that a session gets addresses from; the other names are for the NAS."""
 
     @property
     def access_filter(self) -> str | None:
@@ -133,8 +139,27 @@ def terms_of(profile: Profile, effect: Effect, policy: AccessPolicy) -> SessionT
         )
         if rates != (profile.rate_down_bps, profile.rate_up_bps):
             terms = _slowed(terms, *rates)
-        return replace(terms, address_list=policy.walled_garden_list, walled=True)
+        pool = policy.walled_pool or terms.pool
+        return replace(terms, address_list=policy.walled_garden_list, walled=True, pool=pool)
     return terms
+
+
+def from_own_pools(terms: SessionTerms, pools: Mapping[str, AddressPool]) -> SessionTerms:
+    """The terms with ``pools`` (by name) in place of the names that are theirs, each for its own kind."""
+
+    def own(kind: str, name: str | None) -> AddressPool | None:
+        found = None if name is None else pools.get(name)
+        return found if found is not None and found.kind == kind else None
+
+    address, link = own("ipv4", terms.pool), own("ipv6_prefix", terms.ipv6_pool)
+    behind = own("delegated_prefix", terms.delegated_pool)
+    found = tuple(one for one in (address, link, behind) if one is not None)
+    if not found:
+        return terms
+    return replace(
+        terms, pools=found, pool=None if address else terms.pool, ipv6_pool=None if link else terms.ipv6_pool,
+        delegated_pool=None if behind else terms.delegated_pool,
+    )  # fmt: skip
 
 
 def _slowed(terms: SessionTerms, down_bps: int, up_bps: int) -> SessionTerms:

@@ -18,6 +18,7 @@ from aaa.store.tables import (
     entitlement,
     gear_login,
     home_server,
+    ip_pool,
     metadata,
     nas,
     nas_secret_use,
@@ -33,6 +34,7 @@ from aaa.store.tables import (
 TABLES = (
     nas, nas_secret_use, service_profile, profile_rule, reply_template, service, service_prefix, credential,
     cpe, entitlement, authority, certificate, home_server, realm, realm_server, gear_login,
+    ip_pool,
 )  # fmt: skip
 """What ``aaa.directory`` reads, beside the newest number of the change feed."""
 _AT_ONCE = 1_000

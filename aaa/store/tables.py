@@ -600,3 +600,65 @@ proxied_report = Table(  # accounting reports on their way to a home server; gon
     Column("tries", Integer, nullable=False, default=0),
 )
 Index("ix_aaa_proxied_report_due", proxied_report.c.realm_id, proxied_report.c.due_at)
+
+ip_pool = Table(  # addresses and prefixes that Hilltop hands out itself; others' pools are names alone
+    "aaa_ip_pool",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),  # ipv4, ipv6_prefix, delegated_prefix
+    Column("ranges", JSON, nullable=False),  # networks, or FIRST-LAST of addresses
+    Column("length", Integer, nullable=False),  # of what one device gets: 32 for an IPv4 address
+    Column("excluded", JSON, nullable=False),  # gateways, and whatever else is not given away
+    Column("netmask_bits", Integer),  # sent along with an IPv4 address
+    Column("keep_s", Integer),  # an address nobody uses stays its service's so long; None: until it is needed
+    Column("rest_s", Integer, nullable=False),  # nobody else gets it before it was out of use for so long
+    Column("when_full", String(10), nullable=False),  # reject, nas_pool
+    Column("draining", Boolean, nullable=False, default=False),  # gives nothing new
+    Column("next_position", BigInteger, nullable=False, default=0),  # all before it were set aside once
+    Column("wanted_at", Instant),  # when a RADIUS process last found nothing left
+    Column("wanted_by", String(60)),
+    Column("created_at", Instant, nullable=False),
+)
+
+ip_lease = Table(
+    # Every address or prefix of a pool that was ever set aside. With a service: it is that service's. With an
+    # owner and no service: one RADIUS process alone may give it away. With neither: it rests, or is free.
+    "aaa_ip_lease",
+    metadata,
+    Column("network", String(49), primary_key=True),  # an IPv4 address, or a prefix
+    Column("pool_id", String(40), ForeignKey("aaa_ip_pool.id"), nullable=False, index=True),
+    Column("first", String(32), nullable=False, index=True),  # hexadecimal; IPv4 as ::ffff:a.b.c.d
+    Column("service_id", String(40), index=True),  # "": somebody that is none of our services
+    Column("station", String(64)),  # Calling-Station-Id of the device that has it
+    Column("nas_id", String(40)),
+    Column("owner", String(60), index=True),
+    Column("granted_at", Instant),
+    Column("started", Boolean, nullable=False, default=False),  # whether accounting has shown it in use
+    Column("idle_since", Instant),  # None: a session has it
+    Column("released_at", Instant),
+    Column("version", BigInteger, nullable=False, index=True),  # of the change that made it what it is
+)
+
+ip_lease_history = Table(
+    "aaa_ip_lease_history",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("network", String(49), nullable=False, index=True),
+    Column("pool_id", String(40), nullable=False),
+    Column("service_id", String(40), nullable=False, index=True),
+    Column("station", String(64)),
+    Column("nas_id", String(40)),
+    Column("from_at", Instant, nullable=False),
+    Column("until_at", Instant),  # None: it is still that service's
+    Column("because", String(40)),
+)
+
+ip_worker = Table(  # RADIUS processes that give addresses away: what they know, and how long they may
+    "aaa_ip_worker",
+    metadata,
+    Column("owner", String(60), primary_key=True),  # JOURNAL/PROCESS
+    Column("journal_id", String(40), nullable=False),
+    Column("seen_version", BigInteger, nullable=False),  # of leases; changes up to it are known there
+    Column("until", Instant, nullable=False),  # then it stops giving anything away
+)
