@@ -10,9 +10,10 @@ import multiprocessing
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from multiprocessing.connection import Connection
 
 from bench import packets
@@ -72,6 +73,37 @@ class RoundResult:
     def per_second(self) -> float:
         """Answered requests a second of running clock."""
         return self.answered_in_time / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Order: send the prepared requests, the same ones again and again, so many a second whatever comes back.
+
+    More than a server can take; nothing is retransmitted and nothing waited for.
+    """
+
+    port: int
+    per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FloodResult:
+    """What a flood was, and what of it was answered in its time."""
+
+    sent: int
+    answered: int
+    seconds: float
+
+    @property
+    def sent_per_second(self) -> float:
+        """What was offered."""
+        return self.sent / self.seconds
+
+    @property
+    def answered_per_second(self) -> float:
+        """What was served."""
+        return self.answered / self.seconds
 
 
 @dataclass(slots=True)
@@ -210,6 +242,48 @@ def drive(load: Load, lanes: list[Lane]) -> tuple[list[Lane], float, int]:
     return lanes, ran_s, in_time
 
 
+def flood(order: Flood, dealt: Sequence[list[Request]]) -> FloodResult:
+    """Run one flood. Its first fifth is not counted: a server's buffers fill first."""
+    lanes = _open_lanes_of_flood(order.port, dealt)
+    try:
+        started = time.perf_counter()
+        counted_from, until = started + order.seconds / 5, started + order.seconds
+        sent = answered = sent_before = answered_before = 0
+        counting = False
+        while (now := time.perf_counter()) < until:
+            if not counting and now >= counted_from:
+                counting, sent_before, answered_before, counted_from = True, sent, answered, now
+            due = int((now - started) * order.per_second)
+            for endpoint, octets in lanes:
+                for _ in range(min(64, due - sent)):
+                    with suppress(BlockingIOError, ConnectionRefusedError):
+                        endpoint.send(next(octets))
+                    sent += 1
+                answered += _take_all(endpoint)
+        ran_s = time.perf_counter() - counted_from
+    finally:
+        for endpoint, _ in lanes:
+            endpoint.close()
+    return FloodResult(sent - sent_before, answered - answered_before, ran_s)
+
+
+def _open_lanes_of_flood(
+    port: int, dealt: Sequence[list[Request]]
+) -> list[tuple[socket.socket, Iterator[bytes]]]:
+    lanes = [_open_lane(port, requests, 0) for requests in dealt]
+    return [(lane.endpoint, cycle([one.octets for one in lane.requests])) for lane in lanes]
+
+
+def _take_all(endpoint: socket.socket) -> int:
+    """How many accepts and responses were waiting."""
+    taken = 0
+    try:
+        while True:
+            taken += endpoint.recv(4096)[0] in {packets.ACCESS_ACCEPT, packets.ACCOUNTING_RESPONSE}
+    except (BlockingIOError, ConnectionRefusedError):
+        return taken
+
+
 def _exchange(
     poll: select.epoll, by_descriptor: dict[int, Lane], lanes: Iterable[Lane], window: int, until: float
 ) -> None:
@@ -323,7 +397,7 @@ class LearnClasses:
     port: int
 
 
-Order = Accesses | Reports | Mixed | LearnClasses | Load
+Order = Accesses | Reports | Mixed | LearnClasses | Load | Flood
 
 
 class _Worker:
@@ -337,7 +411,7 @@ class _Worker:
         self._beside: list[list[Request]] = []
         self._classes = [b""] * len(people)
 
-    def carry_out(self, order: Order) -> RoundResult | None:
+    def carry_out(self, order: Order) -> RoundResult | FloodResult | None:
         """Do one order."""
         match order:
             case Accesses(method, count):
@@ -353,6 +427,8 @@ class _Worker:
                 return self._learn_classes(port)
             case Load():
                 return self._run(order)
+            case Flood():
+                return flood(order, self._dealt)
         return None
 
     def _reports(self, run: str, count: int, lanes: int) -> list[list[Request]]:
@@ -409,6 +485,13 @@ class Generator:
         self._orders.send(order)
         result = self._orders.recv()
         assert isinstance(result, RoundResult)
+        return result
+
+    def flood(self, order: Flood) -> FloodResult:
+        """Have one flood run; raises ``EOFError`` when the generator died."""
+        self._orders.send(order)
+        result = self._orders.recv()
+        assert isinstance(result, FloodResult)
         return result
 
     def close(self) -> None:

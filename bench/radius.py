@@ -25,7 +25,7 @@ from bench import cpu, freeradius
 from bench.compiled import cannot_compile
 from bench.echo import Echo
 from bench.freeradius import Configuration, FreeRadius
-from bench.generator import Accesses, Generator, LearnClasses, Load, Mixed, Reports, RoundResult
+from bench.generator import Accesses, Flood, Generator, LearnClasses, Load, Mixed, Reports, RoundResult
 from bench.hilltop import Hilltop
 from bench.options import Measured, Options, say
 from bench.packets import METHODS, Subscriber, make_subscribers
@@ -40,7 +40,7 @@ OURS, THEIRS = "Hilltop", "FreeRADIUS"
 ON_SQLITE = ("accounting_sqlite", "mixed_sqlite")
 ON_POSTGRESQL = ("accounting_postgresql", "mixed_postgresql")
 EAP_ROWS = ("eap_ttls", "eap_ttls_p256")
-ROWS = (*METHODS, "latency_one", *EAP_ROWS, *ON_SQLITE, *ON_POSTGRESQL)
+ROWS = (*METHODS, "latency_one", "overload", *EAP_ROWS, *ON_SQLITE, *ON_POSTGRESQL)
 SECRET = "bench-secret-of-32-characters-xy"
 LANES = 8
 WINDOW = 256
@@ -207,7 +207,7 @@ def _fsync_ms(folder: Path) -> float:
 
 
 def _rows(bench: Bench) -> Iterator[Measured]:
-    methods = [row for row in (*METHODS, "latency_one") if bench.options.wants(row)]
+    methods = [row for row in (*METHODS, "latency_one", "overload") if bench.options.wants(row)]
     on_sqlite = [row for row in ON_SQLITE if bench.options.wants(row)]
     on_postgresql = [row for row in ON_POSTGRESQL if bench.options.wants(row)]
     if methods:
@@ -302,8 +302,46 @@ def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iter
             bench.generator.prepare(Accesses(method, bench.scale.stock))
             _alternate(bench, our_side, their_side, lambda _side: True)
             yield _measured(bench, method, our_side, their_side, theirs.configuration, [], sound=True)
+        if "overload" in methods:
+            yield _overload(bench, ours, theirs)
     if "latency_one" in methods:
         yield _latency_one(bench, ours, make(0))
+
+
+OVERLOAD = 5
+
+
+def _overload(bench: Bench, ours: Hilltop, theirs: FreeRadius) -> Measured:
+    """What is still served when five times as many sign-ins come as can be: a share of the peak."""
+    bench.generator.prepare(Accesses("pap", bench.scale.stock))
+    sides = (Side(OURS, ours.auth_port, ours.pids), Side(THEIRS, theirs.port, theirs.pids))
+    shares: list[list[float]] = [[], []]
+    words: list[str] = []
+    for side in sides:
+        side.pause()
+    for turn in range(bench.scale.rounds):
+        for place, side in enumerate(sides):
+            side.resume()
+            load = Load(side.port, WINDOW, bench.scale.round_s, again=True)
+            peak = bench.generator.run(load).per_second
+            before_mib = cpu.resident_mib(side.pids)
+            seen = bench.generator.flood(Flood(side.port, OVERLOAD * peak, bench.scale.round_s * 2))
+            shares[place].append(100 * seen.answered_per_second / peak)
+            if turn == bench.scale.rounds - 1:
+                words.append(
+                    f"{side.name}: peak {peak:,.0f}/s, offered {seen.sent_per_second:,.0f}/s, answered "
+                    f"{seen.answered_per_second:,.0f}/s, memory {before_mib:.0f} MiB and after it "
+                    f"{cpu.resident_mib(side.pids):.0f} MiB"
+                )
+            time.sleep(0.5)  # what waits in the socket is answered before the next one is measured
+            side.pause()
+    for side in sides:
+        side.resume()
+    medians = [statistics.median(one) for one in shares]
+    words.append("the flood and its reading share the cores with the server")
+    row = Row("overload", *medians, "% of the peak served", "; ".join([*words, bench.facts]))
+    say(f"overload: {row.ours:.0f} % of the peak against {row.theirs:.0f} %")
+    return Measured(row, sound=True)
 
 
 def _latency_one(bench: Bench, ours: Hilltop, theirs: FreeRadius) -> Measured:

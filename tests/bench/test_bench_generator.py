@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bench import generator, packets
-from bench.generator import Load, drive, open_lanes, quantile, summarise
+from bench.generator import Flood, Load, drive, flood, open_lanes, quantile, summarise
 
 SECRET = b"a-secret-for-the-bench"
 LANES = 2
@@ -173,3 +173,17 @@ def test_quantiles() -> None:
     assert quantile([], 0.5) == 0.0
     ordered = [float(value) for value in range(100)]
     assert (quantile(ordered, 0.5), quantile(ordered, 0.99), quantile(ordered, 1.0)) == (50.0, 99.0, 99.0)
+
+
+def test_a_flood_waits_for_nothing_and_counts_what_is_served() -> None:
+    people = packets.make_subscribers(20)
+    dealt = packets.access_requests(people, SECRET, "pap", 256 * LANES, LANES)
+
+    def every_other(number: int, datagram: bytes) -> list[bytes]:
+        return [signed_reply(datagram, 2)] if number % 2 else []
+
+    with server(every_other) as port:
+        result = flood(Flood(port, 2_000, 1.0), dealt)
+    assert 0.5 < result.seconds < 1.5
+    assert result.sent > 500
+    assert 0 < result.answered <= result.sent * 0.6
