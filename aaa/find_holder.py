@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
@@ -13,7 +13,7 @@ from aaa.domain import checks
 from aaa.domain.address_claim import Certainty, Claim, HolderVerdict, Tenure, judge, weigh
 from aaa.domain.session_filter import Place, read_place
 from aaa.sessions import AddressSpan, Reading, SessionView, reading_of, spans_of, view_of
-from aaa.store import prefix_rows, repositories, session_search
+from aaa.store import pool_rows, prefix_rows, repositories, session_search
 from core.refusal import Refusal
 from core.work import Work
 
@@ -63,6 +63,19 @@ class StaticHolder:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """Whom Hilltop's own pool had given the address to then: who could use it, not that he did."""
+
+    network: str
+    service_id: str
+    service: str
+    account_id: str | None
+    station: str | None
+    from_at: datetime
+    until_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class HolderAnswer:
     """Everything that is on record about the question. ``reference`` names it in the audit trail."""
 
@@ -75,6 +88,7 @@ class HolderAnswer:
     static: list[StaticHolder]
     before: SessionView | None  # nobody: the last session with the address before, and the first after
     after: SessionView | None
+    leases: list[LeaseHolder] = field(default_factory=list)
 
     @property
     def sentence(self) -> str:
@@ -105,7 +119,7 @@ async def find_holder(work: Work, question: HolderQuestion) -> HolderAnswer | Re
     answer = HolderAnswer(
         question.reference or work.ids.new("inq"), work.actor, work.now, question,
         judge([(_who(one), one.certainty) for one in holders]),
-        holders, static, before, after,
+        holders, static, before, after, await _leases(connection, place, question.at),
     )  # fmt: skip
     await work.audit(
         "address.looked_up", place.text, reference=answer.reference, at=question.at.isoformat(),
@@ -231,6 +245,17 @@ async def _neighbours(
 ) -> tuple[SessionView | None, SessionView | None]:
     before, after = await session_search.neighbours_at(connection, place, question.at, question.nas_id)
     return (None if before is None else view_of(before)), (None if after is None else view_of(after))
+
+
+async def _leases(connection: AsyncConnection, place: Place, at: datetime) -> list[LeaseHolder]:
+    rows = await pool_rows.holders_at(connection, {place.text, *place.networks}, at)
+    return [
+        LeaseHolder(
+            row.network, row.service_id, row.label or "nobody known", row.account_id, row.station,
+            row.from_at, row.until_at,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 async def _static(connection: AsyncConnection, place: Place) -> list[StaticHolder]:

@@ -53,6 +53,11 @@ def _printed(report: AddressReport, settings: UiSettings) -> dict[str, Any]:
             f"{one.network} is given for good to {_named(report.subscriber_of(one.account_id))},"
             f" {one.service} ({one.service_id})."
             for one in answer.static
+        ]
+        + [
+            f"{one.network} was given by our own pool to {_named(report.subscriber_of(one.account_id))},"
+            f" {one.service} ({one.service_id}), at {_said(one.from_at, where)}."
+            for one in answer.leases
         ],
         "neighbours": [
             f"{word} {_said(view.stopped_at or view.started_at, where)}: {view.username} on {view.nas},"

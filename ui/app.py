@@ -33,6 +33,7 @@ from ui.pages import (
     new_service,
     operators,
     payments,
+    pools,
     profiles,
     public,
     realms,
@@ -61,7 +62,7 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    explain_sign_in, invoices, metrics, nases, new_service, operators, payments, profiles, public,
+    explain_sign_in, invoices, metrics, nases, new_service, operators, payments, pools, profiles, public,
     realms, receivables, reply_templates, service_changes, services, sessions, sign_ins, snmp_targets,
     subscriber_import, subscribers, tokens, towers, subscriber,
 )  # fmt: skip

@@ -267,6 +267,14 @@ def _show_report(report: AddressReport) -> None:
         person = report.subscriber_of(static.account_id)
         name = person.name if person else static.account_id
         say(f"static: {static.network} is given for good to {name}, {static.service}")
+    for lease in answer.leases:
+        person = report.subscriber_of(lease.account_id)
+        until = f", until {lease.until_at:%Y-%m-%d %H:%M:%S}Z" if lease.until_at else ""
+        name = person.name if person else lease.account_id or "nobody known"
+        say(
+            f"leased: {lease.network} was given to {name}, {lease.service}, at "
+            f"{lease.from_at:%Y-%m-%d %H:%M:%S}Z{until}"
+        )
     for word, neighbour in (("before", answer.before), ("after", answer.after)):
         if neighbour is not None:
             at = neighbour.stopped_at if word == "before" else neighbour.started_at

@@ -8,14 +8,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 from radius_live import Live, live_server, needs_radclient
 from radius_world import World
 
 from aaa.define_pool import change_pool, define_pool
 from aaa.domain.effect import Effect
+from aaa.domain.profile import AccessPolicy
+from aaa.lease_addresses import Grant, record_grants
+from aaa.set_up import NewCredential, create_service
 from aaa.store import pool_rows
 from core.refusal import granted
+from core.secrets import Secret
+from radius.explain import explain
 from radius.ingest import ingest_once
+from radius.preview import Preview, PreviewQuestion, format_preview, preview
 
 PASSWORD = 'User-Password = "open sesame"'
 
@@ -173,3 +180,56 @@ async def test_devices_static_addresses_and_the_walled_garden(world: World, tmp_
         await live.caught_up()
         assert (await dial(live, "alice"))["Framed-IP-Address"] == ["10.99.0.1"]
         assert (await dial(live, "late"))["Framed-IP-Address"] == ["10.20.0.4"]
+
+
+async def test_what_a_sign_in_would_get_is_explained_and_shown_beforehand(world: World) -> None:
+    pool_id = await pool(world)
+    nas_id = await world.nas()
+    profile_id = await world.profile(pool="homes")
+    alice = await world.service("alice")
+
+    async def told() -> tuple[list[str], list[tuple[str, str, str]]]:
+        async with world.workplace.reading() as connection:
+            explained = await explain(connection, world.sealer, "alice")
+            shown = await preview(
+                connection, world.sealer, PreviewQuestion(nas_id, service_id=alice), AccessPolicy()
+            )
+        assert isinstance(shown, Preview)
+        accept = [(one.name, one.value, one.octets) for one in shown.accept if one.origin.startswith("pool")]
+        return [one for one in explained.attributes if "Framed" in one], accept
+
+    assert await told() == (
+        ["Framed-IP-Address = the next that is free (pool homes)"],
+        [("Framed-IP-Address", "the next that is free", "")],
+    )
+    async with world.workplace.work("test") as work:
+        await record_grants(work, [Grant("10.20.0.9", pool_id, alice, None, nas_id, work.now)])
+    explained, shown = await told()
+    assert explained == ["Framed-IP-Address = 10.20.0.9 (pool homes, kept for it since 2026-03-10 12:00Z)"]
+    assert shown == [("Framed-IP-Address", "10.20.0.9", "08060a140009")]
+    async with world.workplace.reading() as connection:
+        of_profile = await preview(
+            connection, world.sealer, PreviewQuestion(nas_id, profile_id=profile_id), AccessPolicy()
+        )
+    assert isinstance(of_profile, Preview)
+    assert "the next that is free" in format_preview(of_profile)
+
+
+@needs_radclient
+async def test_deferred_proofs_get_their_address_too(world: World, tmp_path: Path) -> None:
+    """A password that is checked by a thread, and then an address that has to be on disk first."""
+    await pool(world)
+    await world.nas()
+    await world.profile(pool="homes")
+    hashed = Secret("$2b$04$" + bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()[7:])
+    async with world.workplace.work("test") as work:
+        credential = NewCredential("pppoe", "slow", None, hashed)
+        granted(
+            await create_service(
+                work, world.sealer, account_id="acc_1", label="slow", profile_id=world.ids["Home 25"],
+                credentials=[credential],
+            )
+        )  # fmt: skip
+    async with live_server(world, tmp_path) as live:
+        assert (await dial(live, "slow"))["Framed-IP-Address"] == ["10.20.0.1"]
+        assert live.server.status().counters["slow_proofs"] == 1

@@ -48,6 +48,7 @@ async def address_report(work: Work, question: HolderQuestion) -> AddressReport 
     views = [one.session for one in answer.holders]
     views += [one for one in (answer.before, answer.after) if one is not None]
     ids = {view.account_id for view in views} | {one.account_id for one in answer.static}
+    ids |= {one.account_id for one in answer.leases}
     return AddressReport(answer, await _subscribers(work.connection, {one for one in ids if one}))
 
 
@@ -75,6 +76,12 @@ def report_data(report: AddressReport) -> dict[str, Any]:
             asdict(one) | {"ended_at": one.ended_at and one.ended_at.isoformat()}
             | {"subscriber": _person(report, one.account_id)}
             for one in answer.static
+        ],
+        "leases": [
+            asdict(one) | {"from_at": one.from_at.isoformat()}
+            | {"until_at": one.until_at and one.until_at.isoformat()}
+            | {"subscriber": _person(report, one.account_id)}
+            for one in answer.leases
         ],
         "before": _neighbour(report, answer.before), "after": _neighbour(report, answer.after),
     }  # fmt: skip

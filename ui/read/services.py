@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.identity import normalise_mac
 from aaa.domain.password_hash import METHODS
+from aaa.list_pools import ServiceLease, leases_of_service
 from aaa.set_addressing import addressing_of
 from aaa.store.tables import (
     credential,
@@ -66,6 +67,8 @@ class ServiceView:
     own: dict[str, str]  # prefixes and routes, as their form shows them
     logins: list[LoginRow]
     points: list[str]
+    leases: list[ServiceLease] = field(default_factory=list)
+    """What it has of Hilltop's own pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ async def service_view(connection: AsyncConnection, service_id: str) -> ServiceV
         row.id, row.account_id, row.label, row.lifecycle, row.effect, row.generation, row.because,
         row.changed_at, row.profile_id, row.profile, row.rate_down_bps, row.rate_up_bps, row.framed_ip,
         await addressing_shown(connection, service_id), await logins_of(connection, service_id), await
-        _points(connection, service_id),
+        _points(connection, service_id), await leases_of_service(connection, service_id),
     )  # fmt: skip
 
 
