@@ -2,15 +2,16 @@
 
 The sockets stay open here, so whatever waits in them outlives the process that reads it: one that died is
 replaced, and on SIGHUP all are, by processes with the settings as they are now, without a request lost.
-This process does nothing else; it has no event loop and no thread, since a fork would copy half of either.
+This process does nothing else. It has no event loop and no thread, since a fork would copy half of either,
+and loads only what it needs for that: what it must know of the settings, a child reads for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import gc
+import json
 import os
 import selectors
 import signal
@@ -19,14 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from appliance.readiness import notify, watchdog_period_s
-from appliance.settings import Settings, SettingsError
 from core.log import configure_logging, logger
-from radius.endpoint import bind_shared, retire
 from radius.place import Place
+from radius.sockets import bind_shared, retire
 from radius.status import forget_statuses
 
 _log = logger("appliance")
@@ -67,13 +69,50 @@ class _Post:
         return [one for one in (self.serving, self.following) if one is not None]
 
 
+class PlanRefused(Exception):  # noqa: N818 - what happened
+    """The settings are wrong; the text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the head has to know of the settings."""
+
+    workers: int
+    endpoints: dict[str, tuple[str, int]]
+    """``RadiusSettings.endpoints``."""
+    journals: str
+    log_level: str
+
+
+def read_plan(config: Path) -> Plan:
+    """What the settings file says now, read by a child. Raises ``PlanRefused``."""
+
+    def read() -> bytes:
+        from appliance.settings import SettingsError, load_settings
+
+        try:
+            settings = load_settings(config)
+        except SettingsError as trouble:
+            return json.dumps({"refused": str(trouble)}).encode()
+        chosen = settings.radius
+        plan = Plan(
+            chosen.worker_count, chosen.endpoints, str(settings.journal_directory), settings.log.level
+        )
+        return json.dumps(asdict(plan)).encode()
+
+    told = json.loads(_in_child(read) or '{"refused": "the settings could not be read; see the log"}')
+    if "refused" in told:
+        raise PlanRefused(told["refused"])
+    endpoints = {name: (str(listen), int(count)) for name, (listen, count) in told["endpoints"].items()}
+    return Plan(int(told["workers"]), endpoints, str(told["journals"]), str(told["log_level"]))
+
+
 class RadiusProcesses:
     """Keeps the processes of the role until SIGTERM or SIGINT."""
 
-    def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
-        self._settings = settings
-        self._next_settings = settings
-        self._read_settings = read_settings
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._plan = self._next_plan = Plan(0, {}, "", "info")
         self._sockets: dict[str, list[socket.socket]] = {}
         self._posts: list[_Post] = []
         self._leaving: list[_Process] = []
@@ -83,19 +122,22 @@ class RadiusProcesses:
         self._code: int | None = None
 
     def run(self) -> int:
-        """Serve; the exit code."""
-        configure_logging("radius", self._settings.log.level)
+        """Serve; the exit code: 2 for wrong settings."""
         try:
-            self._bind(self._settings)
+            self._plan = read_plan(self._config)
+        except PlanRefused as refused:
+            sys.stderr.write(f"{refused}\n")
+            return 2
+        configure_logging("radius", self._plan.log_level)
+        try:
+            self._bind(self._plan)
         except OSError as trouble:
-            from appliance.roles import tell_failure
-
-            asyncio.run(tell_failure("radius", self._settings, trouble))
+            _in_child(partial(_tell_failure, self._config, trouble))
             return 1
-        _load_what_is_shared(self._settings)
+        gc.freeze()
         with _heard_signals(self._selector, self._signals), tempfile.TemporaryDirectory() as folder:
-            self._posts = [_Post() for _ in range(self._settings.radius.worker_count)]
-            forget_statuses(self._settings.journal_directory, len(self._posts))
+            self._posts = [_Post() for _ in range(self._plan.workers)]
+            forget_statuses(Path(self._plan.journals), len(self._posts))
             try:
                 while self._code is None:
                     self._turn(Path(folder))
@@ -103,11 +145,11 @@ class RadiusProcesses:
                 self._end_all()
         return self._code
 
-    def _bind(self, settings: Settings) -> None:
+    def _bind(self, plan: Plan) -> None:
         """Have a socket on each endpoint for each process. Raises ``OSError``, and nothing has changed."""
         more: dict[str, list[socket.socket]] = {}
         try:
-            for name, (listen, count) in settings.radius.endpoints.items():
+            for name, (listen, count) in plan.endpoints.items():
                 have = self._sockets.get(name, [])
                 more[name] = _bind_patiently(listen, count - len(have), have)
         except OSError:
@@ -141,9 +183,9 @@ class RadiusProcesses:
         now_s = time.monotonic()
         for index, post in enumerate(self._posts):
             if post.serving is None and now_s >= post.again_s:
-                post.serving = self._fork(index, self._settings, folder)
+                post.serving = self._fork(index, self._plan, folder)
 
-    def _fork(self, index: int, settings: Settings, folder: Path) -> _Process:
+    def _fork(self, index: int, plan: Plan, folder: Path) -> _Process:
         path = folder / f"{index}.{time.monotonic_ns()}"
         channel = socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -153,17 +195,21 @@ class RadiusProcesses:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            self._become(index, settings, path)
+            self._become(index, plan, path)
         now_s = time.monotonic()
         process = _Process(index, pid, channel, now_s, now_s)
         self._selector.register(channel, selectors.EVENT_READ, process)
         return process
 
-    def _become(self, index: int, settings: Settings, channel: Path) -> None:
+    def _become(self, index: int, plan: Plan, channel: Path) -> NoReturn:
         """The child: what belongs to the parent is let go, then the role runs. Never returns."""
         code = 1
         try:
+            gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
+            import asyncio
+
             from appliance.roles import run_role
+            from appliance.settings import load_settings
 
             signal.set_wakeup_fd(-1)
             for number in _NUMBERS:
@@ -177,10 +223,10 @@ class RadiusProcesses:
             os.environ["HILLTOP_SUPERVISOR"] = str(os.getppid())
             os.environ["WATCHDOG_USEC"] = str(int(_WATCHDOG_S * 1_000_000))
             os.environ.pop("WATCHDOG_PID", None)
-            named = settings.radius.endpoints.items()
+            named = plan.endpoints.items()
             sockets = {name: self._sockets[name][index] for name, (_, count) in named if index < count}
-            place = Place(index, settings.radius.worker_count, sockets)
-            code = asyncio.run(run_role("radius", settings, place))
+            place = Place(index, plan.workers, sockets)
+            code = asyncio.run(run_role("radius", load_settings(self._config), place))
         except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's loop
             _log.error("role_failed", reason=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
         finally:
@@ -241,17 +287,17 @@ class RadiusProcesses:
         if any(post.following for post in self._posts):
             return
         try:
-            chosen = self._read_settings()
+            chosen = read_plan(self._config)
             self._bind(chosen)
-        except (SettingsError, OSError) as trouble:
+        except (PlanRefused, OSError) as trouble:
             _log.error("reload_refused", reason=str(trouble), goes_on="with the settings it has")
             notify(f"STATUS=not reloaded: {trouble}")
             return
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
-        self._next_settings = chosen
-        while len(self._posts) < chosen.radius.worker_count:
+        self._next_plan = chosen
+        while len(self._posts) < chosen.workers:
             self._posts.append(_Post(again_s=float("inf")))  # nobody serves there until the reload is done
-        for index in range(chosen.radius.worker_count):
+        for index in range(chosen.workers):
             self._posts[index].following = self._fork(index, chosen, folder)
 
     def _follow_reload(self) -> None:
@@ -259,14 +305,14 @@ class RadiusProcesses:
         following = [post.following for post in self._posts if post.following]
         if not following or not all(one.ready for one in following):
             return
-        chosen = self._settings = self._next_settings
+        chosen = self._plan = self._next_plan
         old = [post.serving for post in self._posts]
         for post in self._posts:
             post.serving, post.following, post.failures, post.again_s = post.following, None, 0, 0.0
         self._let_go(chosen)
         for process in old:
             self._dismiss(process)
-        _log.info("radius_reloaded", processes=chosen.radius.worker_count)
+        _log.info("radius_reloaded", processes=chosen.workers)
         notify("READY=1\nSTATUS=reloaded")
 
     def _dismiss(self, process: _Process | None) -> None:
@@ -275,10 +321,10 @@ class RadiusProcesses:
             os.kill(process.pid, signal.SIGTERM)
             self._leaving.append(process)
 
-    def _let_go(self, chosen: Settings) -> None:
+    def _let_go(self, chosen: Plan) -> None:
         """Posts and sockets that these settings have no use for; those leaving have their own copies."""
-        del self._posts[chosen.radius.worker_count :]
-        keep = {name: count for name, (_, count) in chosen.radius.endpoints.items()}
+        del self._posts[chosen.workers :]
+        keep = {name: count for name, (_, count) in chosen.endpoints.items()}
         for name, sockets in self._sockets.items():
             for one in sockets[keep.get(name, 0) :]:
                 retire(one)
@@ -291,7 +337,7 @@ class RadiusProcesses:
         for post in self._posts:
             self._dismiss(post.following)
             post.following = None
-        self._let_go(self._settings)
+        self._let_go(self._plan)
         notify("READY=1\nSTATUS=not reloaded: the new processes failed; see the log")
 
     def _end_all(self) -> None:
@@ -309,11 +355,35 @@ class RadiusProcesses:
             _close_all(made)
 
 
-def _load_what_is_shared(settings: Settings) -> None:
-    """What all processes need is loaded before they are forked, so that they share the memory it takes."""
-    if settings.radius.worker_count > 1:
-        import radius.role  # noqa: F401
-    gc.freeze()
+def _in_child(act: Callable[[], bytes]) -> bytes:
+    """What a child finds out, so that this process need not load what that takes; empty if it fails."""
+    ear, mouth = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(mouth, act())
+        except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's course
+            _log.error("role_failed", reason=f"{type(trouble).__name__}: {trouble}")
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+    os.close(mouth)
+    with os.fdopen(ear, "rb") as told:
+        found = told.read()
+    os.waitpid(pid, 0)
+    return found
+
+
+def _tell_failure(config: Path, trouble: OSError) -> bytes:
+    import asyncio
+
+    from appliance.roles import tell_failure
+    from appliance.settings import load_settings
+
+    asyncio.run(tell_failure("radius", load_settings(config), trouble))
+    return b""
 
 
 def _bind_patiently(listen: str, count: int, beside: list[socket.socket]) -> list[socket.socket]:

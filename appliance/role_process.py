@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from pathlib import Path
@@ -10,7 +9,14 @@ from pathlib import Path
 
 def role_process(name: str, config: Path | None) -> int:
     """Run the role until it is told to stop; the exit code: 2 for wrong usage or wrong settings."""
+    if name == "radius":
+        from appliance.radius_processes import RadiusProcesses
+        from appliance.whereabouts import settings_path
+
+        return RadiusProcesses(settings_path(config)).run()
     gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
+    import asyncio
+
     from appliance.roles import ROLES, run_role
     from appliance.settings import SettingsError, load_settings
     from appliance.whereabouts import settings_path
@@ -21,10 +27,6 @@ def role_process(name: str, config: Path | None) -> int:
         settings = load_settings(settings_path(config))
     except SettingsError as trouble:
         return _cannot(str(trouble))
-    if name == "radius":
-        from appliance.radius_processes import RadiusProcesses
-
-        return RadiusProcesses(settings, lambda: load_settings(settings_path(config))).run()
     return asyncio.run(run_role(name, settings))
 
 

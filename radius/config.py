@@ -102,7 +102,7 @@ class RadiusSettings(BaseModel):
     """A connection on which nothing came for so long is closed; the NAS opens another when it has to."""
 
     workers: int = Field(default=0, ge=0, le=64)
-    """Processes that answer, each on a core of its own; 0: as many as this machine has cores."""
+    """Processes that answer, each on its core; 0: as many as cores, at most one for each GiB of memory."""
 
     reject_delay_s: float = Field(default=1.0, ge=0, le=5)
     delayed_rejects: Count = 10_000
@@ -233,7 +233,8 @@ class RadiusSettings(BaseModel):
     @property
     def worker_count(self) -> int:
         """How many processes answer on this machine."""
-        return self.workers or len(os.sched_getaffinity(0))
+        memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        return self.workers or min(len(os.sched_getaffinity(0)), max(1, round(memory_gib)))
 
     @property
     def policy(self) -> AccessPolicy:

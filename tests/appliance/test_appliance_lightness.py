@@ -22,6 +22,17 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
+_WORKER = """
+import asyncio, json, pathlib, sys
+config = json.loads(sys.argv[1])[1]
+from appliance.roles import run_role
+from appliance.settings import load_settings
+try:
+    asyncio.run(run_role("radius", load_settings(pathlib.Path(config))))
+finally:
+    print(json.dumps(sorted(sys.modules)))
+"""
+"""One of the processes that answer RADIUS, as the head of its family forks it."""
 NEVER = {
     "alembic", "asyncssh", "click", "lab", "mako", "rich", "scapy", "sqlalchemy.dialects.postgresql",
     "structlog", "typer", "typst._typst",
@@ -62,14 +73,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _settings(tmp_path_factory.mktemp("light"))
 
 
-def _loaded_by(role: str, config: Path, folder: Path) -> set[str]:
+def _loaded_by(role: str, config: Path, folder: Path, program: str = _ROLE) -> set[str]:
     """Everything that is loaded when the role is told to stop, right after it said that it is ready."""
     channel_path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(channel_path))
         channel.settimeout(60)
         process = subprocess.Popen(
-            [sys.executable, "-c", _ROLE, json.dumps(["--config", str(config), "role", role])],
+            [sys.executable, "-c", program, json.dumps(["--config", str(config), "role", role])],
             stdout=subprocess.PIPE, text=True, env={**os.environ, "NOTIFY_SOCKET": str(channel_path)},
         )  # fmt: skip
         try:
@@ -86,9 +97,15 @@ def _loaded_by(role: str, config: Path, folder: Path) -> set[str]:
 def test_a_role_loads_what_it_needs_at_once_and_nothing_heavy_beyond(
     role: str, config: Path, tmp_path: Path
 ) -> None:
-    loaded = _loaded_by(role, config, tmp_path)
+    loaded = _loaded_by(role, config, tmp_path, _WORKER if role == "radius" else _ROLE)
     assert IDLE[role] & loaded == set()
     assert AT_ONCE[role] - loaded == set()
+
+
+def test_the_head_of_the_radius_processes_is_small(config: Path, tmp_path: Path) -> None:
+    loaded = _loaded_by("radius", config, tmp_path)
+    heavy = {"asyncio", "sqlalchemy", "pydantic", "cryptography", "appliance.settings", "radius.pipeline"}
+    assert (NEVER | WIRES | SCREENS | heavy) & loaded == set()
 
 
 def test_the_supervisor_is_its_own_small_program() -> None:
