@@ -19,8 +19,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aaa.directory import Directory
 from aaa.lease_addresses import Giver, Grant, Reservation, dismiss, give_back, report_for_duty, reserve
 from aaa.store import pool_rows
@@ -35,7 +33,7 @@ _PAGE = 2_000
 _LOOK_AT_OTHERS_S = 5.0
 _TELL_S = 20.0
 _FRESH_S = 2.0
-_PATIENCE_S = 5.0
+_PATIENCE_S = 10.0
 _RENEW_BEFORE = timedelta(minutes=30)
 _WANTED_LATELY = timedelta(seconds=10)
 _log = logger("radius")
@@ -113,9 +111,11 @@ class LeaseTurns:
         """Have a stock before the first sign-in is answered, if the database is there."""
         self._leasing.use(directory)
         if directory.pools:
-            with contextlib.suppress(SQLAlchemyError, OSError):  # the turns will tell
+            try:
                 async with asyncio.timeout(_PATIENCE_S):
                     await self._take_turn()
+            except Exception as trouble:  # noqa: BLE001 - sign-ins without a pool must not wait for those with one
+                _log.warning("leases_not_loaded", error=f"{type(trouble).__name__}: {trouble}")
 
     async def turn(self, pause_s: float) -> None:
         """Wait for something to do, then do it. Raises what the database raises."""
@@ -152,8 +152,9 @@ class LeaseTurns:
                 after = page[-1].network
                 await asyncio.sleep(0)
         for journal_id, path in paths.items():
-            for grant in await asyncio.to_thread(_waiting_grants, path, positions[journal_id]):
-                self._leasing.hear(grant)
+            with contextlib.suppress(sqlite3.Error):  # what it says is still set aside for who wrote it
+                for grant in await asyncio.to_thread(_waiting_grants, path, positions[journal_id]):
+                    self._leasing.hear(grant)
         until = self._clock.now() + self._hold
         async with self._workplace.work("system:radius") as work:
             await report_for_duty(work, Giver(self.owner, self._journal_id, until), version)
@@ -276,13 +277,14 @@ def _waiting_grants(path: Path, position: int) -> list[Grant]:
     """What a journal says was given away and the database may not know yet."""
     reader = JournalReader(path)
     try:
-        return [
-            grant
-            for record in reader.from_source(SOURCE, position)
-            for grant in grants_of(record.received_us, record.nas_id, record.datagram)
-        ]
+        records = reader.from_source(SOURCE, position)
     finally:
         reader.close()
+    found = []
+    for record in records:
+        with contextlib.suppress(ValueError, TypeError):  # ingestion sets it aside, and says so
+            found += grants_of(record.received_us, record.nas_id, record.datagram)
+    return found
 
 
 def _is_free(lock: Path) -> bool:

@@ -43,7 +43,7 @@ ThrottleDown = Annotated[int | None, _number("throttle_down_bps", "Download when
 ThrottleUp = Annotated[int | None, _number("throttle_up_bps", "Upload when throttled, in bit/s.")]
 WalledDown = Annotated[int | None, _number("walled_down_bps", "Download in the walled garden, in bit/s.")]
 WalledUp = Annotated[int | None, _number("walled_up_bps", "Upload in the walled garden, in bit/s.")]
-Pool = Annotated[str | None, typer.Option(help="Address pool on the NAS (Framed-Pool).")]
+Pool = Annotated[str | None, typer.Option(help="Address pool: of ours by its name, else on the NAS.")]
 Ipv6Pool = Annotated[str | None, typer.Option(help="IPv6 pool of the link (Framed-IPv6-Pool).")]
 DelegatedPool = Annotated[str | None, typer.Option(help="IPv6 pool of delegated prefixes.")]
 Vlan = Annotated[int | None, _number("vlan", "The customer's VLAN.")]

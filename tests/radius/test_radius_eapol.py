@@ -13,8 +13,10 @@ from eapol import ETHERNET, TLS12, TLS13, Authority, Eapol, Outcome, needs_eapol
 from radius_live import Live, live_server
 from radius_world import World
 
+from aaa.define_pool import define_pool
 from aaa.domain.effect import Effect
 from aaa.set_up import NewCredential, add_credential
+from core.refusal import granted
 from core.secrets import Secret
 
 pytestmark = needs_eapol_test
@@ -230,3 +232,18 @@ async def test_guessing_inside_of_a_tunnel_is_held_back(world: World, tmp_path: 
                 break
         assert here.live.server.counters.held_back, "as by PAP"
         assert await here.live.rules("alice", "held_back")
+
+
+async def test_an_accept_by_eap_carries_an_address_of_our_own_pool(world: World, tmp_path: Path) -> None:
+    async with world.workplace.work("test") as work:
+        granted(await define_pool(work, name="homes", kind="ipv4", ranges=["10.20.0.0/24"]))
+    await world.profile(pool="homes")
+    await world.service("alice")
+    async with place(world, tmp_path) as here:
+        for _ in range(2):  # the first waits for the disk, and so does the one that finds it idle
+            outcome = await here.sign_in(tunnelled("TTLS", "auth=MSCHAPV2"))
+            assert outcome.succeeded
+            accept = outcome.said.rsplit("(Access-Accept)", 1)[1]
+            assert "Framed-IP-Address" in accept
+            assert "10.20.0.1" in accept
+        assert here.live.server.counters.leases_written == 2

@@ -59,6 +59,8 @@ async def test_who_may_ask_and_what(valley: Provider, valley_panel: Panels) -> N
         assert (status, body["error"]["code"]) == (401, "token.missing")
         assert "hilltop token make" in body["error"]["message"]
     assert len((await script.found("/nases"))["nases"]) == 3
+    assert (await script.found("/pools"))["pools"] == []
+    assert (await script.ask("/pools/homes/leases"))[0] == 422
     assert (await script.ask("/sessions/ses_x/disconnect", "POST"))[0] == 403
     assert (await script.ask("/sessions/ses_x/disconnect"))[0] == 405
     assert (await script.ask("/nothing"))[0] == 404

@@ -13,10 +13,11 @@ from aaa.domain.effect import Effect
 from aaa.domain.order_proof import OrderProof, SessionSince, proof_of
 from aaa.domain.session_filter import SessionFilter, read_filter
 from aaa.find_holder import LONGEST_TOLERANCE_S, HolderQuestion
+from aaa.list_pools import LeaseLine, PoolLine, leases_of_pool, list_pools
 from aaa.sessions import AddressSpan, Exchange, Reading, SessionDetail, SessionView, list_sessions, read_mark
 from aaa.sessions import session_detail as read_detail
+from aaa.store.tables import ip_pool, service_profile
 from aaa.store.tables import nas as nas_table
-from aaa.store.tables import service_profile
 from core.refusal import Refusal, Refused, granted
 from provisioning.store.tables import site
 from ui.api import shapes
@@ -226,6 +227,34 @@ async def service(ask: Ask) -> Answer:
             "sessions": await latest_of(connection, view.id, limit=10),
             "rejects": await services.rejects_of(connection, view.id),
         }  # fmt: skip
+
+
+@operations.get(
+    "/pools", "Hilltop's own pools of addresses and prefixes, and how full they are.",
+    shapes.record(pools=shapes.listed(shapes.of(PoolLine))),
+)  # fmt: skip
+async def pools(ask: Ask) -> Answer:
+    """By name."""
+    async with ask.panel.workplace.reading() as connection:
+        return {"pools": await list_pools(connection)}
+
+
+@operations.get(
+    "/pools/{pool}/leases", "Who has what of a pool, in the order of addresses.",
+    shapes.record(leases=shapes.listed(shapes.of(LeaseLine)), next_after=shapes.maybe(shapes.TEXT)),
+    Parameter("pool", "Name or id of the pool.", in_path=True, required=True), _LIMIT,
+    Parameter("after", "The mark of the next page: next_after of the page before."),
+    Parameter("online", "Those in use alone: yes.", choices=("yes",)),
+)  # fmt: skip
+async def pool_leases(ask: Ask) -> Answer:
+    """A page at a time."""
+    limit = ask.count("limit")
+    async with ask.panel.workplace.reading() as connection:
+        pool_id = await _id_of(connection, ip_pool, ask.text("pool"), "pool")
+        leases = await leases_of_pool(
+            connection, pool_id, after=ask.text("after"), live=ask.text("online") == "yes", limit=limit
+        )
+    return {"leases": leases, "next_after": leases[-1].first if len(leases) == limit else None}
 
 
 @operations.get(
