@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table
 from sqlalchemy.engine import Row
+from sqlalchemy.sql.schema import Table
 
 from aaa.domain import checks
 from aaa.domain.certificate import is_address

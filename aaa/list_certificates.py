@@ -9,12 +9,11 @@ from hashlib import sha256
 from ssl import PEM_cert_to_DER_cert
 from typing import Any
 
-from sqlalchemy import or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain import certificate as rules
 from aaa.store import certificate_rows as rows
-from aaa.store.tables import certificate, service
+from aaa.store.tables import certificate
 
 PEM = "application/x-pem-file"
 _ENDING_BEFORE = rules.WARN_BEFORE
@@ -91,14 +90,7 @@ async def list_certificates(
     if purpose:
         wanted.append(certificate.c.purpose == purpose)
     if text:
-        wanted.append(
-            or_(
-                certificate.c.subject.icontains(text, autoescape=True),
-                certificate.c.serial.startswith(text.lower().replace(":", ""), autoescape=True),
-                certificate.c.service_id == text,
-                service.c.label.icontains(text, autoescape=True),
-            )
-        )
+        wanted.append(rows.mentions(text))
     if ending or not past:
         wanted += [certificate.c.revoked_at.is_(None), certificate.c.superseded_at.is_(None)]
     if ending:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,7 +59,14 @@ async def read_desired(
 
 async def _addresses(connection: AsyncConnection, service_ids: Collection[str]) -> dict[str, frozenset[str]]:
     found = await addresses_of_each(connection, service_ids)
-    return {one: frozenset(map(canonical_address, addresses)) for one, addresses in found.items()}
+    return {one: frozenset(_readable(addresses)) for one, addresses in found.items()}
+
+
+def _readable(addresses: Iterable[str]) -> Iterator[str]:
+    """Without what is no address: a device would take it for a DNS name, and nobody has it."""
+    for one in addresses:
+        with suppress(ValueError):
+            yield canonical_address(one)
 
 
 async def present_addresses(connection: AsyncConnection, service_id: str) -> frozenset[str]:

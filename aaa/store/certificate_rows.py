@@ -137,6 +137,16 @@ async def in_use_ending(connection: AsyncConnection, after: datetime, before: da
     return (await connection.execute(wanted)).all()
 
 
+def mentions(text: str) -> ColumnElement[bool]:
+    """That ``text`` is in a name or the holder's label, begins the serial, or is the holder's id."""
+    return or_(
+        certificate.c.subject.icontains(text, autoescape=True),
+        certificate.c.serial.startswith(text.lower().replace(":", ""), autoescape=True),
+        certificate.c.service_id == text,
+        service.c.label.icontains(text, autoescape=True),
+    )
+
+
 async def certificates(connection: AsyncConnection, *wanted: ColumnElement[bool], limit: int = 1_000) -> Rows:
     """Certificates with ``service_label``, ``nas_name`` and ``authority_name``, newest first."""
     statement = (

@@ -61,6 +61,7 @@ reject_record_s = 0.1
 status_interval_s = 0.2
 journal_commit_ms = 2
 journal_trim_s = 0.1
+snapshot_every_s = 1
 
 [provisioning]
 drift_interval_s = 600

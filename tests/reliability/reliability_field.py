@@ -96,7 +96,11 @@ class Field:
             ) from None
         for set_aside in folder.glob("*.set-aside.jsonl"):
             raise AssertionError(f"records were set aside: {set_aside.read_text()[:2000]}")
-        assert not [key for key in await self.box.open_issues() if key.startswith(("radius.", "aaa."))]
+
+        async def nothing_stands() -> bool:
+            return not [key for key in await self.box.open_issues() if key.startswith(("radius.", "aaa."))]
+
+        await until("no issue of RADIUS or metering", nothing_stands, patience_s)
 
     async def differences(self) -> list[str]:
         """Sessions, readings and usage that are not what the NASes counted, to the octet."""
