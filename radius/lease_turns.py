@@ -31,6 +31,7 @@ from radius.place import Place
 _MOST_AHEAD = 1_024
 _PAGE = 2_000
 _LOOK_AT_OTHERS_S = 5.0
+_LOOK_SOON_S = 0.5
 _TELL_S = 20.0
 _FRESH_S = 2.0
 _PATIENCE_S = 10.0
@@ -131,9 +132,8 @@ class LeaseTurns:
                 await self._begin_anew()
             pools = await self._follow()
             await self._look_after_stock(pools)
-            if self._place.leads and self._clock.monotonic_s() >= self._look_at_s:
-                self._look_at_s = self._clock.monotonic_s() + _LOOK_AT_OTHERS_S
-                await self._look_at_others()
+            if self._place.leads:
+                await self._look_at_others_in_time(pools)
         except Exception:
             self._leasing.note_empty([one for one, stock in self._leasing.stocks.items() if not stock.free])
             raise
@@ -237,6 +237,14 @@ class LeaseTurns:
             return False
         self._answered[row.id] = row.wanted_at
         return True
+
+    async def _look_at_others_in_time(self, pools: Sequence[Any]) -> None:
+        """Now and then, and soon while somebody finds nothing: it may lie with a process that is gone."""
+        now_s, now = self._clock.monotonic_s(), self._clock.now()
+        lacking = any(one.wanted_at is not None and now - one.wanted_at < _WANTED_LATELY for one in pools)
+        if now_s >= self._look_at_s - (_LOOK_AT_OTHERS_S - _LOOK_SOON_S if lacking else 0.0):
+            self._look_at_s = now_s + _LOOK_AT_OTHERS_S
+            await self._look_at_others()
 
     async def _look_at_others(self) -> None:
         """Free the stock of processes of this machine that are gone and whose gifts are all on record."""

@@ -5,13 +5,14 @@ Names follow Prometheus's own advice: ``hilltop_`` in front, base units at the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
+from aaa.list_pools import PoolLine
 from core.release import version
 from ui.read.metrics import HouseCounts
 
@@ -58,6 +59,20 @@ def house_families(counts: HouseCounts | None, now: datetime) -> Iterator[Metric
     waited_s = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
     yield _gauge("hilltop_outbox_oldest_fact_age_seconds", "Age of the oldest fact that waits", waited_s)
     yield _gauge("hilltop_logins_held_back", "Logins held back after wrong passwords", counts.held_back)
+    yield from _pools(counts.pools)
+
+
+def _pools(pools: Sequence[PoolLine]) -> Iterator[Metric]:
+    size = GaugeMetricFamily("hilltop_pool_size", "What a pool of ours can hand out", labels=["pool"])
+    used = GaugeMetricFamily(
+        "hilltop_pool_addresses", "What became of it; the rest is free", labels=["pool", "state"]
+    )
+    for pool in pools:
+        size.add_metric([pool.name], pool.size)
+        for state in ("online", "kept", "set_aside", "resting"):
+            used.add_metric([pool.name, state], getattr(pool, state))
+    yield size
+    yield used
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -15,9 +15,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 from sqlalchemy import insert
 
+from aaa.define_pool import define_pool
+from aaa.lease_addresses import Grant, record_grants
 from aaa.store.tables import lockout, session
 from appliance.wiring import open_house
 from core.health import HealthIssue, open_issue
+from core.refusal import granted
 from core.secrets import Secret
 from radius.latency import BOUNDS_S, WakeUpLatency
 from radius.probe import ProbeTarget, probe
@@ -125,9 +128,13 @@ async def test_what_the_database_counts_is_there(running: Appliance) -> None:
             )
         )  # fmt: skip
         await open_issue(work, HealthIssue("test", "critical", "a test", "none"))
+        pool_id = granted(await define_pool(work, name="homes", kind="ipv4", ranges=["10.60.0.0/24"]))
+        await record_grants(work, [Grant("10.60.0.7", pool_id, "svc_1", None, "nas_1", now)])
     samples = await _samples(running)
     assert samples["hilltop_sessions_online",] == 1
     assert samples["hilltop_services", "active"] == 1
+    assert samples["hilltop_pool_size", "homes"] == 254
+    assert samples["hilltop_pool_addresses", "homes", "kept"] == 1
     assert samples["hilltop_logins_held_back",] == 1
     assert samples["hilltop_health_issues", "critical"] >= 1
     assert samples["hilltop_enforcement_tasks", "parked"] == 0

@@ -254,7 +254,7 @@ def test_no_two_services_ever_have_one_address() -> None:
     run_state_machine_as_test(
         Leases,
         settings=settings(
-            max_examples=15, stateful_step_count=35, deadline=None,
+            max_examples=10, stateful_step_count=35, deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )  # fmt: skip

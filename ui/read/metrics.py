@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.list_pools import PoolLine, list_pools
 from aaa.store.tables import lockout, service, session
 from core.store.tables import fact, health_issue
 from provisioning.store.tables import task
@@ -25,6 +26,7 @@ class HouseCounts:
     facts_waiting: int
     oldest_fact_at: datetime | None
     held_back: int
+    pools: Sequence[PoolLine]
 
 
 async def count_house(connection: AsyncConnection, now: datetime) -> HouseCounts:
@@ -39,6 +41,7 @@ async def count_house(connection: AsyncConnection, now: datetime) -> HouseCounts
         facts_waiting=int(waiting),
         oldest_fact_at=oldest,
         held_back=await _count(connection, select(func.count()).where(lockout.c.until > now)),
+        pools=await list_pools(connection),
     )
 
 
