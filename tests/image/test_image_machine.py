@@ -137,19 +137,24 @@ def test_a_machine_whose_clock_nobody_vouched_for_bills_nobody(box: Box) -> None
     console.end_commands()
 
 
-def _limit(unit: str, key: str) -> str:
-    """A limit of a unit's file as its control group says it."""
-    number, letter = re.search(rf"(?m)^{key}=(\d+)([MG]?)$", unit).groups()  # type: ignore[union-attr]
-    return str(int(number) * {"": 1, "M": MIB, "G": 1024 * MIB}[letter])
+def _limit(unit: str, key: str, memory_octets: int) -> int:
+    """A limit of a unit's file as its control group says it; some are a share of the machine's memory."""
+    number, letter = re.search(rf"(?m)^{key}=(\d+)([MG%]?)$", unit).groups()  # type: ignore[union-attr]
+    if letter == "%":
+        return memory_octets // 4096 * int(number) // 100 * 4096
+    return int(number) * {"": 1, "M": MIB, "G": 1024 * MIB}[letter]
 
 
 def test_a_roles_limits_are_the_kernels_and_one_killed_for_memory_comes_back(box: Box) -> None:
     observe = box.machine.observe
     group = "/sys/fs/cgroup/system.slice/hilltop-{}.service".format
+    memory = int(observe("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     for role in ROLE_NAMES:
         unit = (ROOT / f"systemd/hilltop-{role}.service").read_text()
         found = observe(f"cd {group(role)} && cat memory.high memory.max pids.max; cd /").split()
-        assert found == [_limit(unit, key) for key in ("MemoryHigh", "MemoryMax", "TasksMax")], role
+        limits = [_limit(unit, key, memory) for key in ("MemoryHigh", "MemoryMax", "TasksMax")]
+        assert [int(one) for one in found] == pytest.approx(limits, abs=MIB), role
+        assert int(found[2]) == limits[2], role
     asked = "systemctl show hilltop-radius -P {}".format
     pid, restarts = observe(asked("MainPID")), int(observe(asked("NRestarts")))
     observe(f"echo 8M > {group('radius')}/memory.max")
