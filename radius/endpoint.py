@@ -15,10 +15,9 @@ from functools import lru_cache
 
 from core.endpoints import split_endpoint
 from radius.pipeline import Source
-from radius.sockets import WILDCARDS, bind_endpoint
+from radius.sockets import IP_PKTINFO, WILDCARDS, bind_endpoint
 
 _LARGEST = 4_160  # a little more than a packet may have, so that a longer one is seen to be longer
-_IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
 _IPV6_PKTINFO = 50
 
 _LAST_TURNS = 1_000
@@ -125,7 +124,7 @@ def _arrival(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] 
 @lru_cache(maxsize=1_024)
 def _departure(ancillary: tuple[tuple[int, int, bytes], ...]) -> tuple[int, int, bytes] | None:
     for level, kind, value in ancillary:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             _interface, local, _header = struct.unpack("=I4s4s", value[:12])
             return level, kind, struct.pack("=I4s4s", 0, local, bytes(4))
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:

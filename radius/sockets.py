@@ -14,7 +14,7 @@ from core.endpoints import split_endpoint
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _BUFFER_OCTETS = 8 << 20
 _SO_RCVBUFFORCE = 33
-_IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
+IP_PKTINFO = 8  # Linux; socket has the name from Python 3.12 on
 _IPV6_RECVPKTINFO = 49
 _DISCARD_PORT = 9
 
@@ -87,6 +87,6 @@ def _enlarge(made: socket.socket) -> None:
 
 def _note_arrival(made: socket.socket, family: int) -> None:
     if family == socket.AF_INET:
-        made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        made.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     else:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pem_marks
 import pytest
 from test_appliance_cli import LONG_SECRET, Terminal, settle
 
@@ -52,7 +53,7 @@ def test_a_devices_certificate_from_issue_to_revocation(hilltop: Terminal, tmp_p
     out = tmp_path / "fir.pem"
     issued = json.loads(hilltop("ca", "issue", "client", "fir", "-o", str(out), "--json"))
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    assert out.read_text().count("BEGIN PRIVATE KEY") == 1
+    assert out.read_text().count(pem_marks.begin()) == 1
     assert "PRIVATE" not in json.dumps(issued)
     assert verified(hilltop, tmp_path, out, "-purpose", "sslclient").endswith("OK\n")
     assert "http://radius.example.net/pki/hilltop.crl" in openssl("x509", "-in", out, "-noout", "-text")

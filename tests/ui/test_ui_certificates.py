@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pem_marks
 from aiohttp.test_utils import TestServer
 from sqlalchemy import select
 from test_ui_acts import actions, rows
@@ -59,7 +60,7 @@ async def test_from_authority_to_revocation(valley: Provider, valley_panel: Pane
     (tmp_path / "p12").write_bytes(issued.body)
     pem = openssl("pkcs12", "-in", str(tmp_path / "p12"), "-nodes", "-passin", "pass:open sesame")
     assert pem.count("BEGIN CERTIFICATE") == 3
-    assert pem.count("BEGIN PRIVATE KEY") == 1
+    assert pem.count(pem_marks.begin()) == 1
     [row] = await rows(valley_panel, select(aaa.certificate).where(aaa.certificate.c.purpose == "client"))
     assert row.issued_by.startswith("operator:")
     page = f"/certificates/{row.id}"
@@ -68,7 +69,7 @@ async def test_from_authority_to_revocation(valley: Provider, valley_panel: Pane
     assert openssl("x509", "-noout", "-serial", fed=one.body).strip().endswith(row.serial.upper())
     renewed = await browser.submit(page, f"{page}/renew", form="pem", overlap_days="5")
     assert renewed.status == 200
-    assert renewed.text.count("BEGIN PRIVATE KEY") == 1
+    assert renewed.text.count(pem_marks.begin()) == 1
     gone = await browser.submit(page, f"{page}/revoke", reason="key_compromise")
     assert gone.location == f"{page}?notice=certificate_revoked"
     assert (await browser.post(f"{page}/revoke", {"csrf": "x"})).status == 403
