@@ -20,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from appliance.readiness import notify, watchdog_period_s
+from appliance.restarts import Restarts
 from core.log import configure_logging, logger
 from radius.place import Place
 from radius.sockets import bind_shared, retire
@@ -34,9 +35,6 @@ from radius.status import forget_statuses
 _log = logger("appliance")
 _TURN_S = 1.0
 _WATCHDOG_S = 30.0
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-_SETTLED_S = 30.0
 _STOP_PATIENCE_S = 20.0
 _BIND_PATIENCE_S = 3.0
 """For the port of a family whose head was killed: its members notice within a second and go."""
@@ -57,11 +55,11 @@ class _Process:
 
 @dataclass(slots=True)
 class _Post:
-    """The post of one index: the process that serves, the one that is to follow it, failures."""
+    """The post of one index: the process that serves, the one that is to follow it, past ends."""
 
     serving: _Process | None = None
     following: _Process | None = None
-    failures: int = 0
+    restarts: Restarts = field(default_factory=Restarts)
     again_s: float = 0.0
 
     @property
@@ -273,10 +271,7 @@ class RadiusProcesses:
         """One that served has ended by itself. When none of its siblings serves, the role has failed."""
         post.serving = None
         now_s = time.monotonic()
-        if process.ready and now_s - process.began_s > _SETTLED_S:
-            post.failures = 0
-        post.failures += 1
-        pause_s = min(_FIRST_PAUSE_S * 2 ** (post.failures - 1), _LONGEST_PAUSE_S)
+        pause_s = post.restarts.pause_s(now_s - process.began_s if process.ready else 0.0)
         post.again_s = now_s + pause_s
         _log.error("radius_process_ended", worker=process.index, code=code, restart_in_s=pause_s)
         if not process.ready and not any(one.serving and one.serving.ready for one in self._posts):
@@ -308,7 +303,7 @@ class RadiusProcesses:
         chosen = self._plan = self._next_plan
         old = [post.serving for post in self._posts]
         for post in self._posts:
-            post.serving, post.following, post.failures, post.again_s = post.following, None, 0, 0.0
+            post.serving, post.following, post.restarts, post.again_s = post.following, None, Restarts(), 0.0
         self._let_go(chosen)
         for process in old:
             self._dismiss(process)

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from appliance.readiness import notify
+from appliance.restarts import Restarts
 from core.log import configure_logging, logger
 
 _log = logger("appliance")
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
 _STOP_PATIENCE_S = 10.0
-_SETTLED_S = 30.0  # a role that was ready for so long starts with short pauses again
 _WATCHDOG_S = 30.0
 
 
@@ -30,7 +28,7 @@ class _Child:
     role: str
     process: asyncio.subprocess.Process | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    failures: int = 0
+    restarts: Restarts = field(default_factory=Restarts)
     ready_at_s: float | None = None
     heard_at_s: float = 0.0
     said: str = ""
@@ -72,10 +70,8 @@ class Supervisor:
             code = await self._live(child, folder)
             if self._stop.is_set():
                 return
-            if child.ready_at_s is not None and time.monotonic() - child.ready_at_s > _SETTLED_S:
-                child.failures = 0
-            child.failures += 1
-            pause = min(_FIRST_PAUSE_S * 2 ** (child.failures - 1), _LONGEST_PAUSE_S)
+            served_s = 0.0 if child.ready_at_s is None else time.monotonic() - child.ready_at_s
+            pause = child.restarts.pause_s(served_s)
             _log.error("role_ended", ended=child.role, code=code, said=child.said or None, restart_in_s=pause)
             await _first(asyncio.sleep(pause), self._stop.wait())
 
