@@ -32,7 +32,7 @@ from ui.ports import (
 )
 
 if TYPE_CHECKING:
-    from radius.live_session import LiveSessionOutcome
+    from radius.dynauth.live_session import LiveSessionOutcome
 
 
 def panel_acts(
@@ -56,7 +56,7 @@ def panel_acts(
 
 def _preview(sealer: Sealer, settings: RadiusSettings) -> PreviewReply:
     async def act(connection: AsyncConnection, asked: ReplyQuestion) -> ReplyPreview | Refusal:
-        from radius.preview import PreviewQuestion, preview
+        from radius.explaining.preview import PreviewQuestion, preview
 
         profile_id, nas_id, dialect = asked.scope
         draft = ReplyTemplate("tpl_draft", profile_id, nas_id, dialect, asked.draft or "")
@@ -78,7 +78,9 @@ def _preview(sealer: Sealer, settings: RadiusSettings) -> PreviewReply:
 
 def _check_lines(settings: RadiusSettings) -> CheckLines:
     def act(lines: str) -> Refusal | None:
-        from radius.preview import template_refusal  # with the dictionary: only for who writes lines
+        from radius.explaining.preview import (
+            template_refusal,  # with the dictionary: only for who writes lines
+        )
 
         return template_refusal(lines, settings.dictionary_files)
 
@@ -86,14 +88,14 @@ def _check_lines(settings: RadiusSettings) -> CheckLines:
 
 
 def _placeholders() -> Mapping[str, str]:
-    from radius.reply_template import PLACEHOLDERS
+    from radius.reply.template import PLACEHOLDERS
 
     return PLACEHOLDERS
 
 
 def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
     async def act(workplace: Workplace, session_id: str, actor: str) -> OrderOutcome | Refusal:
-        from radius.live_session import LiveSessions  # its client is heavy: only for who gives orders
+        from radius.dynauth.live_session import LiveSessions  # its client is heavy: only for who gives orders
 
         sessions = LiveSessions(workplace, sealer, settings)
         order = sessions.disconnect if word == "disconnect" else sessions.reapply
@@ -109,8 +111,8 @@ def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
 
 def _explain(sealer: Sealer, settings: RadiusSettings, rules: RulesInWords | None) -> Explain:
     async def act(connection: AsyncConnection, asked: SignInQuestion) -> dict[str, Any] | Refusal:
-        from radius.explain import explain
-        from radius.explain_conditions import Whence
+        from radius.explaining.conditions import Whence
+        from radius.explaining.explain import explain
 
         try:
             found = await explain(

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from aaa.store import directory_rows
 from core.store.columns import from_microseconds
 from core.work import Workplace
-from radius.journal import JournalReader
-from radius.latency import BOUNDS_S
-from radius.status import RadiusStatus, read_named_statuses
+from radius.accounting.journal import JournalReader
+from radius.serving.latency import BOUNDS_S
+from radius.serving.status import RadiusStatus, read_named_statuses
 
 _Statuses = Mapping[str, RadiusStatus]
 

@@ -28,9 +28,9 @@ from typing import NoReturn
 from appliance.readiness import notify, watchdog_period_s
 from appliance.restarts import Restarts
 from core.log import configure_logging, logger
-from radius.place import Place
-from radius.sockets import bind_shared, retire
-from radius.status import forget_statuses
+from radius.serving.place import Place
+from radius.serving.sockets import bind_shared, retire
+from radius.serving.status import forget_statuses
 
 _log = logger("appliance")
 _TURN_S = 1.0

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from appliance.settings import Settings
-from radius.status import RadiusStatus, read_statuses
+from radius.serving.status import RadiusStatus, read_statuses
 
 _PATIENCE_S = 120.0
 """Beside the status interval: a large directory is loaded first."""

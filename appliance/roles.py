@@ -24,7 +24,7 @@ from core.database import again_when_it_gave_way
 from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
 from core.work import Work, Workplace
-from radius.place import ALONE, Place, journal_name
+from radius.serving.place import ALONE, Place, journal_name
 
 if TYPE_CHECKING:
     from provisioning.enforce import Enforcer
@@ -42,7 +42,7 @@ _log = logger("appliance")
 async def _radius(
     house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats, place: Place = ALONE
 ) -> None:
-    from radius.role import run_radius
+    from radius.serving.role import run_radius
 
     await run_radius(
         house.settings.radius,
@@ -56,9 +56,9 @@ async def _radius(
 
 
 async def _collector(house: House, stop: asyncio.Event, ready: asyncio.Event, beats: Beats) -> None:
-    from radius.ingest import run_ingest
-    from radius.keep_snapshot import SnapshotKeeper, run_snapshots
-    from radius.proxied_reports import run_reports
+    from radius.accounting.ingest import run_ingest
+    from radius.directory.keep_snapshot import SnapshotKeeper, run_snapshots
+    from radius.proxying.proxied_reports import run_reports
     from snmp.role import run_collector
 
     keeper = SnapshotKeeper(
@@ -220,7 +220,7 @@ async def _keep(
 def make_enforcer(house: House, worker: str) -> Enforcer:
     """The enforcer over this house's devices and live sessions."""
     from provisioning.enforce import Enforcer
-    from radius.live_session import LiveSessions
+    from radius.dynauth.live_session import LiveSessions
 
     return Enforcer(
         house.workplace,
@@ -265,7 +265,7 @@ def _has_snapshot(name: str, settings: Settings) -> bool:
     """Whether the role can begin without the database, from what RADIUS last knew."""
     if name != "radius":
         return False
-    from radius.snapshot import snapshot_path
+    from radius.directory.snapshot import snapshot_path
 
     return snapshot_path(settings.journal_directory).exists()
 

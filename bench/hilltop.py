@@ -26,7 +26,7 @@ from core.refusal import Refusal
 from core.secrets import Sealer, Secret, load_or_create_sealer
 from core.store.tables import metadata as core_metadata
 from core.work import Work, Workplace
-from radius.journal import JournalReader
+from radius.accounting.journal import JournalReader
 
 _SETTINGS = """\
 [state]

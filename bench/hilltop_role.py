@@ -34,12 +34,12 @@ async def run(role: str, settings: dict[str, Any]) -> None:
     announcing = asyncio.create_task(_announce(ready))
     try:
         if role == "radius":
-            from radius.role import run_radius
+            from radius.serving.role import run_radius
 
             radius = RadiusSettings(**settings["radius"])
             await run_radius(radius, workplace, sealer, folder / "journal" / "radius.sqlite", stop, ready)
         else:
-            from radius.ingest import run_ingest
+            from radius.accounting.ingest import run_ingest
 
             ready.set()
             await run_ingest(folder / "journal", workplace, sealer, stop)

@@ -24,27 +24,27 @@ from fuzz.eap_peer import METHODS, Peer
 from fuzz.judge import Judge, Unsound, Walked, walk
 from fuzz.mutations import damaged, mutated, octets_of
 from fuzz.world import ALWAYS_ACCEPTED, Nas, World
-from radius.accounting_decode import AccountingOrigin, decode_accounting
-from radius.accounting_pipeline import AccountingPipeline, Pending
-from radius.attachment import read_attachment, read_line_ids
-from radius.codec import MalformedPacket, locate, trim
+from radius.accounting.decode import AccountingOrigin, decode_accounting
+from radius.accounting.pipeline import AccountingPipeline, Pending
 from radius.config import EapSettings
-from radius.counters import Counters
 from radius.dictionary.attributes import attribute_dictionary
-from radius.dynauth_order import read_order
+from radius.dynauth.order import read_order
 from radius.eap import avp
 from radius.eap import packet as eap_packet
 from radius.eap.framing import Reassembly
 from radius.eap.keeping import EapKeeper
-from radius.lockout import Lockout, LockoutLimits
-from radius.nas_table import NasTable
-from radius.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
-from radius.proxy_packets import Homeward, Nasward, answer_for_nas, forward_access
-from radius.rate_limits import RateLimits
-from radius.reject_log import RejectLog
-from radius.shared_secret import SharedSecret
-from radius.watch_filter import WatchFilter
-from radius.watching import decoded, packet_of
+from radius.guard.lockout import Lockout, LockoutLimits
+from radius.guard.rate_limits import RateLimits
+from radius.nas.attachment import read_attachment, read_line_ids
+from radius.nas.table import NasTable
+from radius.packet.codec import MalformedPacket, locate, trim
+from radius.packet.shared_secret import SharedSecret
+from radius.proxying.packets import Homeward, Nasward, answer_for_nas, forward_access
+from radius.serving.counters import Counters
+from radius.sign_in.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
+from radius.sign_in.reject_log import RejectLog
+from radius.watching.client import decoded, packet_of
+from radius.watching.filter import WatchFilter
 
 FINDINGS_KEPT: Final = 20
 _TICK_EVERY: Final = 100

@@ -13,8 +13,8 @@ from aaa.domain.authentication import Chap
 from aaa.domain.mschap import challenge_hash, challenge_response
 from aaa.domain.nt_hash import nt_hash
 from fuzz.world import ALWAYS_ACCEPTED, MAC, NASES, PASSWORD, Nas
-from radius.codec import attribute, vendor_attribute
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import attribute, vendor_attribute
+from radius.packet.shared_secret import SharedSecret
 
 ACCESS, ACCOUNTING, STATUS = 1, 4, 12
 SECRETS: Final = {one: SharedSecret(one) for nas in NASES for one in nas.secrets}

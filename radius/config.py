@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from aaa.domain.profile import AccessPolicy
 from core.bounds import Count, Seconds
 from core.endpoints import check_distinct, is_address, split_endpoint
-from radius.lockout import LockoutLimits
-from radius.radsec_limits import RadSecLimits
-from radius.rate_limits import RateLimits
+from radius.guard.lockout import LockoutLimits
+from radius.guard.rate_limits import RateLimits
+from radius.radsec.limits import RadSecLimits
 
 EapMethod = Literal["ttls", "peap", "tls", "mschapv2", "md5"]
 TlsVersion = Literal["1.2", "1.3"]

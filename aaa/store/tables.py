@@ -39,7 +39,7 @@ nas = Table(
     Column("mac_case", String(5), nullable=False, server_default="any"),
     Column("mac_password", String(8), nullable=False, server_default="either"),
     Column("mac_password_sealed", Text),  # the one all devices share, for "shared"
-    # what says who signs in: user_name, circuit (option 82), port (NAS-Port-Id); see radius.line_identity
+    # what says who signs in: user_name, circuit (option 82), port (NAS-Port-Id); see radius.nas.line_identity
     Column("identity", String(10), nullable=False, server_default="user_name"),
     Column("octets_reversed", Boolean, nullable=False, default=False),
     Column("dynauth_port", Integer, nullable=False, default=3799),

@@ -29,7 +29,7 @@ from appliance.wiring import House
 
 if TYPE_CHECKING:
     from radius.dictionary.attributes import AttributeDictionary
-    from radius.watch_filter import WatchFilter
+    from radius.watching.filter import WatchFilter
 
 radius = typer.Typer(help="RADIUS: explain, preview, test, status.", no_args_is_help=True)
 radius.command("preview")(preview_reply)
@@ -46,8 +46,8 @@ def radius_explain(
     """Why USER is accepted, walled or rejected, and with which attributes."""
     from aaa.apply_rules import rules_speaker
     from appliance.billing_turns import billing_turns
-    from radius.explain import explain, format_explanation
-    from radius.explain_conditions import Whence
+    from radius.explaining.conditions import Whence
+    from radius.explaining.explain import explain, format_explanation
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
@@ -106,8 +106,8 @@ def radius_test(
 
     Exit 0: accepted. 1: rejected. 2: wrong usage. 3: no answer. 4: an answer that cannot be trusted.
     """
-    from radius.probe import METHODS, ProbeOrder, ProbeTarget, carry_out, parsed_attributes
-    from radius.probe_requests import NAMELESS, PASSWORDLESS
+    from radius.probing.probe import METHODS, ProbeOrder, ProbeTarget, carry_out, parsed_attributes
+    from radius.probing.requests import NAMELESS, PASSWORDLESS
 
     if method not in METHODS:
         fail(f"--method {method!r}: use one of {', '.join(METHODS)}", 2)
@@ -181,8 +181,8 @@ def radius_watch(
     output: Annotated[bool, typer.Option("--json", help="As JSON, one exchange a line.")] = False,
 ) -> None:
     """What the radius role is asked and answers, as it happens, with why a request got no answer."""
-    from radius.watch_filter import WatchFilter, code_of
-    from radius.watching import NobodyServes
+    from radius.watching.client import NobodyServes
+    from radius.watching.filter import WatchFilter, code_of
 
     try:
         codes = [code_of(one) for one in code or []]
@@ -200,7 +200,7 @@ def radius_watch(
 async def _watch(folder: Path, wants: WatchFilter, count: int | None, *, as_json: bool) -> None:
     from contextlib import aclosing
 
-    from radius.watching import WatchedExchange, watch
+    from radius.watching.client import WatchedExchange, watch
 
     left = count
     async with aclosing(watch(folder, wants, _dictionary_or_fail())) as told:
@@ -251,7 +251,7 @@ def radius_reload() -> None:
 @radius.command("status")
 def radius_status() -> None:
     """What the radius processes of this machine say of themselves; exit 1 when none does."""
-    from radius.status import read_statuses
+    from radius.serving.status import read_statuses
 
     found = read_statuses(settings().journal_directory)
     for one in found:

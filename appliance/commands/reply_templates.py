@@ -71,7 +71,7 @@ def template_remove(profile: Profile = None, nas: Nas = None, dialect: Dialect =
 
 
 def _set(lines: str, profile: str | None, nas: str | None, dialect: str | None) -> None:
-    from radius.preview import template_refusal
+    from radius.explaining.preview import template_refusal
 
     async def body(house: House) -> None:
         files = house.settings.radius.dictionary_files
@@ -131,7 +131,7 @@ def template_list() -> None:
 @templates.command("placeholders")
 def template_placeholders() -> None:
     """What may stand in braces in a value."""
-    from radius.reply_template import PLACEHOLDERS
+    from radius.reply.template import PLACEHOLDERS
 
     show(
         "Placeholders", ["in a value", "is"], [[f"{{{name}}}", words] for name, words in PLACEHOLDERS.items()]
@@ -148,7 +148,7 @@ def preview_reply(
     output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Exactly what an Accept and a CoA would carry: names, values, octets, and where each comes from."""
-    from radius.preview import PreviewQuestion, format_preview, preview
+    from radius.explaining.preview import PreviewQuestion, format_preview, preview
 
     if (profile is None) == (service is None):
         fail("give --profile or --service, one of them", 2)

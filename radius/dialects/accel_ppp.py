@@ -7,10 +7,10 @@ in CoA. It is the shaper's word, so no filter can be named beside it.
 from __future__ import annotations
 
 from aaa.domain.profile import SessionTerms
-from radius.codec import Attr
 from radius.dialects.attributes import WireAttribute, kbit, text
 from radius.dialects.dialect import Dialect
 from radius.dialects.standard import ipv6_pools, tunnel_vlan
+from radius.packet.codec import Attr
 
 
 def speed(terms: SessionTerms) -> list[WireAttribute]:

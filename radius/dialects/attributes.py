@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
-from radius.codec import attribute, vendor_attribute
+from radius.packet.codec import attribute, vendor_attribute
 
 MOST_UINT32 = 0xFFFF_FFFF
 

@@ -8,10 +8,10 @@ sees it: rx is the subscriber's upload. Rates in bit/s, with k and M for thousan
 from __future__ import annotations
 
 from aaa.domain.profile import SessionTerms
-from radius.codec import MIKROTIK
 from radius.dialects.attributes import WireAttribute, number, text
 from radius.dialects.dialect import Dialect
 from radius.dialects.standard import link_pool, tunnel_vlan
+from radius.packet.codec import MIKROTIK
 
 _GROUP, _RATE_LIMIT, _ADDRESS_LIST, _DELEGATED_POOL = 3, 8, 19, 22
 _WIRELESS_VLAN_ID, _WIRELESS_VLAN_TYPE = 26, 27

@@ -6,7 +6,6 @@ from ipaddress import IPv4Network
 
 from aaa.domain.addressing import Addressing
 from aaa.domain.profile import SessionTerms
-from radius.codec import Attr
 from radius.dialects.attributes import (
     WireAttribute,
     ipv4,
@@ -17,6 +16,7 @@ from radius.dialects.attributes import (
     tagged_text,
     text,
 )
+from radius.packet.codec import Attr
 
 _FRAMED_IP_NETMASK = 9
 _FRAMED_ROUTE = 22

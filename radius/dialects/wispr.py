@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from aaa.domain.profile import SessionTerms
 from core.quantities import format_rate
-from radius.codec import WISPR
 from radius.dialects.attributes import MOST_UINT32, WireAttribute, number
 from radius.dialects.dialect import Dialect
 from radius.dialects.standard import filter_id, ipv6_pools, tunnel_vlan
+from radius.packet.codec import WISPR
 
 _MIN_UP, _MIN_DOWN, _MAX_UP, _MAX_DOWN = 5, 6, 7, 8
 

@@ -1,7 +1,7 @@
 """Attributes by name: text to octets and octets to text, through the RFC and vendor dictionaries.
 
 For people, files and templates. The path of a request does not come here: it has its own codec
-(``radius.codec``), and loads nothing of this.
+(``radius.packet.codec``), and loads nothing of this.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from radius.codec import Attr, Packet
 from radius.dictionary.definitions import AttributeFault, Definition, Vendor
 from radius.dictionary.eap_shown import shown_eap
 from radius.dictionary.files import Contents, read_files
 from radius.dictionary.values import HIDDEN, as_hex, fault, to_octets, to_text
 from radius.dictionary.wire import DoesNotFitError, Found, split, tlv, unwrap, wrap
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import Attr, Packet
+from radius.packet.shared_secret import SharedSecret
 
 _UNKNOWN = re.compile(r"(?:vendor-([0-9]{1,10})-)?attr-([0-9]{1,10}(?:\.[0-9]{1,10}){0,9})")
 _LAST_TAG: Final = 0x1F

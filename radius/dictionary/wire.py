@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from radius.codec import MAX_VALUE_OCTETS, Attr, attribute
 from radius.dictionary.definitions import EXTENDED, EXTENDED_VENDOR_SPECIFIC, LONG_EXTENDED, Vendor
+from radius.packet.codec import MAX_VALUE_OCTETS, Attr, attribute
 
 _MORE: Final = 0x80
 _FRAGMENT_OCTETS: Final = 251

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aaa.authorize import Reject
-from radius.codec import (
+from radius.eap import packet as eap
+from radius.eap.server import EapQuestion, Granted
+from radius.nas.table import NasState
+from radius.packet.codec import (
     MICROSOFT,
     Attr,
     attribute,
@@ -16,10 +19,7 @@ from radius.codec import (
     values_of,
     vendor_attribute,
 )
-from radius.eap import packet as eap
-from radius.eap.server import EapQuestion, Granted
-from radius.nas_table import NasState
-from radius.shared_secret import SharedSecret, new_salt
+from radius.packet.shared_secret import SharedSecret, new_salt
 
 _MPPE_SEND_KEY: Final = 16  # RFC 2548 section 2.4.2
 _MPPE_RECV_KEY: Final = 17  # section 2.4.3

@@ -12,14 +12,14 @@ from aaa.directory_certificates import TlsMaterial
 from core.clock import Clock
 from core.health import HealthIssue
 from radius.config import EapSettings
-from radius.counters import Counters
 from radius.eap.certificates import DirectoryBook, anchors_of, of_directory, read_server_certificate
 from radius.eap.conversation import Conversation
 from radius.eap.server import METHODS, EapLimits, EapOffer, EapServer
 from radius.eap.steps import refusal
 from radius.eap.tls_session import ServerCertificate, TlsRules
-from radius.lockout import Lockout
-from radius.pipeline import Rejection
+from radius.guard.lockout import Lockout
+from radius.serving.counters import Counters
+from radius.sign_in.pipeline import Rejection
 
 CERTIFICATE_ISSUE: Final = "radius.eap_certificate"
 _WARNED: Final = timedelta(days=30)

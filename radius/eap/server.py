@@ -28,7 +28,7 @@ from radius.eap.steps import Ask, Circle, Fail, Method, Pass, Wait, refusal
 from radius.eap.tls import Tls
 from radius.eap.tls_session import ServerCertificate, TlsRules, TlsServer
 from radius.eap.ttls import Ttls
-from radius.lockout import Lockout
+from radius.guard.lockout import Lockout
 
 METHODS: Final = {
     "ttls": EapType.TTLS,

@@ -9,7 +9,6 @@ from typing import Final
 from aaa.authorize import Accept, Unproven, settle
 from aaa.domain.authentication import Chap, MsChap, MsChapV2, Pap, Proof
 from aaa.domain.mschap import challenge_hash
-from radius.codec import MICROSOFT, Attr
 from radius.eap import avp, packet
 from radius.eap.dialogue import Dialogue, Make
 from radius.eap.packet import EapType, MalformedEap
@@ -17,6 +16,7 @@ from radius.eap.resumption import Resumptions
 from radius.eap.steps import Ask, Circle, Fail, Pass, Step, Wait, declined
 from radius.eap.tls_session import TlsServer
 from radius.eap.tunnel_method import TunnelMethod, out_of_turn
+from radius.packet.codec import MICROSOFT, Attr
 
 INNER_METHODS: Final = (int(EapType.MSCHAPV2), int(EapType.MD5_CHALLENGE))
 _MS_CHAP_RESPONSE: Final = (MICROSOFT, 1)

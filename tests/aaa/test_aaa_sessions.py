@@ -20,7 +20,7 @@ from core.ids import SeededIds
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 from core.work import Workplace
-from radius.accounting_decode import TERMINATE_CAUSES
+from radius.accounting.decode import TERMINATE_CAUSES
 
 MACS = [f"02005e0000{number:02x}" for number in range(7)]
 ADDRESSES = [f"100.64.0.{number}" for number in range(9)]

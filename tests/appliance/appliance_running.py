@@ -21,7 +21,7 @@ from appliance.settings import Settings, load_settings
 from appliance.wiring import House, open_house
 from core.refusal import granted
 from core.secrets import Secret
-from radius.probe import ProbeTarget, probe
+from radius.probing.probe import ProbeTarget, probe
 
 SECRET = Secret("a shared secret of the test")
 _START = (

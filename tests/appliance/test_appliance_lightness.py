@@ -41,14 +41,19 @@ WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with 
 SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}
 MONEY = {"apscheduler", "billing.bill_run", "billing.store.repositories", "provisioning.enforce"}
 IDLE = {
-    "radius": NEVER | WIRES | SCREENS | MONEY | {"aaa.close_usage", "radius.ingest", "snmp.poll"},
-    "collector": NEVER | WIRES | SCREENS | MONEY | {"pyrad", "radius.role"},
-    "worker": NEVER | WIRES | SCREENS | {"radius.role"},
-    "web": NEVER | WIRES | {"apscheduler", "provisioning.enforce", "radius.role"},
+    "radius": NEVER | WIRES | SCREENS | MONEY | {"aaa.close_usage", "radius.accounting.ingest", "snmp.poll"},
+    "collector": NEVER | WIRES | SCREENS | MONEY | {"pyrad", "radius.serving.role"},
+    "worker": NEVER | WIRES | SCREENS | {"radius.serving.role"},
+    "web": NEVER | WIRES | {"apscheduler", "provisioning.enforce", "radius.serving.role"},
 }
 AT_ONCE = {
-    "radius": {"aaa.domain.mschap", "radius.accounting_pipeline", "radius.journal", "radius.pipeline"},
-    "collector": {"radius.ingest"},
+    "radius": {
+        "aaa.domain.mschap",
+        "radius.accounting.pipeline",
+        "radius.accounting.journal",
+        "radius.sign_in.pipeline",
+    },
+    "collector": {"radius.accounting.ingest"},
     "worker": {"appliance.reactions", "billing.bill_run", "billing.dunning"},
     "web": {"babel.dates", "jinja2", "ui.app"},
 }
@@ -104,7 +109,14 @@ def test_a_role_loads_what_it_needs_at_once_and_nothing_heavy_beyond(
 
 def test_the_head_of_the_radius_processes_is_small(config: Path, tmp_path: Path) -> None:
     loaded = _loaded_by("radius", config, tmp_path)
-    heavy = {"asyncio", "sqlalchemy", "pydantic", "cryptography", "appliance.settings", "radius.pipeline"}
+    heavy = {
+        "asyncio",
+        "sqlalchemy",
+        "pydantic",
+        "cryptography",
+        "appliance.settings",
+        "radius.sign_in.pipeline",
+    }
     assert (NEVER | WIRES | SCREENS | heavy) & loaded == set()
 
 

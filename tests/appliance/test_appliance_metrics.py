@@ -22,8 +22,8 @@ from appliance.wiring import open_house
 from core.health import HealthIssue, open_issue
 from core.refusal import granted
 from core.secrets import Secret
-from radius.latency import BOUNDS_S, WakeUpLatency
-from radius.probe import ProbeTarget, probe
+from radius.probing.probe import ProbeTarget, probe
+from radius.serving.latency import BOUNDS_S, WakeUpLatency
 
 TOKEN = "a token of sixteen characters or more"
 

@@ -24,7 +24,7 @@ from appliance.settings import load_settings
 from appliance.wiring import House, open_house
 from core.refusal import granted
 from core.secrets import Secret
-from radius.status import read_statuses
+from radius.serving.status import read_statuses
 
 CPES = 300
 ADDRESSES = 254

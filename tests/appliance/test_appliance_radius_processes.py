@@ -21,9 +21,9 @@ from pyrad.dictionary import Dictionary
 from pyrad.packet import AuthPacket
 
 from radius.dictionary.attributes import attribute_dictionary
-from radius.status import RadiusStatus, read_statuses
-from radius.watch_filter import WatchFilter
-from radius.watching import Connected, WatchedExchange, watch
+from radius.serving.status import RadiusStatus, read_statuses
+from radius.watching.client import Connected, WatchedExchange, watch
+from radius.watching.filter import WatchFilter
 
 SETTINGS = "[radius]\nworkers = 2\nreject_delay_s = 0\nstatus_interval_s = 0.1\ndirectory_refresh_s = 0.1\n"
 

@@ -38,8 +38,8 @@ from provisioning.config import ProvisioningSettings
 from provisioning.enforce import Enforcer
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
-from radius.live_session import LiveSessions
-from radius.preview import template_refusal
+from radius.dynauth.live_session import LiveSessions
+from radius.explaining.preview import template_refusal
 
 
 @dataclass

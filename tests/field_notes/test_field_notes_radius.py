@@ -17,7 +17,7 @@ from core.secrets import Sealer
 from core.work import Workplace
 from radius.dialects.known import DIALECTS
 from radius.dictionary.attributes import attribute_dictionary
-from radius.rendering import Renderings
+from radius.reply.rendering import Renderings
 
 
 async def test_strangers_get_silence_a_counter_and_no_log_line_each(

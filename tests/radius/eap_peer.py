@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from radius_world import HERE, SECRET, Bench, octets, reply_to, request
 
 from radius.eap.avp import encode as avp
-from radius.shared_secret import SharedSecret
+from radius.packet.shared_secret import SharedSecret
 
 ACCEPT, REJECT, CHALLENGE = 2, 3, 11
 TLS, TTLS, PEAP = 13, 21, 25

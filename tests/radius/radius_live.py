@@ -19,7 +19,7 @@ from core.clock import SystemClock
 from core.ids import UlidSource
 from core.work import Workplace
 from radius.config import RadiusSettings
-from radius.role import RadiusServer
+from radius.serving.role import RadiusServer
 
 needs_radclient = pytest.mark.skipif(
     RADCLIENT is None, reason="radclient is not installed (freeradius-utils)"

@@ -19,11 +19,11 @@ from aaa.set_up import NewCredential, create_service, define_profile, register_n
 from core.refusal import granted
 from core.secrets import Sealer, Secret
 from core.work import Workplace
-from radius.codec import vendor_attribute
-from radius.counters import Counters
 from radius.eap.server import EapServer
-from radius.nas_table import NasTable
-from radius.pipeline import AuthenticationPipeline, PipelineLimits, Rejection, SignIns
+from radius.nas.table import NasTable
+from radius.packet.codec import vendor_attribute
+from radius.serving.counters import Counters
+from radius.sign_in.pipeline import AuthenticationPipeline, PipelineLimits, Rejection, SignIns
 
 SECRET = "xyzzy5461-and-more"
 CLASS_KEY = Sealer({"k1": bytes(range(32))}).derive_key("class-token")

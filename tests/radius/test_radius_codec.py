@@ -14,7 +14,7 @@ from scapy.layers.radius import Radius, RadiusAttribute
 from aaa.domain import mschap
 from aaa.domain.authentication import Chap, Credential
 from aaa.domain.nt_hash import md4, nt_hash
-from radius.codec import (
+from radius.packet.codec import (
     MalformedPacket,
     Packet,
     attribute,
@@ -26,8 +26,8 @@ from radius.codec import (
     vendor_attribute,
     vendor_values,
 )
-from radius.requests import read_proof
-from radius.shared_secret import SharedSecret
+from radius.packet.requests import read_proof
+from radius.packet.shared_secret import SharedSecret
 
 VALUES = st.binary(min_size=1, max_size=60)
 KINDS = st.integers(1, 255).filter(lambda kind: kind not in (26, 80))

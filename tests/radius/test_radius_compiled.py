@@ -23,8 +23,8 @@ def test_the_compiled_modules_pass_the_tests_of_their_source() -> None:
     done = subprocess.run(
         [
             sys.executable, "-c",
-            "import sys, pytest, radius.pipeline, radius.eap.server, aaa.authorize\n"
-            "assert all(one.__file__.endswith('.so') for one in (radius.pipeline, radius.eap.server, aaa.authorize))\n"
+            "import sys, pytest, radius.sign_in.pipeline, radius.eap.server, aaa.authorize\n"
+            "assert all(one.__file__.endswith('.so') for one in (radius.sign_in.pipeline, radius.eap.server, aaa.authorize))\n"
             "sys.exit(pytest.main(sys.argv[1:]))",
             "-q", "-x", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}",
             *(str(ROOT / "tests" / "radius" / name) for name in _WITNESSES),

@@ -36,12 +36,12 @@ from aaa.set_up import (
 from aaa.store import directory_rows
 from aaa.store.tables import session
 from core.refusal import Refusal
-from radius.admission import Admission
-from radius.codec import vendor_attribute
-from radius.explain import explain, format_explanation
-from radius.explain_conditions import Whence
-from radius.ingest import ingest_once
-from radius.live_devices import LiveDevices
+from radius.accounting.ingest import ingest_once
+from radius.explaining.conditions import Whence
+from radius.explaining.explain import explain, format_explanation
+from radius.packet.codec import vendor_attribute
+from radius.sign_in.admission import Admission
+from radius.sign_in.live_devices import LiveDevices
 
 ACCEPT, REJECT = 2, 3
 OLD, NEW, THIRD = "AA:BB:CC:00:11:22", "AA:BB:CC:00:11:33", "AA:BB:CC:00:11:44"
@@ -528,8 +528,8 @@ def test_what_is_shown_of_a_line_can_be_typed(circuit: bytes, remote: bytes) -> 
 
 @given(st.binary(max_size=200))
 def test_hostile_option_82_raises_nothing(noise: bytes) -> None:
-    from radius.attachment import read_line_ids
-    from radius.codec import locate
+    from radius.nas.attachment import read_line_ids
+    from radius.packet.codec import locate
 
     for vendor in (54, 3561, 9):
         asked = request("x")

@@ -21,12 +21,12 @@ from aaa.domain.profile import AccessPolicy, Profile, SessionTerms, terms_of
 from aaa.set_addressing import set_addressing
 from aaa.set_up import change_nas, change_profile
 from aaa.store.tables import directory_change
-from radius.codec import parse
 from radius.dialects.attributes import ipv6_prefix, kbit
 from radius.dialects.known import DIALECTS, change_attributes, dialect_named, terms_attributes
 from radius.dialects.mikrotik import rate_limit
 from radius.dictionary.attributes import attribute_dictionary
-from radius.rendering import Renderings
+from radius.packet.codec import parse
+from radius.reply.rendering import Renderings
 
 BOOK = attribute_dictionary()
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pyrad.packet import AuthPacket
 from scapy.layers.radius import Radius
 
-from radius.codec import Packet, attribute, parse
 from radius.dictionary.attributes import AttributeDictionary, Hiding, attribute_dictionary
 from radius.dictionary.definitions import AttributeFault, Definition, DictionaryFault
 from radius.dictionary.values import HIDDEN, to_text
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import Packet, attribute, parse
+from radius.packet.shared_secret import SharedSecret
 
 BOOK = attribute_dictionary()
 FREERADIUS = Path("/usr/share/freeradius")
@@ -437,9 +437,7 @@ def test_the_wheel_holds_the_files() -> None:
 
 
 def test_the_path_of_a_request_loads_none_of_it() -> None:
-    program = (
-        "import radius.role; from radius.dictionary import attributes; print(attributes._loaded.cache_info())"
-    )
+    program = "import radius.serving.role; from radius.dictionary import attributes; print(attributes._loaded.cache_info())"
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

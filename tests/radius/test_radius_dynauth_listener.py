@@ -32,10 +32,10 @@ from core.secrets import Secret
 from core.store.tables import audit
 from lab.nas import LabNas, LabSession
 from lab.radius_wire import RadiusServer as LabServer
-from radius.codec import Packet
-from radius.dynauth_order import read_order
-from radius.ingest import ingest_once
-from radius.pipeline import SignIns
+from radius.accounting.ingest import ingest_once
+from radius.dynauth.order import read_order
+from radius.packet.codec import Packet
+from radius.sign_in.pipeline import SignIns
 
 ASKING = "a secret of the script"
 
@@ -325,7 +325,7 @@ async def test_work_is_bounded_and_a_database_that_is_away_costs_only_answers(
         raise OSError("the database is away")
 
     monkeypatch.setattr(listener, "_carry_out", hang)
-    monkeypatch.setattr("radius.dynauth_listener.MOST_AT_WORK", 5)
+    monkeypatch.setattr("radius.dynauth.listener.MOST_AT_WORK", 5)
     for number in range(9):
         assert await ask(door, bytes(request(a1=b"u%d" % number).RequestPacket()), patience_s=0.01) == []
     assert listener.counts["too_many"] == 4

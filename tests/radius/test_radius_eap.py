@@ -23,7 +23,6 @@ from aaa.domain.effect import Effect
 from aaa.domain.mac_convention import NO_MACS
 from aaa.domain.mschap import challenge_hash, challenge_response, mppe_keys
 from aaa.domain.nt_hash import md4, nt_hash
-from radius.codec import locate, values_of
 from radius.config import EapSettings
 from radius.eap import avp, packet
 from radius.eap.certificates import read_server_certificate
@@ -33,7 +32,8 @@ from radius.eap.mschapv2 import MsChapV2Method
 from radius.eap.packet import MalformedEap
 from radius.eap.server import METHODS, EapLimits, EapOffer, EapQuestion, EapServer
 from radius.eap.tls_session import ServerCertificate, TlsRules
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import locate, values_of
+from radius.packet.shared_secret import SharedSecret
 
 OTHER = ("127.0.0.2", 40_000)
 EVERYTHING = tuple(METHODS.values())

@@ -13,9 +13,9 @@ from aaa.directory import Directory
 from fuzz.__main__ import main
 from fuzz.campaign import Campaign, Report
 from fuzz.world import World, make_world
-from radius.nas_table import NasState
-from radius.pipeline import AuthenticationPipeline
-from radius.shared_secret import SharedSecret
+from radius.nas.table import NasState
+from radius.packet.shared_secret import SharedSecret
+from radius.sign_in.pipeline import AuthenticationPipeline
 
 SHORT = 3_000
 GROWTH_ALLOWED = 16 << 20
@@ -57,7 +57,7 @@ def _takes_any_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def _loses_proxy_state(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("radius.pipeline.proxy_states", lambda packet, first, repeats: b"")
+    patch.setattr("radius.sign_in.pipeline.proxy_states", lambda packet, first, repeats: b"")
 
 
 def _raises_for_a_long_state(patch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from aaa.store.repositories import append_directory_change
 from aaa.store.tables import gear_sign_in, nas
 from core.refusal import Refusal, granted
 from core.work import Workplace
-from radius.gear_login import prompt_attributes
-from radius.gear_record import GearRecord, gear_record_path, take_over_left
+from radius.gear.login import prompt_attributes
+from radius.gear.record import GearRecord, gear_record_path, take_over_left
 
 FROM = 'Calling-Station-Id = "192.0.2.77"'
 SIGNED = "Message-Authenticator = 0x00"
@@ -228,7 +228,7 @@ async def test_lines_wait_for_the_database_and_are_bounded(
 ) -> None:
     path = tmp_path / "radius.gear.jsonl"
     record, told = GearRecord(path), []
-    monkeypatch.setattr("radius.gear_record._LARGEST_OCTETS", 1_000)
+    monkeypatch.setattr("radius.gear.record._LARGEST_OCTETS", 1_000)
     for number in range(10):
         record.note(_sign_in(f"k{number}"), told.append)
         await record.close()

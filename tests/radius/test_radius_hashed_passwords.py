@@ -18,9 +18,9 @@ from aaa.domain.password_hash import NotUsable, PasswordHash, hash_of, must_read
 from aaa.set_up import NewCredential, add_credential, keep_only_hash, set_password, set_password_hash
 from core.refusal import Refusal
 from core.secrets import Secret
-from radius.explain import explain, format_explanation
-from radius.pipeline import LateAnswers
-from radius.slow_proof import SlowProofs
+from radius.explaining.explain import explain, format_explanation
+from radius.sign_in.pipeline import LateAnswers
+from radius.sign_in.slow_proof import SlowProofs
 
 ACCEPT, REJECT = 2, 3
 SALTED = base64.b64encode(hashlib.sha1(b"open sesame" + b"salt").digest() + b"salt").decode()

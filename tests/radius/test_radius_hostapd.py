@@ -23,7 +23,7 @@ from aaa.make_authority import make_authority
 from aaa.store.tables import session
 from core.refusal import granted
 from lab.namespaces import Lot, Namespaces, inside, missing, run
-from radius.ingest import ingest_once
+from radius.accounting.ingest import ingest_once
 
 WHY_NOT = missing(("ip", "nft", "setpriv")) or (
     None

@@ -16,13 +16,13 @@ from aaa.domain.identity import normalise_mac
 from aaa.store.tables import reject
 from core.clock import FakeClock
 from core.health import HealthIssue
-from radius.accounting_decode import AccountingOrigin, decode_accounting
-from radius.counters import Counters
-from radius.findings import NasWatch, nas_issue_keys
-from radius.nas_table import NasTable
-from radius.pipeline import Rejection
-from radius.reject_log import RejectLog
-from radius.shared_secret import SharedSecret
+from radius.accounting.decode import AccountingOrigin, decode_accounting
+from radius.nas.table import NasTable
+from radius.packet.shared_secret import SharedSecret
+from radius.serving.counters import Counters
+from radius.serving.findings import NasWatch, nas_issue_keys
+from radius.sign_in.pipeline import Rejection
+from radius.sign_in.reject_log import RejectLog
 
 ACCEPT, REJECT = 2, 3
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def test_an_unsigned_forgery_does_not_unlearn_that_a_nas_signs(world: Worl
 
 
 async def test_forged_sources_do_not_unlearn_it_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radius.nas_table._ADDRESSES_KEPT", 50)
+    monkeypatch.setattr("radius.nas.table._ADDRESSES_KEPT", 50)
     bench = await _two_towers(world)
     bench.ask(octets(pap()), source=FLOODED)
     for number in range(120):

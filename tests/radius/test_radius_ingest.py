@@ -20,11 +20,11 @@ from aaa.record_accounting import record_accounting
 from aaa.store.tables import journal_cursor, session
 from core.store.columns import to_microseconds
 from core.store.tables import health_issue
-from radius import ingest
-from radius.accounting_decode import AccountingOrigin, decode_accounting
-from radius.codec import MalformedPacket, Packet, encode
-from radius.ingest import ingest_once, run_ingest, set_aside_path
-from radius.journal import Record, _open, write_records
+from radius.accounting import ingest
+from radius.accounting.decode import AccountingOrigin, decode_accounting
+from radius.accounting.ingest import ingest_once, run_ingest, set_aside_path
+from radius.accounting.journal import Record, _open, write_records
+from radius.packet.codec import MalformedPacket, Packet, encode
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 ORIGIN = AccountingOrigin("nas_1", "127.0.0.1", NOW)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyrad.tools import EncodeIPv6Address, EncodeIPv6Prefix
 from radius_world import accounting, octets
 
-from radius.accounting_decode import AccountingOrigin, decode_accounting
+from radius.accounting.decode import AccountingOrigin, decode_accounting
 
 ORIGIN = AccountingOrigin("nas_1", "192.0.2.1", datetime(2026, 3, 10, 12, tzinfo=UTC))
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from radius_world import HERE, SECRET, World, accounting, octets, reply_to, status
 
-from radius.accounting_pipeline import AccountingPipeline, Pending
-from radius.counters import Counters
-from radius.journal import Journal, JournalLimits, JournalReader, Record
-from radius.nas_table import NasTable
+from radius.accounting.journal import Journal, JournalLimits, JournalReader, Record
+from radius.accounting.pipeline import AccountingPipeline, Pending
+from radius.nas.table import NasTable
+from radius.serving.counters import Counters
 
 NOW_US = 1_700_000
 
@@ -191,7 +191,7 @@ from core.ids import UlidSource
 from core.secrets import Sealer
 from core.work import Workplace
 from radius.config import RadiusSettings
-from radius.role import run_radius
+from radius.serving.role import run_radius
 
 async def main(url, journal, port):
     clock = SystemClock()

@@ -25,7 +25,7 @@ from appliance.reactions import REACTIONS
 from core.outbox import dispatch_due
 from core.refusal import Refusal
 from radius.config import RadiusSettings
-from radius.live_session import LiveSessions
+from radius.dynauth.live_session import LiveSessions
 
 SETTINGS = RadiusSettings(dynauth_timeout_s=0.1, dynauth_tries=3)
 Tower = Callable[..., Awaitable[PyradNas]]

@@ -22,12 +22,12 @@ from aaa.store.tables import nas, session
 from core.health import HealthIssue
 from core.refusal import Refusal
 from core.secrets import Secret
-from radius.counters import Counters
-from radius.findings import NasWatch
-from radius.lockout import Lockout, LockoutLimits
-from radius.lockout_watch import LockoutWatch
-from radius.overload import GiveWay
-from radius.rate_limits import Bucket, RateLimits
+from radius.guard.lockout import Lockout, LockoutLimits
+from radius.guard.lockout_watch import LockoutWatch
+from radius.guard.overload import GiveWay
+from radius.guard.rate_limits import Bucket, RateLimits
+from radius.serving.counters import Counters
+from radius.serving.findings import NasWatch
 
 OWN, OTHER = "AA:BB:CC:00:11:22", "02:00:5E:00:00:01"
 

@@ -12,7 +12,7 @@ from aaa.domain.mac_convention import MAC_PRESETS, MacConvention
 from aaa.set_up import change_nas, register_nas
 from core.refusal import Refusal
 from core.secrets import Secret
-from radius.explain import explain
+from radius.explaining.explain import explain
 
 ACCEPT, REJECT = 2, 3
 MAC = "00:e1:0c:38:c8:f8"

@@ -27,8 +27,8 @@ from aaa.domain.mschap import mppe_keys
 from aaa.domain.nt_hash import md4, nt_hash
 from aaa.domain.profile import AccessPolicy
 from core.secrets import Sealer
-from radius.codec import parse
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import parse
+from radius.packet.shared_secret import SharedSecret
 
 ACCEPT, REJECT = 2, 3
 MAC = "00:e1:0c:38:c8:f8"

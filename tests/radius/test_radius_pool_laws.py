@@ -30,11 +30,11 @@ from core.refusal import granted
 from core.secrets import Sealer
 from core.store.tables import health_issue
 from core.work import Workplace
-from radius.ingest import ingest_once
-from radius.journal import Journal, JournalLimits
-from radius.lease_turns import LeaseTurns
-from radius.leasing import Leased, Leasing
-from radius.place import Place, journal_name
+from radius.accounting.ingest import ingest_once
+from radius.accounting.journal import Journal, JournalLimits
+from radius.leases.leasing import Leased, Leasing
+from radius.leases.turns import LeaseTurns
+from radius.serving.place import Place, journal_name
 
 WORKERS = 3
 SERVICES = 7

@@ -20,9 +20,9 @@ from aaa.set_up import NewCredential, create_service
 from aaa.store import pool_rows
 from core.refusal import granted
 from core.secrets import Secret
-from radius.explain import explain
-from radius.ingest import ingest_once
-from radius.preview import Preview, PreviewQuestion, format_preview, preview
+from radius.accounting.ingest import ingest_once
+from radius.explaining.explain import explain
+from radius.explaining.preview import Preview, PreviewQuestion, format_preview, preview
 
 PASSWORD = 'User-Password = "open sesame"'
 

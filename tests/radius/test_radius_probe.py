@@ -24,9 +24,9 @@ from appliance.command_line import app
 from core.clock import SystemClock
 from core.secrets import Secret
 from radius.config import RadiusSettings
-from radius.probe import ProbeOrder, ProbeOutcome, ProbeTarget, carry_out
-from radius.role import RadiusServer
-from radius.shared_secret import SharedSecret
+from radius.packet.shared_secret import SharedSecret
+from radius.probing.probe import ProbeOrder, ProbeOutcome, ProbeTarget, carry_out
+from radius.serving.role import RadiusServer
 
 FREERADIUS = shutil.which("freeradius") or shutil.which("freeradius", path="/usr/sbin")
 CONFIG = """

@@ -50,14 +50,14 @@ from core.ids import UlidSource
 from core.refusal import granted
 from core.secrets import Secret
 from core.work import Workplace
-from radius.codec import attribute, vendor_attribute
+from radius.accounting.ingest import ingest_once
 from radius.config import RadiusSettings
-from radius.explain import explain
-from radius.ingest import ingest_once
-from radius.proxied_reports import ReportSender
-from radius.proxy_packets import Nasward, answer_for_nas
-from radius.role import RadiusServer
-from radius.shared_secret import SharedSecret
+from radius.explaining.explain import explain
+from radius.packet.codec import attribute, vendor_attribute
+from radius.packet.shared_secret import SharedSecret
+from radius.proxying.packets import Nasward, answer_for_nas
+from radius.proxying.proxied_reports import ReportSender
+from radius.serving.role import RadiusServer
 
 HOME_SECRET = "a secret between servers"
 PATIENCE_S = 10

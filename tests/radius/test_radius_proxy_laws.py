@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyrad.packet import AuthPacket
 
-from radius.codec import MalformedPacket, attribute, locate, trim, vendor_attribute
-from radius.proxied_reports import forward_report
-from radius.proxy_packets import Homeward, Nasward, answer_for_nas, attributes_of, forward_access, is_reply
-from radius.shared_secret import SharedSecret
+from radius.packet.codec import MalformedPacket, attribute, locate, trim, vendor_attribute
+from radius.packet.shared_secret import SharedSecret
+from radius.proxying.packets import Homeward, Nasward, answer_for_nas, attributes_of, forward_access, is_reply
+from radius.proxying.proxied_reports import forward_report
 
 NAS, HOME = b"between us and the NAS", b"between us and them"
 SECRETS = SharedSecret(NAS), SharedSecret(HOME)

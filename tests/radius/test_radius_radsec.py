@@ -36,14 +36,14 @@ from core.ids import UlidSource
 from core.refusal import granted
 from core.store.tables import health_issue
 from core.work import Workplace
+from radius.accounting.ingest import ingest_once
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
-from radius.ingest import ingest_once
-from radius.live_session import LiveSessions
-from radius.radsec import RADSEC_ISSUE
-from radius.role import RadiusServer
-from radius.watch_filter import WatchFilter
-from radius.watching import Connected, WatchedExchange, watch
+from radius.dynauth.live_session import LiveSessions
+from radius.radsec.server import RADSEC_ISSUE
+from radius.serving.role import RadiusServer
+from radius.watching.client import Connected, WatchedExchange, watch
+from radius.watching.filter import WatchFilter
 
 SECRET = "radsec"
 PATIENCE_S = 10
@@ -401,7 +401,7 @@ async def test_a_nas_has_so_many_connections_and_no_more(tower: Tower) -> None:
 async def test_strangers_that_say_nothing_hold_few_places_and_not_for_long(
     tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radius.radsec_connection._HANDSHAKE_S", 0.3)
+    monkeypatch.setattr("radius.radsec.connection._HANDSHAKE_S", 0.3)
     silent = [socket.create_connection(("127.0.0.1", tower.server.radsec_port)) for _ in range(12)]
     async with asyncio.timeout(PATIENCE_S):
         while tower.server.counters.radsec_full < 4:  # eight of one address may wait
@@ -417,7 +417,7 @@ async def test_strangers_that_say_nothing_hold_few_places_and_not_for_long(
 async def test_half_a_packet_is_not_waited_for_for_ever(
     tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radius.radsec_connection._HALF_PACKET_S", 0.3)
+    monkeypatch.setattr("radius.radsec.connection._HALF_PACKET_S", 0.3)
     line = await tower.open()
     assert (await line.ask(octets(status(secret=SECRET))))[0] == 2
     line.writer.write(octets(pap("alice", "open sesame", secret=SECRET))[:30])

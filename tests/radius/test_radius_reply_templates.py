@@ -21,10 +21,10 @@ from aaa.store import tables
 from core.refusal import Refusal, granted
 from radius.dialects.known import DIALECTS, change_attributes, terms_attributes
 from radius.dictionary.attributes import attribute_dictionary
-from radius.nas_table import NasTable
-from radius.preview import Preview, PreviewQuestion, format_preview, preview, template_refusal
-from radius.rendering import MOST_OCTETS, Renderings
-from radius.reply_template import PLACEHOLDERS, TemplateFault, fill, read_template
+from radius.explaining.preview import Preview, PreviewQuestion, format_preview, preview, template_refusal
+from radius.nas.table import NasTable
+from radius.reply.rendering import MOST_OCTETS, Renderings
+from radius.reply.template import PLACEHOLDERS, TemplateFault, fill, read_template
 
 BOOK = attribute_dictionary()
 HOME = Profile(id="prf_1", name="Home", rate_down_bps=25_000_000, rate_up_bps=5_000_000, pool="homes")

@@ -25,13 +25,13 @@ from core.store.tables import health_issue
 from core.work import Workplace
 from lab.nas import LabNas, LabSession
 from lab.radius_wire import RadiusServer as LabServer
+from radius.accounting.ingest import ingest_once
 from radius.config import RadiusSettings
-from radius.explain import explain
-from radius.ingest import ingest_once
-from radius.live_session import LiveSessions
-from radius.probe import ProbeTarget, probe
-from radius.role import RadiusServer
-from radius.status import read_statuses, status_path
+from radius.dynauth.live_session import LiveSessions
+from radius.explaining.explain import explain
+from radius.probing.probe import ProbeTarget, probe
+from radius.serving.role import RadiusServer
+from radius.serving.status import read_statuses, status_path
 
 
 @dataclass
@@ -157,7 +157,7 @@ async def test_radclient_accounting_is_on_disk_and_in_the_database(serving: Serv
 
 
 def reply_to_class(accept: bytes | None) -> bytes:
-    from radius.codec import parse
+    from radius.packet.codec import parse
 
     assert accept is not None
     value = parse(accept).first(25)
@@ -310,7 +310,7 @@ def _accepts(serving: Serving) -> int:
 
 
 async def test_journal_is_trimmed_behind_the_database(serving: Serving) -> None:
-    from radius.journal import JournalReader
+    from radius.accounting.journal import JournalReader
 
     for number in range(5):
         await serving.ask(octets(accounting(f"{number:08x}", identifier=number)), serving.accounting_port)

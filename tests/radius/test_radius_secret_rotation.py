@@ -30,10 +30,10 @@ from core.refusal import Refusal, granted
 from core.secrets import Secret
 from lab.nas import LabNas, LabSession
 from lab.radius_wire import RadiusServer as LabServer
-from radius.accounting_pipeline import AccountingPipeline, Pending
+from radius.accounting.ingest import ingest_once
+from radius.accounting.pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
-from radius.ingest import ingest_once
-from radius.live_session import LiveSessions
+from radius.dynauth.live_session import LiveSessions
 
 NEW = "a new secret for the tower"
 

@@ -27,10 +27,8 @@ from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
 from core.store.tables import health_issue
 from core.work import Workplace
-from radius.directory_source import DirectorySource, directory_of_snapshot
-from radius.explain import explain
-from radius.keep_snapshot import SnapshotKeeper, take_image
-from radius.snapshot import (
+from radius.directory.keep_snapshot import SnapshotKeeper, take_image
+from radius.directory.snapshot import (
     MAGIC,
     SnapshotHeader,
     SnapshotRefused,
@@ -38,6 +36,8 @@ from radius.snapshot import (
     snapshot_path,
     write_snapshot,
 )
+from radius.directory.source import DirectorySource, directory_of_snapshot
+from radius.explaining.explain import explain
 
 POLICY = AccessPolicy()
 

@@ -19,14 +19,14 @@ from typer.testing import CliRunner
 from appliance.command_line import app
 from core.clock import SystemClock
 from radius.config import RadiusSettings
-from radius.counters import Counters
 from radius.dictionary.attributes import attribute_dictionary
-from radius.endpoint import Endpoint
-from radius.nas_table import NasTable
-from radius.role import RadiusServer
-from radius.watch import SILENCES, WatchDoor, reachable, watch_path
-from radius.watch_filter import WatchFilter, code_of
-from radius.watching import Connected, NobodyServes, WatchedExchange, watch
+from radius.nas.table import NasTable
+from radius.serving.counters import Counters
+from radius.serving.endpoint import Endpoint
+from radius.serving.role import RadiusServer
+from radius.watching.client import Connected, NobodyServes, WatchedExchange, watch
+from radius.watching.filter import WatchFilter, code_of
+from radius.watching.watch import SILENCES, WatchDoor, reachable, watch_path
 
 PASSWORD = "open sesame"
 ANY = ("127.0.0.1", 0)

@@ -46,9 +46,9 @@ _MODULES = (
     "core.outbox",
     "provisioning.enforce",
     "provisioning.transport",
-    "radius.ingest",
-    "radius.live_session",
-    "radius.role",
+    "radius.accounting.ingest",
+    "radius.dynauth.live_session",
+    "radius.serving.role",
     "snmp.poll",
     "snmp.role",
 )

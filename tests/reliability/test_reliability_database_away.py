@@ -14,7 +14,7 @@ from reliability_field import NAS_SECRET, Field, open_field
 from reliability_postgresql import PostgreSql, own_postgresql
 
 from lab.nas import LabNas, RejectedDial
-from radius.snapshot import snapshot_path
+from radius.directory.snapshot import snapshot_path
 
 
 @pytest.fixture

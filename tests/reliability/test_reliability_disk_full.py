@@ -15,7 +15,7 @@ from reliability_box import Box, Nursery, open_box, until
 from reliability_field import Field, open_field
 
 from lab.nas import LabSession
-from radius.status import read_statuses
+from radius.serving.status import read_statuses
 
 DISK_OCTETS = 3 << 20
 

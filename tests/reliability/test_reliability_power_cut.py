@@ -25,7 +25,7 @@ import pytest
 from reliability_box import Nursery, open_box, times, until
 from reliability_field import Field, open_field
 
-from radius.journal import Journal, JournalLimits, JournalReader, Record
+from radius.accounting.journal import Journal, JournalLimits, JournalReader, Record
 
 SECTOR = 512
 REORDERINGS = times(4, 40)  # tried at each commit

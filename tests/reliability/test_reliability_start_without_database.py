@@ -14,8 +14,8 @@ from reliability_field import open_field
 from reliability_postgresql import PostgreSql, own_postgresql
 from test_reliability_database_away import _traffic
 
-from radius.snapshot import read_header, snapshot_path
-from radius.status import read_statuses
+from radius.directory.snapshot import read_header, snapshot_path
+from radius.serving.status import read_statuses
 
 
 @pytest.fixture

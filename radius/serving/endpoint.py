@@ -1,0 +1,132 @@
+"""UDP sockets on the event loop: octets from the kernel to a pipeline and back.
+
+The reader callback drains the socket, many datagrams a wake-up, which costs a fifth of asyncio's datagram
+protocol; they are handled together, under one time stamp. A socket on a wildcard address notes where each
+request came in and answers from there; one on a named address need not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+
+from core.endpoints import split_endpoint
+from radius.serving.sockets import IP_PKTINFO, WILDCARDS, bind_endpoint
+from radius.sign_in.pipeline import Source
+
+_LARGEST = 4_160  # a little more than a packet may have, so that a longer one is seen to be longer
+_IPV6_PKTINFO = 50
+
+_LAST_TURNS = 1_000
+AT_ONCE = 32  # datagrams between two looks at the other sockets and the journal
+
+Datagram = tuple[bytes, Source]
+
+
+class Endpoint:
+    """One bound socket. ``handle`` gets what came in a wake-up; ``send`` answers a source, then or later."""
+
+    def __init__(
+        self,
+        listen: str,
+        handle: Callable[[list[Datagram]], None],
+        bound: socket.socket | None = None,
+    ) -> None:
+        """``bound``: a socket from ``bind_endpoint`` that is somebody else's to close; without, its own."""
+        host, _ = split_endpoint(listen)
+        self.handle = handle
+        """Exchanged, as is ``send``, while somebody watches (``radius.watching.watch``)."""
+        self.send: Callable[[bytes, Source], None] = self._send
+        self.not_sent = 0
+        self.at_once = AT_ONCE
+        """Datagrams of the next wake-up: fewer where others go first (``radius.guard.overload``)."""
+        self._socket = bind_endpoint(listen) if bound is None else bound
+        self._is_own = bound is None
+        self._wildcard = host in WILDCARDS
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to read."""
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self.turn)
+
+    def stop_reading(self) -> None:
+        """Take what has come, and no more; answers may still leave."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
+            for _ in range(_LAST_TURNS):  # another process may have the socket too, and fill it again
+                if not self.turn():
+                    return
+
+    def close(self) -> None:
+        """Let the port go, unless the socket is another's."""
+        self.stop_reading()
+        if self._is_own:
+            self._socket.close()
+
+    def turn(self) -> bool:
+        """Handle what waits, at most a wake-up's worth; whether there was anything."""
+        drained = self._drain_wildcard() if self._wildcard else self._drain()
+        self.handle(drained)
+        return bool(drained)
+
+    def _drain(self) -> list[Datagram]:
+        """What waits in the socket, at most a wake-up's worth: reading it all first keeps the caches warm."""
+        drained: list[Datagram] = []
+        keep, recvfrom = drained.append, self._socket.recvfrom
+        try:
+            for _ in range(self.at_once):
+                keep(recvfrom(_LARGEST))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.not_sent += 1  # an ICMP error of an earlier reply: the NAS will ask again
+        return drained
+
+    def _drain_wildcard(self) -> list[Datagram]:
+        drained: list[Datagram] = []
+        try:
+            for _ in range(self.at_once):
+                datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
+                drained.append((datagram, (address[0], address[1], _arrival(ancillary), *address[2:])))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.not_sent += 1
+        return drained
+
+    def _send(self, reply: bytes, source: Source) -> None:
+        """Answer a source that a datagram came from."""
+        try:
+            if self._wildcard:
+                ancillary = [] if source[2] is None else [source[2]]
+                self._socket.sendmsg([reply], ancillary, 0, (source[0], source[1], *source[3:]))
+            else:
+                self._socket.sendto(reply, source)
+        except OSError:  # no route, or the socket is full: the NAS will ask again
+            self.not_sent += 1
+
+
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:
+    """The control message that makes a reply leave from the address its request came to."""
+    return _departure(tuple(ancillary))
+
+
+@lru_cache(maxsize=1_024)
+def _departure(ancillary: tuple[tuple[int, int, bytes], ...]) -> tuple[int, int, bytes] | None:
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            _interface, local, _header = struct.unpack("=I4s4s", value[:12])
+            return level, kind, struct.pack("=I4s4s", 0, local, bytes(4))
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+            return level, kind, value[:20]
+    return None

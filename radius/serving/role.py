@@ -1,0 +1,578 @@
+"""The radius process: sockets, pipelines and journal, and what keeps them fed from the database.
+
+Nothing on the way of a request waits for the database. Each task here may fail again and again while it is
+away; the answers go on from the last directory and into the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from aaa.directory import Directory
+from aaa.store import directory_rows, gear_rows
+from core.health import HealthIssue, close_issue, open_issue
+from core.log import logger
+from core.secrets import Sealer
+from core.store.columns import to_microseconds
+from core.work import Workplace
+from radius.accounting.journal import Journal, JournalLimits
+from radius.accounting.pipeline import AccountingPipeline, Pending
+from radius.config import RadiusSettings
+from radius.directory.snapshot import snapshot_path
+from radius.directory.source import REFUSED_KEY, STALE_ISSUE, DirectorySource
+from radius.dynauth.listener import DynauthListener
+from radius.dynauth.live_session import LiveSessions
+from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
+from radius.gear.door import GearDoor
+from radius.gear.record import GEAR_ISSUE, GearRecord, gear_record_path, take_over_left
+from radius.guard.lockout import Lockout
+from radius.guard.lockout_watch import GEAR_MARK, LockoutWatch
+from radius.guard.overload import GiveWay
+from radius.leases.leasing import Leasing
+from radius.leases.turns import LeaseTurns
+from radius.nas.secret_rotation import RotationWatch
+from radius.nas.table import NOTHING_SEEN, NasTable, Seen
+from radius.proxying.findings import home_server_issue_keys, home_server_issues
+from radius.proxying.home_servers import HomeServers
+from radius.proxying.proxy import Proxy
+from radius.radsec.door import RadSecDoor, door_name
+from radius.radsec.server import RADSEC_ISSUE, RadSec
+from radius.reply.rendering import Renderings
+from radius.serving.counters import Counters
+from radius.serving.endpoint import AT_ONCE, Datagram, Endpoint
+from radius.serving.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
+from radius.serving.latency import WakeUpLatency
+from radius.serving.place import ALONE, Place, journal_name
+from radius.serving.siblings import Handed, Siblings, WorkerReport
+from radius.serving.status import RadiusStatus, write_status
+from radius.sign_in.admission import Admission
+from radius.sign_in.live_devices import LiveDevices
+from radius.sign_in.pipeline import (
+    AuthenticationPipeline,
+    Elsewhere,
+    LateAnswers,
+    PipelineLimits,
+    SignIns,
+    Source,
+)
+from radius.sign_in.reject_log import RejectLog
+from radius.sign_in.slow_proof import SlowProofs
+from radius.watching.watch import WatchDoor
+
+_TICK_S = 0.05
+_LOG_EVERY_S = 60.0
+_EAP_LOOK_S = 30.0
+_log = logger("radius")
+
+
+async def run_radius(  # noqa: PLR0917 - the composition root calls it this way
+    settings: RadiusSettings,
+    workplace: Workplace,
+    sealer: Sealer,
+    journal_path: Path,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+    place: Place = ALONE,
+) -> None:
+    """Answer RADIUS until ``stop``; ``ready`` is set when the first directory is loaded."""
+    server = RadiusServer(settings, workplace, sealer, journal_path, place)
+    await server.run(stop, ready or asyncio.Event())
+
+
+class RadiusServer:
+    """One radius process."""
+
+    def __init__(
+        self,
+        settings: RadiusSettings,
+        workplace: Workplace,
+        sealer: Sealer,
+        journal_path: Path,
+        place: Place = ALONE,
+    ) -> None:
+        self._settings = settings
+        self._place = place
+        self._workplace = workplace
+        self._clock = workplace.clock
+        self._sealer = sealer
+        self._journal_path = journal_path
+        self.counters = Counters()
+        self._nases = NasTable(rates=settings.rates)
+        self._lockout = Lockout(settings.lockout, self.counters)
+        self._lockouts = LockoutWatch(
+            self._lockout, lambda: self._directory.logins if self._directory else {}
+        )
+        self._gear = GearDoor(
+            Lockout(settings.lockout, self.counters), GearRecord(gear_record_path(journal_path)), self._clock
+        )
+        self._gear_lockouts = LockoutWatch(
+            self._gear.lockout, lambda: self._directory.gear if self._directory else {},
+            gear_rows.stations_of, GEAR_MARK,
+        )  # fmt: skip
+        self._rejects = RejectLog(self._clock, self.counters)
+        self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
+        self._sign_ins = SignIns(sealer.derive_key("class-token"))
+        self._live_sessions = LiveSessions(workplace, sealer, settings)
+        self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
+        self._admission = Admission(self._clock, self._devices)
+        self._leasing = Leasing(self._clock)
+        self._leases = LeaseTurns(self._leasing, workplace, journal_path, place, settings.pool_hold_h)
+        self._eap = EapKeeper(
+            settings.eap, self.counters, self._rejects.note, self._lockout, self._clock, place.index
+        )
+        self._directory: Directory | None = None
+        self._door = WatchDoor(journal_path, self._clock, self.counters, self._nases, self._rejects)
+        self._source = DirectorySource(
+            workplace,
+            sealer,
+            settings.policy,
+            snapshot_path(journal_path.parent),
+            settings.database_patience_s,
+        )
+        self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
+        self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
+        self._ears: dict[str, Endpoint] = {}
+        self._proxy = Proxy(
+            HomeServers(self.counters, settings.proxy_outstanding, self._clock.monotonic_s),
+            self.counters, sealer.derive_key("proxy-loop")[:8], settings.dictionary_files,
+        )  # fmt: skip
+        self._radsec = RadSec(settings.radsec, self._clock, self.counters)
+        self._radsec_door = RadSecDoor(door_name(sealer, workplace), self._radsec.order)
+        self.dynauth = DynauthListener(workplace, sealer, settings)
+        self._journal: Journal | None = None
+        self._journal_trouble: str | None = None
+        self._failing: set[str] = set()
+        self._siblings = (
+            Siblings(journal_path, place, self._on_handed, self._on_report, self._leasing.hear_all)
+            if place.count > 1
+            else None
+        )
+        self._reports: dict[int, WorkerReport] = {}
+        self._seen: dict[str, Seen] = {}
+        self._watch = NasWatch()
+        self._latency = WakeUpLatency()
+        self._order = GiveWay(AT_ONCE)
+        self._rotations = RotationWatch(self._nases, self._watch)
+        self._issues: set[str] = set()
+        self._inherited_issues: set[str] = set()
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Open everything, serve, close everything."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._open(loop)
+            if self._place.leads:  # one process: an EAP conversation may go on over another connection
+                await self._radsec.start(self._settings.radsec_listen)
+            await self._serve(stop, ready)
+        finally:
+            await self._close()
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        settings = self._settings
+        limits = JournalLimits(
+            settings.journal_commit_rows, settings.journal_commit_ms / 1000, settings.journal_backlog
+        )
+        self._journal = Journal(self._journal_path, loop, limits, self._on_journal_trouble)
+        self._leases.begin(self._journal.id)
+        self._leasing.append = self._journal.append
+        if self._siblings is not None:
+            self._leasing.on_grant = self._siblings.tell_given
+        for listen in settings.auth_listen:
+            self._authentication.append(self._open_authentication(listen))
+        for listen in settings.accounting_listen:
+            self._accounting.append(self._open_accounting(listen, self._journal))
+        self._join_radsec(self._journal)
+        if self._siblings is not None:
+            self._siblings.start(loop)
+        if self._place.leads:
+            self.dynauth.open(self._place.sockets)
+
+    def _join_radsec(self, journal: Journal) -> None:
+        """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
+
+        def send_late(reply: bytes, source: Source) -> None:
+            self._radsec.send(reply, source)
+
+        late = LateAnswers(self._slow_proofs, send_late)
+        authentication = AuthenticationPipeline(
+            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
+            late=late, lockout=self._lockout, gear=self._gear, eap=self._eap.server,
+            admission=self._admission, proxy=self._proxy, leasing=self._leasing,
+        )  # fmt: skip
+        accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
+        self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
+
+    def _limits(self) -> PipelineLimits:
+        settings = self._settings
+        return PipelineLimits(
+            settings.reject_delay_s, settings.delayed_rejects, -(-settings.delayed_rejects // 10),
+            settings.duplicate_memory_s, settings.duplicate_entries, -(-settings.slow_proof_queue // 2),
+        )  # fmt: skip
+
+    def _open_authentication(self, listen: str) -> tuple[AuthenticationPipeline, Endpoint]:
+        def send_late(reply: bytes, source: Source) -> None:
+            endpoint.send(reply, source)
+
+        pipeline = AuthenticationPipeline(
+            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
+            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, gear=self._gear,
+            eap=self._eap.server, leasing=self._leasing,
+            admission=self._admission,
+            elsewhere=self._elsewhere(f"auth {listen}"),
+            proxy=self._proxy,
+        )  # fmt: skip
+        receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
+        took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
+
+        def handle(datagrams: list[Datagram]) -> None:
+            now_s = monotonic_s()
+            for datagram, source in datagrams:
+                try:
+                    reply = receive(datagram, source, now_s)
+                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+                    self._on_failure(trouble)
+                    continue
+                if reply is not None:
+                    endpoint.send(reply, source)
+            took_sign_ins(len(datagrams))
+            note_wake_up(monotonic_s() - now_s)
+
+        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"auth {listen}"))
+        self._ears[f"auth {listen}"] = endpoint
+        return pipeline, endpoint
+
+    def _elsewhere(self, endpoint: str) -> Elsewhere | None:
+        siblings, place = self._siblings, self._place
+        if siblings is None:
+            return None
+
+        def hand_over(worker: int, datagram: bytes, source: Source) -> None:
+            siblings.hand_over(worker, Handed(endpoint, source, datagram))
+
+        return Elsewhere(place.index, place.count, hand_over)
+
+    def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
+        pipeline = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
+
+        def handle(datagrams: list[Datagram]) -> None:
+            now_us = to_microseconds(self._clock.now())
+            endpoint.at_once = self._order.reports_to_take()
+            for datagram, source in datagrams:
+                try:
+                    outcome = pipeline.receive(datagram, source, now_us)
+                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
+                    self._on_failure(trouble)
+                    continue
+                if isinstance(outcome, Pending):
+                    if not journal.append(outcome.record, partial(on_commit, outcome)):
+                        pipeline.refuse(outcome)
+                elif outcome is not None:
+                    endpoint.send(outcome, source)
+
+        def on_commit(pending: Pending, committed: bool) -> None:
+            reply = pipeline.settle(pending, committed=committed)
+            if reply is not None:
+                endpoint.send(reply, pending.key[0])
+
+        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"accounting {listen}"))
+        return pipeline, endpoint
+
+    async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        settings = self._settings
+        turns: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
+            ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
+            ("rejects", settings.reject_record_s, self._record),
+            ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
+            ("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
+            ("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
+            ("leases", 0.0, partial(self._leases.turn, settings.directory_refresh_s)),
+            ("eap", _EAP_LOOK_S, self._look_at_eap),
+            ("gear", settings.reject_record_s, self._look_at_gear),
+            ("trimming", settings.journal_trim_s, self._trim),
+            ("status", settings.status_interval_s, self._write_status),
+        ]
+        if self._place.leads:
+            turns += [
+                ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+                *self._radsec_turns(),
+            ]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick(stop))
+            tasks.create_task(self._log_counters(stop))
+            if self._settings.dynauth_listen and self._place.leads:
+                tasks.create_task(self.dynauth.run(stop))
+            endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
+            tasks.create_task(self._door.run(endpoints, self._radsec, stop))
+            for name, pause_s, turn in turns:
+                tasks.create_task(self._repeat(name, pause_s, turn, stop))
+
+    def _radsec_turns(self) -> list[tuple[str, float, Callable[[], Awaitable[None]]]]:
+        """Orders to NASes go by their connections only where there are any."""
+        return [("radsec_door", 1.0, self._radsec_door.turn)] if self._settings.radsec_listen else []
+
+    async def _repeat(
+        self, name: str, pause_s: float, turn: Callable[[], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        """Turn after turn; says once that it began to fail and once that it works again."""
+        while not stop.is_set():
+            try:
+                await turn()
+            except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
+                if name not in self._failing:
+                    self._failing.add(name)
+                    _log.warning(
+                        "radius_turn_failing", turn=name, error=f"{type(trouble).__name__}: {trouble}"
+                    )
+            else:
+                if name in self._failing:
+                    self._failing.discard(name)
+                    _log.info("radius_turn_works_again", turn=name)
+            await _pause(stop, pause_s)
+
+    async def _follow_directory(self, ready: asyncio.Event) -> None:
+        try:
+            await self._source.turn()
+        finally:  # also while the database is away there may be something else to answer from
+            before, found = self._directory, self._source.answering
+            if found is not None and found is not before:
+                if before is None:
+                    await self._leases.prepare(found)
+                self._use(found, anew=before is None or _speaks_otherwise(before, found))
+                ready.set()
+
+    def _use(self, directory: Directory, *, anew: bool) -> None:
+        if anew:
+            files = self._settings.dictionary_files
+            self._nases.learn(directory.nases, Renderings(directory.templates, files))
+        self._eap.use(directory)
+        self._admission.use(directory)
+        self._devices.use(directory)
+        self._leasing.use(directory)
+        for pipeline, _ in self._authentication:
+            pipeline.use(directory)
+        self._radsec.use(directory)
+        self._proxy.use(directory)
+        first = self._directory is None
+        self._directory = directory
+        for trouble in directory.troubles:
+            _log.error("directory_row_unusable", trouble=trouble)
+        if first:
+            # until now a request could not be answered: what came waits in the sockets
+            for _, endpoint in [*self._authentication, *self._accounting]:
+                endpoint.start(asyncio.get_running_loop())
+            # what an earlier process found is closed unless this one finds it again
+            keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
+            self._inherited_issues = keys | home_server_issue_keys(directory) | {
+                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY,
+                RADSEC_ISSUE.key,
+            }  # fmt: skip
+            _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
+            gc.collect()
+            gc.freeze()  # a hundred thousand services must not be walked by every collection
+
+    async def _tick(self, stop: asyncio.Event) -> None:
+        """Send delayed rejects and age what is remembered."""
+        while not stop.is_set():
+            now_s = self._clock.monotonic_s()
+            for pipeline, endpoint in self._authentication:
+                for reply, source in pipeline.due(now_s):
+                    endpoint.send(reply, source)
+            for accounting, _ in self._accounting:
+                accounting.age(now_s)
+            self._radsec.tick(now_s)
+            self._proxy.servers.tick()
+            await _pause(stop, _TICK_S)
+
+    async def _record(self) -> None:
+        await self._rotations.turn(self._workplace)
+        await self._rejects.flush(self._workplace)
+        signing = self._nases.newly_signing()
+        if signing:
+            async with self._workplace.work("system:radius") as work:
+                for nas_id in signing:
+                    await directory_rows.remember_signing(work.connection, nas_id, work.now)
+        await self._tell_health()
+
+    async def _look_at_eap(self) -> None:
+        """The files of the server certificate may have been replaced."""
+        self._eap.look()
+
+    def _on_journal_trouble(self, trouble: str | None) -> None:
+        if trouble is None:
+            _log.info("journal_works_again")
+        elif self._journal_trouble is None:
+            _log.error("journal_failing", error=trouble, remedy=JOURNAL_ISSUE.remedy)
+        self._journal_trouble = trouble
+
+    async def _tell_health(self) -> None:
+        """Open and close the health issues of all our processes when they have changed: the leader's part."""
+        seen, names = self._nases.take_seen(), self._nases.names
+        self._watch.count(seen, names)
+        own = self._own_issues()
+        if self._siblings is not None and not self._place.leads:
+            self._siblings.report(WorkerReport(self._place.index, seen, own))
+            return
+        for nas_id, counts in self._seen.items():
+            seen[nas_id] = counts.plus(seen.get(nas_id, NOTHING_SEEN))
+        self._seen = {}
+        told = [*own, *(issue for report in self._reports.values() for issue in report.issues)]
+        wanted = {issue.key: issue for issue in [*self._watch.issues(seen, names), *told]}
+        await self._open_and_close(wanted)
+
+    def _own_issues(self) -> list[HealthIssue]:
+        """What this process finds of itself."""
+        own = [*self._eap.issues(self._clock.now()), *self._source.issues(), *self._watch.ended.values()]
+        if self._gear.record.trouble is not None:
+            own.append(GEAR_ISSUE)
+        own += home_server_issues(self._proxy.servers.known, self._clock.monotonic_s())
+        if self._journal_trouble is not None:
+            own.append(JOURNAL_ISSUE)
+        if self._radsec.port and not self._radsec.has_certificate:
+            own.append(RADSEC_ISSUE)
+        return own
+
+    async def _open_and_close(self, wanted: dict[str, HealthIssue]) -> None:
+        opening = wanted.keys() - self._issues
+        closing = (self._issues | self._inherited_issues) - wanted.keys()
+        if not opening and not closing:
+            return
+        async with self._workplace.work("system:radius") as work:
+            for key in opening:
+                await open_issue(work, wanted[key])
+            for key in closing:
+                await close_issue(work, key)
+        self._issues, self._inherited_issues = set(wanted), set()
+
+    def _on_report(self, report: WorkerReport) -> None:
+        """What another process noticed goes into the leader's next look."""
+        self._reports[report.worker] = report
+        for nas_id, counts in report.seen.items():
+            self._seen[nas_id] = counts.plus(self._seen.get(nas_id, NOTHING_SEEN))
+
+    def _on_handed(self, handed: Handed) -> None:
+        """A datagram that came to another process and belongs to a conversation of this one."""
+        endpoint = self._ears.get(handed.endpoint)
+        if endpoint is not None:
+            endpoint.handle([(handed.datagram, handed.source)])
+
+    async def _look_at_gear(self) -> None:
+        await self._gear.record.turn(self._workplace)
+        if self._place.leads:
+            names = [journal_name(index) for index in range(1, self._place.count)]
+            await take_over_left(
+                self._journal_path.parent, [*names, self._journal_path.name], self._workplace
+            )
+        await self._gear_lockouts.turn(self._workplace)
+
+    async def _trim(self) -> None:
+        if self._journal is None:
+            return
+        async with self._workplace.reading() as connection:
+            taken_over = await directory_rows.journal_position(connection, self._journal.id)
+        if taken_over:
+            self._journal.trim(taken_over)
+
+    async def _write_status(self) -> None:
+        status = self.status()
+        await asyncio.to_thread(write_status, self._journal_path, status)
+
+    @property
+    def dynauth_ports(self) -> list[int]:
+        """Where orders of proxies and scripts are heard."""
+        return self.dynauth.ports
+
+    @property
+    def radsec_port(self) -> int:
+        """The first port for TLS, once it is open; 0 for none."""
+        return self._radsec.port
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The first authentication and the first accounting port, once they are open; 0 for none."""
+        first = [
+            endpoints[0][1].port if endpoints else 0 for endpoints in (self._authentication, self._accounting)
+        ]
+        return first[0], first[1]
+
+    def status(self) -> RadiusStatus:
+        """The state of this process now."""
+        directory, journal = self._directory, self._journal
+        self.counters.not_sent = sum(one.not_sent for _, one in [*self._authentication, *self._accounting])
+        return RadiusStatus(
+            at=self._clock.now().isoformat(),
+            pid=os.getpid(),
+            worker=self._place.index,
+            counters=self.counters.snapshot(),
+            delayed_rejects=sum(pipeline.delayed for pipeline, _ in self._authentication),
+            directory_seq=directory.seq if directory else 0,
+            directory_logins=len(directory.logins) if directory else 0,
+            directory_nases=len(directory.nases) if directory else 0,
+            directory_age_s=round(self._source.age_s, 3),
+            troubles=[*directory.troubles, *self._nases.template_troubles, *self._proxy.troubles]
+            if directory
+            else ["the directory has not been loaded yet"],
+            journal_id=journal.id if journal else "",
+            journal_backlog=journal.backlog if journal else 0,
+            journal_trouble=self._journal_trouble,
+            unsigned_nases=self._nases.unsigned(),
+            strangers=self._nases.strangers,
+            radsec=self._radsec.open_by_nas,
+            radsec_refused=self._radsec.refused,
+            directory_from_snapshot=self._source.from_snapshot,
+            stale_profiles=len(self._source.due),
+            nases=self._watch.counts_by_name(),
+            latency_counts=list(self._latency.counts),
+            latency_total_s=self._latency.total_s,
+        )
+
+    async def _log_counters(self, stop: asyncio.Event) -> None:
+        last = self.counters.snapshot()
+        while not stop.is_set():
+            await _pause(stop, _LOG_EVERY_S)
+            now = self.counters.snapshot()
+            changed = {name: count for name, count in now.items() if count != last[name]}
+            if changed:
+                _log.info("radius_counters", **changed)
+            last = now
+
+    def _on_failure(self, trouble: Exception) -> None:
+        self.counters.failures += 1
+        if self.counters.failures == 1:
+            _log.error("radius_defect", error=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
+
+    async def _close(self) -> None:
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.stop_reading()
+        self._radsec.stop_reading()
+        self._slow_proofs.close()
+        await self._gear.record.close()
+        await self.dynauth.close()
+        await self._leases.close()
+        if self._journal is not None:
+            await self._journal.close()
+        if self._siblings is not None:
+            self._siblings.close()
+        await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
+        self._radsec_door.close()
+        self._radsec.close()
+        self._proxy.servers.close()
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.close()
+
+
+def _speaks_otherwise(before: Directory, after: Directory) -> bool:
+    """Whether a NAS, or what one is told, is another than before."""
+    return before.nases is not after.nases or before.templates is not after.templates
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Real time passes, or the end comes."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
