@@ -34,14 +34,17 @@ from radius.eap import packet as eap_packet
 from radius.eap.framing import Reassembly
 from radius.eap.keeping import EapKeeper
 from radius.guard.lockout import Lockout, LockoutLimits
+from radius.guard.pipeline_limits import PipelineLimits
 from radius.guard.rate_limits import RateLimits
 from radius.nas.attachment import read_attachment, read_line_ids
 from radius.nas.table import NasTable
 from radius.packet.codec import MalformedPacket, locate, trim
 from radius.packet.shared_secret import SharedSecret
 from radius.proxying.packets import Homeward, Nasward, answer_for_nas, forward_access
+from radius.reply.cache import Source
 from radius.serving.counters import Counters
-from radius.sign_in.pipeline import AuthenticationPipeline, PipelineLimits, SignIns, Source
+from radius.sign_in.class_tokens import ClassTokens
+from radius.sign_in.pipeline import AuthenticationPipeline
 from radius.sign_in.reject_log import RejectLog
 from radius.watching.client import decoded, packet_of
 from radius.watching.filter import WatchFilter
@@ -99,7 +102,7 @@ class Campaign:
         self.counters = Counters()
         rejects = RejectLog(world.clock, self.counters)
         nases = NasTable(world.directory.nases, RateLimits())
-        sign_ins = SignIns(world.class_key)
+        sign_ins = ClassTokens(world.class_key)
         lockout = Lockout(LockoutLimits(after=1_000_000, identities=500), self.counters)
         self._pipelines: list[AuthenticationPipeline] = []
         strict = Lockout(LockoutLimits(identities=500), self.counters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from radius.accounting.journal import Record
+from radius.guard.pipeline_limits import PipelineLimits
 from radius.nas.table import NasState, NasTable
 from radius.packet.codec import (
     ACCOUNTING_REQUEST,
@@ -16,12 +17,12 @@ from radius.packet.codec import (
     STATUS_SERVER,
     MalformedPacket,
     locate,
+    proxy_states,
     trim,
 )
-from radius.reply.cache import ReplyCache
+from radius.reply.cache import Key, ReplyCache, Source
 from radius.serving.counters import Counters
 from radius.sign_in.live_devices import LiveDevices
-from radius.sign_in.pipeline import Key, PipelineLimits, Source, proxy_states
 
 
 class Pending(NamedTuple):

@@ -45,9 +45,9 @@ from radius.packet.codec import (
     trim,
 )
 from radius.packet.shared_secret import SharedSecret
-from radius.reply.cache import ReplyCache
+from radius.reply.cache import ReplyCache, Source
 from radius.serving.endpoint import Datagram, Endpoint
-from radius.sign_in.pipeline import SignIns, Source
+from radius.sign_in.class_tokens import ClassTokens
 
 PROHIBITED = 501
 NOT_ROUTABLE = 502
@@ -87,7 +87,7 @@ class DynauthListener:
         self._settings = settings
         self._orders = NasOrders(workplace, sealer, settings)
         self._sessions = LiveSessions(workplace, sealer, settings)
-        self._sign_ins = SignIns(sealer.derive_key("class-token"))
+        self._sign_ins = ClassTokens(sealer.derive_key("class-token"))
         self._clients: list[_Known] = []
         self._replies = ReplyCache(2 * _FRESH_S, _REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()

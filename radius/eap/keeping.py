@@ -19,7 +19,7 @@ from radius.eap.steps import refusal
 from radius.eap.tls_session import ServerCertificate, TlsRules
 from radius.guard.lockout import Lockout
 from radius.serving.counters import Counters
-from radius.sign_in.pipeline import Rejection
+from radius.sign_in.reject_log import Rejection
 
 CERTIFICATE_ISSUE: Final = "radius.eap_certificate"
 _WARNED: Final = timedelta(days=30)

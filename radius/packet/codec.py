@@ -191,6 +191,13 @@ def vendor_attribute(vendor: int, kind: int, value: bytes) -> bytes:
     return attribute(Attr.VENDOR_SPECIFIC, struct.pack("!IBB", vendor, kind, len(value) + 2) + value)
 
 
+def proxy_states(packet: bytes, first: Mapping[int, int], repeats: Sequence[int]) -> bytes:
+    """Every Proxy-State of the request, as it came and in order (RFC 2865 section 5.33)."""
+    if 33 not in first:
+        return b""
+    return b"".join(attribute(33, value) for value in values_of(packet, 33, first, repeats))
+
+
 def integer(value: int) -> bytes:
     """Four octets, most significant first; larger values stay at the largest that fits."""
     return min(value, 0xFFFFFFFF).to_bytes(4, "big")

@@ -28,8 +28,9 @@ from radius.packet.shared_secret import SharedSecret
 from radius.radsec.connection import Connection
 from radius.radsec.limits import RadSecLimits
 from radius.radsec.tls import Guests, server_context
+from radius.reply.cache import Source
 from radius.serving.counters import Counters
-from radius.sign_in.pipeline import AuthenticationPipeline, Source
+from radius.sign_in.pipeline import AuthenticationPipeline
 
 _log = logger("radius")
 _DYNAUTH_ANSWERS: Final = frozenset({COA_ACK, COA_NAK, DISCONNECT_ACK, DISCONNECT_NAK})

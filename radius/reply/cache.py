@@ -7,7 +7,12 @@ and memory is bounded. An entry lives at least ``memory_s`` unless ``entries`` n
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
+Source = tuple[Any, ...]
+"""Source address, source port, and whatever else the endpoint needs to reply; the address comes first."""
+Key = tuple[Source, int]
+"""What identifies a retransmit: where it comes from, and its identifier."""
 Remembered = tuple[int, bytes | None]
 """A request's fingerprint and its reply; None while it is in work.
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from core.endpoints import split_endpoint
+from radius.reply.cache import Source
 from radius.serving.sockets import IP_PKTINFO, WILDCARDS, bind_endpoint
-from radius.sign_in.pipeline import Source
 
 _LARGEST = 4_160  # a little more than a packet may have, so that a longer one is seen to be longer
 _IPV6_PKTINFO = 50

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from aaa.directory import Directory
 from aaa.store import directory_rows, gear_rows
-from core.health import HealthIssue, close_issue, open_issue
+from core.health import HealthIssue
 from core.log import logger
 from core.secrets import Sealer
 from core.store.columns import to_microseconds
@@ -33,33 +32,33 @@ from radius.gear.record import GEAR_ISSUE, GearRecord, gear_record_path, take_ov
 from radius.guard.lockout import Lockout
 from radius.guard.lockout_watch import GEAR_MARK, LockoutWatch
 from radius.guard.overload import GiveWay
+from radius.guard.pipeline_limits import PipelineLimits
 from radius.leases.leasing import Leasing
 from radius.leases.turns import LeaseTurns
 from radius.nas.secret_rotation import RotationWatch
-from radius.nas.table import NOTHING_SEEN, NasTable, Seen
+from radius.nas.table import NasTable
 from radius.proxying.findings import home_server_issue_keys, home_server_issues
 from radius.proxying.home_servers import HomeServers
 from radius.proxying.proxy import Proxy
 from radius.radsec.door import RadSecDoor, door_name
 from radius.radsec.server import RADSEC_ISSUE, RadSec
+from radius.reply.cache import Source
 from radius.reply.rendering import Renderings
 from radius.serving.counters import Counters
 from radius.serving.endpoint import AT_ONCE, Datagram, Endpoint
+from radius.serving.family_health import FamilyHealth
 from radius.serving.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
 from radius.serving.latency import WakeUpLatency
 from radius.serving.place import ALONE, Place, journal_name
-from radius.serving.siblings import Handed, Siblings, WorkerReport
+from radius.serving.siblings import Handed, Siblings
 from radius.serving.status import RadiusStatus, write_status
+from radius.serving.turns import Turn, pause, repeat
 from radius.sign_in.admission import Admission
+from radius.sign_in.answers import LateAnswers
+from radius.sign_in.by_eap import Elsewhere
+from radius.sign_in.class_tokens import ClassTokens
 from radius.sign_in.live_devices import LiveDevices
-from radius.sign_in.pipeline import (
-    AuthenticationPipeline,
-    Elsewhere,
-    LateAnswers,
-    PipelineLimits,
-    SignIns,
-    Source,
-)
+from radius.sign_in.pipeline import AuthenticationPipeline
 from radius.sign_in.reject_log import RejectLog
 from radius.sign_in.slow_proof import SlowProofs
 from radius.watching.watch import WatchDoor
@@ -116,7 +115,7 @@ class RadiusServer:
         )  # fmt: skip
         self._rejects = RejectLog(self._clock, self.counters)
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
-        self._sign_ins = SignIns(sealer.derive_key("class-token"))
+        self._sign_ins = ClassTokens(sealer.derive_key("class-token"))
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
         self._admission = Admission(self._clock, self._devices)
@@ -146,20 +145,16 @@ class RadiusServer:
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
-        self._failing: set[str] = set()
+        self._watch = NasWatch()
+        self._health = FamilyHealth(place, self._nases, self._watch, self._own_issues)
         self._siblings = (
-            Siblings(journal_path, place, self._on_handed, self._on_report, self._leasing.hear_all)
+            Siblings(journal_path, place, self._on_handed, self._health.hear, self._leasing.hear_all)
             if place.count > 1
             else None
         )
-        self._reports: dict[int, WorkerReport] = {}
-        self._seen: dict[str, Seen] = {}
-        self._watch = NasWatch()
         self._latency = WakeUpLatency()
         self._order = GiveWay(AT_ONCE)
         self._rotations = RotationWatch(self._nases, self._watch)
-        self._issues: set[str] = set()
-        self._inherited_issues: set[str] = set()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Open everything, serve, close everything."""
@@ -284,21 +279,21 @@ class RadiusServer:
 
     async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         settings = self._settings
-        turns: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
-            ("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
-            ("rejects", settings.reject_record_s, self._record),
-            ("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
-            ("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
-            ("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
-            ("leases", 0.0, partial(self._leases.turn, settings.directory_refresh_s)),
-            ("eap", _EAP_LOOK_S, self._look_at_eap),
-            ("gear", settings.reject_record_s, self._look_at_gear),
-            ("trimming", settings.journal_trim_s, self._trim),
-            ("status", settings.status_interval_s, self._write_status),
+        turns = [
+            Turn("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
+            Turn("rejects", settings.reject_record_s, self._record),
+            Turn("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
+            Turn("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
+            Turn("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
+            Turn("leases", 0.0, partial(self._leases.turn, settings.directory_refresh_s)),
+            Turn("eap", _EAP_LOOK_S, self._look_at_eap),
+            Turn("gear", settings.reject_record_s, self._look_at_gear),
+            Turn("trimming", settings.journal_trim_s, self._trim),
+            Turn("status", settings.status_interval_s, self._write_status),
         ]
         if self._place.leads:
             turns += [
-                ("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+                Turn("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
                 *self._radsec_turns(),
             ]
         async with asyncio.TaskGroup() as tasks:
@@ -308,31 +303,12 @@ class RadiusServer:
                 tasks.create_task(self.dynauth.run(stop))
             endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
             tasks.create_task(self._door.run(endpoints, self._radsec, stop))
-            for name, pause_s, turn in turns:
-                tasks.create_task(self._repeat(name, pause_s, turn, stop))
+            for turn in turns:
+                tasks.create_task(repeat(turn, stop))
 
-    def _radsec_turns(self) -> list[tuple[str, float, Callable[[], Awaitable[None]]]]:
+    def _radsec_turns(self) -> list[Turn]:
         """Orders to NASes go by their connections only where there are any."""
-        return [("radsec_door", 1.0, self._radsec_door.turn)] if self._settings.radsec_listen else []
-
-    async def _repeat(
-        self, name: str, pause_s: float, turn: Callable[[], Awaitable[None]], stop: asyncio.Event
-    ) -> None:
-        """Turn after turn; says once that it began to fail and once that it works again."""
-        while not stop.is_set():
-            try:
-                await turn()
-            except Exception as trouble:  # noqa: BLE001 - the boundary of one turn
-                if name not in self._failing:
-                    self._failing.add(name)
-                    _log.warning(
-                        "radius_turn_failing", turn=name, error=f"{type(trouble).__name__}: {trouble}"
-                    )
-            else:
-                if name in self._failing:
-                    self._failing.discard(name)
-                    _log.info("radius_turn_works_again", turn=name)
-            await _pause(stop, pause_s)
+        return [Turn("radsec_door", 1.0, self._radsec_door.turn)] if self._settings.radsec_listen else []
 
     async def _follow_directory(self, ready: asyncio.Event) -> None:
         try:
@@ -365,12 +341,11 @@ class RadiusServer:
             # until now a request could not be answered: what came waits in the sockets
             for _, endpoint in [*self._authentication, *self._accounting]:
                 endpoint.start(asyncio.get_running_loop())
-            # what an earlier process found is closed unless this one finds it again
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
-            self._inherited_issues = keys | home_server_issue_keys(directory) | {
+            self._health.inherit(keys | home_server_issue_keys(directory) | {
                 JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY,
                 RADSEC_ISSUE.key,
-            }  # fmt: skip
+            })  # fmt: skip
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
@@ -386,7 +361,7 @@ class RadiusServer:
                 accounting.age(now_s)
             self._radsec.tick(now_s)
             self._proxy.servers.tick()
-            await _pause(stop, _TICK_S)
+            await pause(stop, _TICK_S)
 
     async def _record(self) -> None:
         await self._rotations.turn(self._workplace)
@@ -396,7 +371,7 @@ class RadiusServer:
             async with self._workplace.work("system:radius") as work:
                 for nas_id in signing:
                     await directory_rows.remember_signing(work.connection, nas_id, work.now)
-        await self._tell_health()
+        await self._health.turn(self._workplace, self._siblings)
 
     async def _look_at_eap(self) -> None:
         """The files of the server certificate may have been replaced."""
@@ -409,21 +384,6 @@ class RadiusServer:
             _log.error("journal_failing", error=trouble, remedy=JOURNAL_ISSUE.remedy)
         self._journal_trouble = trouble
 
-    async def _tell_health(self) -> None:
-        """Open and close the health issues of all our processes when they have changed: the leader's part."""
-        seen, names = self._nases.take_seen(), self._nases.names
-        self._watch.count(seen, names)
-        own = self._own_issues()
-        if self._siblings is not None and not self._place.leads:
-            self._siblings.report(WorkerReport(self._place.index, seen, own))
-            return
-        for nas_id, counts in self._seen.items():
-            seen[nas_id] = counts.plus(seen.get(nas_id, NOTHING_SEEN))
-        self._seen = {}
-        told = [*own, *(issue for report in self._reports.values() for issue in report.issues)]
-        wanted = {issue.key: issue for issue in [*self._watch.issues(seen, names), *told]}
-        await self._open_and_close(wanted)
-
     def _own_issues(self) -> list[HealthIssue]:
         """What this process finds of itself."""
         own = [*self._eap.issues(self._clock.now()), *self._source.issues(), *self._watch.ended.values()]
@@ -435,24 +395,6 @@ class RadiusServer:
         if self._radsec.port and not self._radsec.has_certificate:
             own.append(RADSEC_ISSUE)
         return own
-
-    async def _open_and_close(self, wanted: dict[str, HealthIssue]) -> None:
-        opening = wanted.keys() - self._issues
-        closing = (self._issues | self._inherited_issues) - wanted.keys()
-        if not opening and not closing:
-            return
-        async with self._workplace.work("system:radius") as work:
-            for key in opening:
-                await open_issue(work, wanted[key])
-            for key in closing:
-                await close_issue(work, key)
-        self._issues, self._inherited_issues = set(wanted), set()
-
-    def _on_report(self, report: WorkerReport) -> None:
-        """What another process noticed goes into the leader's next look."""
-        self._reports[report.worker] = report
-        for nas_id, counts in report.seen.items():
-            self._seen[nas_id] = counts.plus(self._seen.get(nas_id, NOTHING_SEEN))
 
     def _on_handed(self, handed: Handed) -> None:
         """A datagram that came to another process and belongs to a conversation of this one."""
@@ -533,7 +475,7 @@ class RadiusServer:
     async def _log_counters(self, stop: asyncio.Event) -> None:
         last = self.counters.snapshot()
         while not stop.is_set():
-            await _pause(stop, _LOG_EVERY_S)
+            await pause(stop, _LOG_EVERY_S)
             now = self.counters.snapshot()
             changed = {name: count for name, count in now.items() if count != last[name]}
             if changed:
@@ -568,11 +510,3 @@ class RadiusServer:
 def _speaks_otherwise(before: Directory, after: Directory) -> bool:
     """Whether a NAS, or what one is told, is another than before."""
     return before.nases is not after.nases or before.templates is not after.templates
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    """Real time passes, or the end comes."""
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

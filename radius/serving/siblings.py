@@ -22,8 +22,8 @@ from aaa.lease_addresses import Grant
 from core.health import HealthIssue
 from radius.leases.leasing import grant_record, grants_of
 from radius.nas.table import Seen
+from radius.reply.cache import Source
 from radius.serving.place import Place, sibling_name
-from radius.sign_in.pipeline import Source
 
 _LARGEST = 131_072
 _AT_ONCE = 64

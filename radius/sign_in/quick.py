@@ -23,7 +23,7 @@ from radius.sign_in.ms_chap import keys_and_success
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from radius.sign_in.pipeline import SignIns
+    from radius.sign_in.class_tokens import ClassTokens
 
 _OTHER, _LOOK_IN_FULL, _USER, _PASSWORD, _CHAP, _CHALLENGE, _VENDOR, _SIGNATURE, _SERVICE_TYPE = range(9)
 _ROLES: Final = {
@@ -55,7 +55,7 @@ class QuickLogin:
 class QuickSignIns:
     """Answers what can be answered at once."""
 
-    def __init__(self, sign_ins: SignIns, counters: Counters) -> None:
+    def __init__(self, sign_ins: ClassTokens, counters: Counters) -> None:
         self._sign_ins = sign_ins
         self._counters = counters
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from aaa.authorize import Reject
 from aaa.record_rejects import RejectSighting, prune_rejects, record_rejects
 from core.clock import Clock
 from core.work import Workplace
 from radius.serving.counters import Counters
-from radius.sign_in.pipeline import Rejection
 
 _KINDS_KEPT = 5_000
 _KINDS_KEPT_OF_ONE = 500
 _KINDS_BETWEEN_PRUNINGS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A reject to be recorded: who was refused where, and why."""
+
+    nas_id: str
+    reject: Reject
+    calling_station: str | None
 
 
 class RejectLog:

@@ -26,10 +26,10 @@ from radius.nas.table import NasTable
 from radius.packet.codec import ACCESS_REJECT, MalformedPacket, Packet, locate, parse, trim
 from radius.radsec.connection import Connection
 from radius.radsec.server import RadSec, source_of
+from radius.reply.cache import Source
 from radius.serving.counters import Counters
 from radius.serving.endpoint import Datagram, Endpoint
-from radius.sign_in.pipeline import Rejection, Source
-from radius.sign_in.reject_log import RejectLog
+from radius.sign_in.reject_log import Rejection, RejectLog
 from radius.watching.filter import WatchFilter
 
 _WATCHERS: Final = 8

@@ -20,10 +20,13 @@ from core.refusal import granted
 from core.secrets import Sealer, Secret
 from core.work import Workplace
 from radius.eap.server import EapServer
+from radius.guard.pipeline_limits import PipelineLimits
 from radius.nas.table import NasTable
 from radius.packet.codec import vendor_attribute
 from radius.serving.counters import Counters
-from radius.sign_in.pipeline import AuthenticationPipeline, PipelineLimits, Rejection, SignIns
+from radius.sign_in.class_tokens import ClassTokens
+from radius.sign_in.pipeline import AuthenticationPipeline
+from radius.sign_in.reject_log import Rejection
 
 SECRET = "xyzzy5461-and-more"
 CLASS_KEY = Sealer({"k1": bytes(range(32))}).derive_key("class-token")
@@ -106,7 +109,7 @@ def bench_over(directory: Directory, *, eap: EapServer | None = None, **limits: 
     nases = NasTable(directory.nases)
     settings = PipelineLimits(**{"reject_delay_s": 0.0, **limits})
     pipeline = AuthenticationPipeline(
-        nases, SignIns(CLASS_KEY), Counters(), rejections.append, settings, eap=eap
+        nases, ClassTokens(CLASS_KEY), Counters(), rejections.append, settings, eap=eap
     )
     pipeline.use(directory)
     return Bench(pipeline, nases, rejections)

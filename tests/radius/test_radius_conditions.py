@@ -71,8 +71,8 @@ async def bench_with(
     directory = await world.directory(policy)
     bench = bench_over(directory)
     clock = world.workplace.clock
-    bench.pipeline._admission = admission or Admission(clock, LiveDevices(clock, b""))
-    bench.pipeline._admission.use(directory)
+    bench.pipeline.answers.admission = admission or Admission(clock, LiveDevices(clock, b""))
+    bench.pipeline.answers.admission.use(directory)
     return bench
 
 
@@ -94,7 +94,7 @@ async def test_the_first_cpe_seen_is_bound_at_once_and_for_good(any_world: World
     assert rule(bench, NEW) == "other_cpe", "before anything is written"
     assert rule(bench, None) == "no_cpe_shown"
     assert rule(bench, OLD) == "accept"
-    admission = bench.pipeline._admission
+    admission = bench.pipeline.answers.admission
     assert admission.unwritten == 1
     await admission.flush(world.workplace)
     assert admission.unwritten == 0
@@ -148,7 +148,7 @@ async def test_a_swap_takes_one_other_cpe_once_within_its_window(any_world: Worl
     assert rule(bench, NEW) == "accept"
     assert rule(bench, OLD) == "other_cpe"
     assert rule(bench, THIRD) == "other_cpe", "the window is used"
-    await bench.pipeline._admission.flush(world.workplace)
+    await bench.pipeline.answers.admission.flush(world.workplace)
     bench = await bench_with(world)
     assert [rule(bench, mac) for mac in (OLD, NEW, THIRD)] == ["other_cpe", "accept", "other_cpe"]
     async with world.workplace.reading() as connection:
@@ -178,12 +178,12 @@ async def test_the_first_writer_wins_and_every_process_takes_that_over(any_world
     await world.service("alice")
     one, other = await bench_with(world, LEARN), await bench_with(world, LEARN)
     assert (rule(one, OLD), rule(other, NEW)) == ("accept", "accept"), "neither knows of the other yet"
-    await one.pipeline._admission.flush(world.workplace)
-    await other.pipeline._admission.flush(world.workplace)
+    await one.pipeline.answers.admission.flush(world.workplace)
+    await other.pipeline.answers.admission.flush(world.workplace)
     for bench in (one, other):
         directory = await world.directory(LEARN)
         bench.pipeline.use(directory)
-        bench.pipeline._admission.use(directory)
+        bench.pipeline.answers.admission.use(directory)
         assert (rule(bench, OLD), rule(bench, NEW)) == ("accept", "other_cpe")
 
 
@@ -214,10 +214,10 @@ async def test_what_was_learned_while_the_database_is_away_is_kept_until_it_is_b
             raise ConnectionError("away")
 
     with pytest.raises(ConnectionError):
-        await bench.pipeline._admission.flush(Away())  # type: ignore[arg-type]
-    assert bench.pipeline._admission.unwritten == 1
+        await bench.pipeline.answers.admission.flush(Away())  # type: ignore[arg-type]
+    assert bench.pipeline.answers.admission.unwritten == 1
     assert rule(bench, NEW) == "other_cpe"
-    await bench.pipeline._admission.flush(world.workplace)
+    await bench.pipeline.answers.admission.flush(world.workplace)
     assert rule(await bench_with(world, LEARN), NEW) == "other_cpe"
 
 

@@ -35,7 +35,7 @@ from lab.radius_wire import RadiusServer as LabServer
 from radius.accounting.ingest import ingest_once
 from radius.dynauth.order import read_order
 from radius.packet.codec import Packet
-from radius.sign_in.pipeline import SignIns
+from radius.sign_in.class_tokens import ClassTokens
 
 ASKING = "a secret of the script"
 
@@ -261,7 +261,7 @@ async def test_a_session_is_found_by_the_pseudonym_its_visited_operator_was_give
     async with door.world.workplace.reading() as connection:
         query = select(session.c.service_id).where(session.c.username == "alice")
         service_id = (await connection.execute(query)).scalar_one()
-    given = SignIns(CLASS_KEY).chargeable_identity(service_id, b"1example.net")[2:]
+    given = ClassTokens(CLASS_KEY).chargeable_identity(service_id, b"1example.net")[2:]
     for wrong in (
         {"a89": given},
         {"a89": b"x" * 32, "a126": b"1example.net"},

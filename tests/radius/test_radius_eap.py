@@ -174,7 +174,7 @@ async def test_mschapv2_gives_the_answers_of_rfc_2759_and_the_keys_of_rfc_3079(
     peer_challenge = bytes.fromhex("21402324255E262A28295F2B3A337C7E")
     nt_response = bytes.fromhex("82309ECD8D708B5EA08FAA3981CD83544233114A3D85D6DF")
     method = MsChapV2Method(b"User", challenge)
-    server: EapServer = here.pipeline._eap
+    server: EapServer = here.pipeline.eap.server
     question = _question()
     circle = server._circle(_conversation(server, question), question, 0.0)
     begun: Any = method.begin(circle)
@@ -264,7 +264,7 @@ async def test_who_is_to_hear_nothing_hears_nothing_inside_either(bench: Make, w
     said = bytes((2, peer.eap[6])) + (4 + len(value)).to_bytes(2, "big") + value
     assert peer.say(26, said) is None
     assert here.counters.stale_silent == 1
-    assert here.pipeline._eap.under_way == 0  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way == 0  # type: ignore[union-attr]
 
 
 async def test_a_state_names_its_worker_and_cannot_be_guessed(bench: Make) -> None:
@@ -356,7 +356,7 @@ async def test_a_retransmit_gets_the_same_octets(bench: Make) -> None:
     first = here.ask(octets(packet))
     assert here.ask(octets(packet)) == first
     assert here.counters.duplicates == 1
-    assert here.pipeline._eap.under_way == 1  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way == 1  # type: ignore[union-attr]
 
 
 async def test_a_response_sent_again_in_another_packet_gets_the_same_request(bench: Make) -> None:
@@ -404,7 +404,7 @@ async def test_a_conversation_has_its_time(bench: Make) -> None:
     peer.begin()
     peer.now_s = 60.0
     list(here.pipeline.due(60.0))
-    assert here.pipeline._eap.under_way == 0  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way == 0  # type: ignore[union-attr]
     assert peer.say(3, bytes((26,))).code == REJECT
 
 
@@ -415,7 +415,7 @@ async def test_a_flood_from_one_nas_costs_no_other(bench: Make) -> None:
         one.begin()
     for number in range(3_000):
         Peer(here, source=("127.0.0.1", number), identity=f"x{number}", station=b"s%d" % number).begin()
-    assert here.pipeline._eap.under_way <= 60  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way <= 60  # type: ignore[union-attr]
     assert all(one.say(3, bytes((26,))).code == CHALLENGE for one in quiet)
 
 
@@ -426,7 +426,7 @@ async def test_when_all_is_full_whoever_has_most_gives_way(bench: Make) -> None:
     late = [Peer(here, source=OTHER, identity="alice", station=b"%d" % one) for one in range(5)]
     for one in late:
         assert one.begin().code == CHALLENGE
-    assert here.pipeline._eap.under_way == 20  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way == 20  # type: ignore[union-attr]
     assert all(one.say(3, bytes((26,))).code == CHALLENGE for one in late)
 
 
@@ -444,7 +444,7 @@ async def test_fragments_without_end_come_to_one(bench: Make) -> None:
         rounds += 1
         assert rounds < 1_000
     assert here.rejections[-1].reject.rule == "eap_too_long"
-    assert here.pipeline._eap.under_way == 0  # type: ignore[union-attr]
+    assert here.pipeline.eap.server.under_way == 0  # type: ignore[union-attr]
 
 
 def test_silence_in_the_midst_is_on_record_once() -> None:

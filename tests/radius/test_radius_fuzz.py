@@ -57,6 +57,7 @@ def _takes_any_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def _loses_proxy_state(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("radius.sign_in.answers.proxy_states", lambda packet, first, repeats: b"")
     patch.setattr("radius.sign_in.pipeline.proxy_states", lambda packet, first, repeats: b"")
 
 

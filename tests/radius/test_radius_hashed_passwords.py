@@ -19,7 +19,7 @@ from aaa.set_up import NewCredential, add_credential, keep_only_hash, set_passwo
 from core.refusal import Refusal
 from core.secrets import Secret
 from radius.explaining.explain import explain, format_explanation
-from radius.sign_in.pipeline import LateAnswers
+from radius.sign_in.answers import LateAnswers
 from radius.sign_in.slow_proof import SlowProofs
 
 ACCEPT, REJECT = 2, 3
@@ -206,7 +206,7 @@ async def gated(world: World, gate: Gate) -> tuple[object, list[tuple[bytes, obj
     await world.service("alice")
     bench = bench_over(await world.directory(), slow_proofs_of_one=50)
     sent: list[tuple[bytes, object]] = []
-    bench.pipeline._late = LateAnswers(gate, lambda reply, source: sent.append((reply, source)))
+    bench.pipeline.answers.late = LateAnswers(gate, lambda reply, source: sent.append((reply, source)))
     return bench, sent
 
 

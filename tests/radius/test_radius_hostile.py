@@ -21,8 +21,7 @@ from radius.nas.table import NasTable
 from radius.packet.shared_secret import SharedSecret
 from radius.serving.counters import Counters
 from radius.serving.findings import NasWatch, nas_issue_keys
-from radius.sign_in.pipeline import Rejection
-from radius.sign_in.reject_log import RejectLog
+from radius.sign_in.reject_log import Rejection, RejectLog
 
 ACCEPT, REJECT = 2, 3
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
