@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import select
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ RETRANSMIT_AFTER_S = 1.0
 DRAIN_S = 3.0
 """How long after the last new request replies are still waited for; what has none then is lost."""
 _ENDLESS = 1 << 62
+_UDP_SEGMENT = 103  # Linux; the socket module has no name for it
+_TOGETHER = 64
 THOROUGH_EVERY = 16
 """Each reply's code and authenticator are checked; of one in so many everything."""
 
@@ -157,7 +160,7 @@ class Lane:
 
     def fill(self, window: int) -> None:
         """Send new requests until ``window`` are outstanding, none is left, or an identifier is taken."""
-        send, now = self.endpoint.send, time.perf_counter
+        now = time.perf_counter
         outstanding, sent_at, resent_at, requests = (
             self.outstanding,
             self.sent_at,
@@ -169,19 +172,31 @@ class Lane:
         last = min(self.last, index + window - self.waiting)
         if self.partner is not None:
             last = min(last, int(len(self.partner.replies) * self.for_each_of_partner) + window)
+        batch: list[bytes] = []
         while index < last:
             identifier = index & 255
             if outstanding[identifier] >= 0:
                 break
             outstanding[identifier] = index
+            octets = requests[index % stock].octets
+            if batch and (len(octets) != len(batch[0]) or len(batch) == _TOGETHER):
+                self._send(batch)
+                batch = []
+            batch.append(octets)
             sent_at[identifier] = resent_at[identifier] = now()
-            with suppress(
-                BlockingIOError, ConnectionRefusedError
-            ):  # then it is retransmitted like any lost one
-                send(requests[index % stock].octets)
             index += 1
+        if batch:
+            self._send(batch)
         self.waiting += index - self.next
         self.next = index
+
+    def _send(self, batch: list[bytes]) -> None:
+        """Requests of one length in one call, which the kernel parts again (UDP segmentation, ``udp(7)``)."""
+        segment = [] if len(batch) == 1 else [(socket.IPPROTO_UDP, _UDP_SEGMENT, _length(batch[0]))]
+        with suppress(
+            BlockingIOError, ConnectionRefusedError
+        ):  # then they are retransmitted like any lost one
+            self.endpoint.sendmsg(batch, segment)
 
     def retransmit(self, older_than: float) -> None:
         """Send again, byte for byte, what was last sent before ``older_than``."""
@@ -191,6 +206,10 @@ class Lane:
                 self.retransmitted += 1
                 with suppress(BlockingIOError, ConnectionRefusedError):
                     self.endpoint.send(self.request(index).octets)
+
+
+def _length(octets: bytes) -> bytes:
+    return len(octets).to_bytes(2, sys.byteorder)
 
 
 def _open_lane(port: int, requests: list[Request], last: int) -> Lane:

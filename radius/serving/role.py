@@ -233,7 +233,7 @@ class RadiusServer:
                     self._on_failure(trouble)
                     continue
                 if reply is not None:
-                    endpoint.send(reply, source)
+                    endpoint.post(reply, source)
             took_sign_ins(len(datagrams))
             note_wake_up(monotonic_s() - now_s)
 
@@ -267,12 +267,12 @@ class RadiusServer:
                     if not journal.append(outcome.record, partial(on_commit, outcome)):
                         pipeline.refuse(outcome)
                 elif outcome is not None:
-                    endpoint.send(outcome, source)
+                    endpoint.post(outcome, source)
 
         def on_commit(pending: Pending, committed: bool) -> None:
             reply = pipeline.settle(pending, committed=committed)
             if reply is not None:
-                endpoint.send(reply, pending.key[0])
+                endpoint.post(reply, pending.key[0])
 
         endpoint = Endpoint(listen, handle, self._place.sockets.get(f"accounting {listen}"))
         return pipeline, endpoint
@@ -356,7 +356,7 @@ class RadiusServer:
             now_s = self._clock.monotonic_s()
             for pipeline, endpoint in self._authentication:
                 for reply, source in pipeline.due(now_s):
-                    endpoint.send(reply, source)
+                    endpoint.post(reply, source)
             for accounting, _ in self._accounting:
                 accounting.age(now_s)
             self._radsec.tick(now_s)
