@@ -2,8 +2,9 @@
 
 The sockets stay open here, so whatever waits in them outlives the process that reads it: one that died is
 replaced, and on SIGHUP all are, by processes with the settings as they are now, without a request lost.
-This process does nothing else. It has no event loop and no thread, since a fork would copy half of either,
-and loads only what it needs for that: what it must know of the settings, a child reads for it.
+This process does nothing else. It has no event loop and no thread, since a fork would copy half of either.
+What it must know of the settings, a child reads for it. Where one process answers, it loads only what it
+needs itself; where several do, it loads what they all need, once, and they have it from the fork.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib
 import json
 import os
 import selectors
@@ -38,6 +40,9 @@ _WATCHDOG_S = 30.0
 _STOP_PATIENCE_S = 20.0
 _BIND_PATIENCE_S = 3.0
 """For the port of a family whose head was killed: its members notice within a second and go."""
+_ALL_NEED = ("asyncio", "appliance.roles", "appliance.settings", "radius.serving.role", "greenlet")
+_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
+"""By SQLAlchemy's name of the database."""
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -80,6 +85,8 @@ class Plan:
     """``RadiusSettings.endpoints``."""
     journals: str
     log_level: str
+    database: str
+    """SQLAlchemy's name of its kind."""
 
 
 def read_plan(config: Path) -> Plan:
@@ -87,6 +94,7 @@ def read_plan(config: Path) -> Plan:
 
     def read() -> bytes:
         from appliance.settings import SettingsError, load_settings
+        from core.database import backend_of
 
         try:
             settings = load_settings(config)
@@ -94,15 +102,18 @@ def read_plan(config: Path) -> Plan:
             return json.dumps({"refused": str(trouble)}).encode()
         chosen = settings.radius
         plan = Plan(
-            chosen.worker_count, chosen.endpoints, str(settings.journal_directory), settings.log.level
-        )
+            chosen.worker_count, chosen.endpoints, str(settings.journal_directory), settings.log.level,
+            backend_of(settings.database_url),
+        )  # fmt: skip
         return json.dumps(asdict(plan)).encode()
 
     told = json.loads(_in_child(read) or '{"refused": "the settings could not be read; see the log"}')
     if "refused" in told:
         raise PlanRefused(told["refused"])
     endpoints = {name: (str(listen), int(count)) for name, (listen, count) in told["endpoints"].items()}
-    return Plan(int(told["workers"]), endpoints, str(told["journals"]), str(told["log_level"]))
+    return Plan(
+        int(told["workers"]), endpoints, str(told["journals"]), str(told["log_level"]), str(told["database"])
+    )
 
 
 class RadiusProcesses:
@@ -110,7 +121,7 @@ class RadiusProcesses:
 
     def __init__(self, config: Path) -> None:
         self._config = config
-        self._plan = self._next_plan = Plan(0, {}, "", "info")
+        self._plan = self._next_plan = Plan(0, {}, "", "info", "")
         self._sockets: dict[str, list[socket.socket]] = {}
         self._posts: list[_Post] = []
         self._leaving: list[_Process] = []
@@ -132,7 +143,7 @@ class RadiusProcesses:
         except OSError as trouble:
             _in_child(partial(_tell_failure, self._config, trouble))
             return 1
-        gc.freeze()
+        _load_what_is_shared(self._plan)
         with _heard_signals(self._selector, self._signals), tempfile.TemporaryDirectory() as folder:
             self._posts = [_Post() for _ in range(self._plan.workers)]
             forget_statuses(Path(self._plan.journals), len(self._posts))
@@ -206,6 +217,9 @@ class RadiusProcesses:
             gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
             import asyncio
 
+            from appliance.without_orm import leave_out_orm
+
+            leave_out_orm()
             from appliance.roles import run_role
             from appliance.settings import load_settings
 
@@ -284,6 +298,7 @@ class RadiusProcesses:
         try:
             chosen = read_plan(self._config)
             self._bind(chosen)
+            _load_what_is_shared(chosen)
         except (PlanRefused, OSError) as trouble:
             _log.error("reload_refused", reason=str(trouble), goes_on="with the settings it has")
             notify(f"STATUS=not reloaded: {trouble}")
@@ -348,6 +363,21 @@ class RadiusProcesses:
                 time.sleep(0.02)
         for made in self._sockets.values():
             _close_all(made)
+
+
+def _load_what_is_shared(plan: Plan) -> None:
+    """What several processes need is loaded once, before they are forked: they share the pages that none of
+    them writes to, and a new one begins at once. For a single one a head that has all loaded costs more."""
+    if plan.workers > 1:
+        from appliance.without_orm import leave_out_orm
+
+        gc.disable()  # looking through all that for garbage is a sixth of the time
+        leave_out_orm()
+        driver = _DRIVERS[plan.database]
+        for name in (*_ALL_NEED, driver, f"sqlalchemy.dialects.{plan.database}.{driver}"):
+            importlib.import_module(name)
+        gc.enable()
+    gc.freeze()  # a collection in a child would write to every page
 
 
 def _in_child(act: Callable[[], bytes]) -> bytes:

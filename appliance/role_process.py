@@ -17,6 +17,9 @@ def role_process(name: str, config: Path | None) -> int:
     gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
     import asyncio
 
+    from appliance.without_orm import leave_out_orm
+
+    leave_out_orm()
     from appliance.roles import ROLES, run_role
     from appliance.settings import SettingsError, load_settings
     from appliance.whereabouts import settings_path

@@ -172,6 +172,11 @@ def normalise_url(url: str) -> str:
     return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
+def backend_of(url: str) -> str:
+    """``sqlite`` or ``postgresql``. Raises ``ValueError`` for what is no database."""
+    return make_url(normalise_url(url)).get_backend_name()
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of an embedded database file."""
     return f"sqlite:///{path}"

@@ -14,17 +14,20 @@ import pytest
 from appliance_running import free_port
 
 _ROLE = """
-import json, sys
+import json, sys, threading
 sys.argv = ["hilltop", *json.loads(sys.argv[1])]
 from appliance.cli import main
 try:
     main()
 finally:
     print(json.dumps(sorted(sys.modules)))
+    assert threading.active_count() == 1 or sys.argv[-1] != "radius", "a fork would copy one thread of several"
 """
 _WORKER = """
 import asyncio, json, pathlib, sys
 config = json.loads(sys.argv[1])[1]
+from appliance.without_orm import leave_out_orm
+leave_out_orm()
 from appliance.roles import run_role
 from appliance.settings import load_settings
 try:
@@ -35,7 +38,7 @@ finally:
 """One of the processes that answer RADIUS, as the head of its family forks it."""
 NEVER = {
     "alembic", "asyncssh", "click", "lab", "mako", "rich", "scapy", "sqlalchemy.dialects.postgresql",
-    "structlog", "typer", "typst._typst",
+    "sqlalchemy.orm", "structlog", "typer", "typst._typst",
 }  # fmt: skip
 WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with the first device it is for
 SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}
@@ -107,17 +110,34 @@ def test_a_role_loads_what_it_needs_at_once_and_nothing_heavy_beyond(
     assert AT_ONCE[role] - loaded == set()
 
 
-def test_the_head_of_the_radius_processes_is_small(config: Path, tmp_path: Path) -> None:
-    loaded = _loaded_by("radius", config, tmp_path)
-    heavy = {
-        "asyncio",
-        "sqlalchemy",
-        "pydantic",
-        "cryptography",
-        "appliance.settings",
-        "radius.sign_in.pipeline",
-    }
-    assert (NEVER | WIRES | SCREENS | heavy) & loaded == set()
+HEAVY = {"asyncio", "sqlalchemy", "pydantic", "cryptography", "appliance.settings", "radius.sign_in.pipeline"}
+
+
+@pytest.mark.parametrize(("workers", "loads"), [(1, False), (2, True)])
+def test_the_head_of_the_radius_processes_loads_what_several_share_and_nothing_for_one(
+    config: Path, tmp_path: Path, workers: int, loads: bool
+) -> None:
+    own = tmp_path / "hilltop.toml"
+    own.write_text(config.read_text().replace("[radius]", f"[radius]\nworkers = {workers}"))
+    loaded = _loaded_by("radius", own, tmp_path)
+    assert IDLE["radius"] & loaded == set()
+    assert HEAVY & loaded == (HEAVY if loads else set())
+    assert not loads or AT_ONCE["radius"] <= loaded
+
+
+def test_who_asks_for_more_of_sqlalchemys_asyncio_than_the_engine_gets_it() -> None:
+    asked = """
+from appliance.without_orm import leave_out_orm
+leave_out_orm()
+import sys
+from sqlalchemy.ext.asyncio import AsyncConnection
+assert "sqlalchemy.orm" not in sys.modules
+from sqlalchemy.ext.asyncio import AsyncConnection as again, AsyncSession, engine
+import sqlalchemy.ext.asyncio as package
+assert again is AsyncConnection is engine.AsyncConnection and AsyncSession.__module__ == package.__name__ + ".session"
+assert not hasattr(package, "nothing") and "sqlalchemy.orm" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", asked], check=True)
 
 
 def test_the_supervisor_is_its_own_small_program() -> None:
