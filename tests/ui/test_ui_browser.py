@@ -84,7 +84,9 @@ def paths(valley: Provider) -> list[str]:
         "/", "/subscribers", f"/subscribers/{valley.accounts['Ada Whitlock']}",
         f"/subscribers/{valley.accounts['Hester Quill']}", "/subscribers/new", "/subscribers/import", "/towers",
         f"/towers/{valley.sites[0]}", f"/towers/{valley.sites[1]}", "/towers/new", "/devices", "/devices/new",
-        "/sessions", "/sessions?state=all", "/sessions/at", "/dynauth-clients", "/tokens", "/explain?user=ada@valley.example", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/templates", "/templates/edit", "/preview",
+        "/sessions", "/sessions?state=all", "/sessions/at", "/dynauth-clients", "/pools", "/pools/new", "/realms",
+        "/realms/new", "/home-servers/new", "/certificates", "/certificates/new", "/operators/gear",
+        f"/services/{valley.services['Ada Whitlock']}/sign-ins", "/tokens", "/explain?user=ada@valley.example", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/templates", "/templates/edit", "/preview",
         f"/profiles/{valley.plans['home-25'][1]}", f"/profiles/{valley.plans['home-25'][1]}/edit",
         f"/preview?nas={valley.nases[0]}&profile={valley.plans['home-25'][1]}", "/plans", "/plans/new", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
@@ -118,6 +120,26 @@ WAYS = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
 }
+
+
+async def test_the_button_that_is_pressed_is_what_is_sent(
+    valley: Provider, address: str, chromium: Chromium
+) -> None:
+    """To look at a template's reply and to save it are two buttons of one form."""
+    context = await chromium.new_context()
+    page = await signed_in(context, address)
+    await page.goto(f"{address}/templates/edit")
+    await page.fill("#f-lines", 'Reply-Message := "seen first"')
+    await page.click("button:has-text('Preview first')")
+    await expect(page.locator("#preview")).to_contain_text("seen first")
+    await page.goto(f"{address}/templates")
+    await expect(page.locator("main")).to_contain_text("No lines of your own")
+    await page.goto(f"{address}/services/{valley.services['Ada Whitlock']}/sign-ins")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: asked.append(dialog.message))
+    await page.click("button:has-text('Close it')")
+    await page.wait_for_load_state()
+    assert asked == [], "to close the window is not to open it"
 
 
 @pytest.mark.slow

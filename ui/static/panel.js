@@ -32,13 +32,15 @@
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.dataset.sent === "yes" || (form.dataset.confirm && !confirm(form.dataset.confirm))) {
+    const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+    if (form.dataset.sent === "yes" || (question && !confirm(question))) {
       event.preventDefault();
       return;
     }
     if (form.method === "post" && !form.hasAttribute("data-download")) {
       form.dataset.sent = "yes";
-      for (const button of form.querySelectorAll("button")) button.disabled = true;
+      // Not before the form is on its way: a button that is disabled is left out of what is sent.
+      setTimeout(() => { for (const button of form.querySelectorAll("button")) button.disabled = true; });
     }
   });
   addEventListener("pageshow", () => {
