@@ -556,7 +556,12 @@ def _profile(row: Any) -> Profile:
 
 
 def _templates(found: Sequence[Any]) -> tuple[ReplyTemplate, ...]:
-    return tuple(ReplyTemplate(row.id, row.profile_id, row.nas_id, row.dialect, row.lines) for row in found)
+    return tuple(
+        ReplyTemplate(
+            row.id, row.profile_id, row.nas_id, row.dialect, row.lines, row.profile or "", row.nas or ""
+        )
+        for row in found
+    )
 
 
 def _reason(one: Mapping[str, Any]) -> str:

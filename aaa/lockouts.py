@@ -8,12 +8,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.identity import normalise_mac
 from aaa.store import lockout_rows
 from core.refusal import Refusal
 from core.work import Work
 
 KEPT_AFTER = timedelta(hours=1)
 _SHOWN = 500
+GEAR_MARK = "gear "
+"""Begins the station of a login to network gear: an operator may have a subscriber's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,13 @@ class Held:
     failures: int
     since: datetime
     until: datetime
+
+    @property
+    def device(self) -> str:
+        """Where its wrong passwords come from, in words."""
+        station = self.calling_station.removeprefix(GEAR_MARK)
+        where = normalise_mac(station) or station or "any not known there"
+        return f"network gear, from {where}" if station != self.calling_station else where
 
 
 async def held_back(connection: AsyncConnection, now: datetime) -> list[Held]:

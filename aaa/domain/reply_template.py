@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,16 @@ class ReplyTemplate:
     nas_id: str | None
     dialect: str | None
     lines: str
+    profile: str = field(default="", compare=False)
+    """The profile's name, for who reads where a line stands; ``nas`` likewise."""
+    nas: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """What it is for, in words."""
+        profile = f"profile {self.profile or self.profile_id}" if self.profile_id else ""
+        nas = f"NAS {self.nas or self.nas_id}" if self.nas_id else ""
+        dialect = f"dialect {self.dialect}" if self.dialect else ""
+        return ", ".join(one for one in (profile, nas, dialect) if one) or "every reply"
 
     @property
     def rank(self) -> int:

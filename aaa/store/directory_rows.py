@@ -65,8 +65,19 @@ async def profile_rows(connection: AsyncConnection) -> Rows:
 
 
 async def template_rows(connection: AsyncConnection) -> Rows:
-    """Every reply template, in a fixed order."""
-    return (await connection.execute(select(reply_template).order_by(reply_template.c.scope))).all()
+    """Every reply template with the names of what it is for, in a fixed order."""
+    statement = (
+        select(reply_template, service_profile.c.name.label("profile"), nas.c.name.label("nas"))
+        .join(service_profile, service_profile.c.id == reply_template.c.profile_id, isouter=True)
+        .join(nas, nas.c.id == reply_template.c.nas_id, isouter=True)
+    )
+    return (await connection.execute(statement.order_by(reply_template.c.scope))).all()
+
+
+async def service_label(connection: AsyncConnection, service_id: str) -> str:
+    """What a service is called; empty when there is none of that id."""
+    statement = select(service.c.label).where(service.c.id == service_id)
+    return str((await connection.execute(statement)).scalar_one_or_none() or "")
 
 
 def _services() -> Select[Any]:

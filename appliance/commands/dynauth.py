@@ -48,7 +48,7 @@ def client_list(output: Annotated[bool, typer.Option("--json", help="As JSON.")]
             typer.echo(json.dumps([asdict(one) for one in found], indent=2))
             return
         show(
-            "Clients",
+            "CoA clients",
             ["name", "from", "disconnect", "change", "NASes", "enabled", "id"],
             [
                 [one.name, one.network, one.may_disconnect, one.may_change,
@@ -58,7 +58,7 @@ def client_list(output: Annotated[bool, typer.Option("--json", help="As JSON.")]
             ],
         )  # fmt: skip
         if not house.settings.radius.dynauth_listen:
-            say("nobody is heard: set radius.dynauth_listen, then restart RADIUS")
+            say("nobody is heard: set radius.dynauth_listen, then: hilltop radius reload")
 
     in_house(body)
 

@@ -290,10 +290,7 @@ def radius_held(output: Annotated[bool, typer.Option("--json", help="As JSON.")]
         show(
             "Held back after wrong passwords",
             ["login", "device", "NAS", "wrong passwords", "looked at again"],
-            [
-                [one.identity, one.calling_station or "any not known there", one.nas, one.failures, one.until]
-                for one in found
-            ],
+            [[one.identity, one.device, one.nas, one.failures, one.until] for one in found],
         )
 
     in_house(body)

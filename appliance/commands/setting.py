@@ -204,6 +204,8 @@ def _change(keys: list[Key], wanted: Mapping[str, Any]) -> None:
     put_on_record(in_force, "settings.changed", "settings", detail)
     if not change.left:
         say(f"The services take it over by: {_restart_words()}")
+        if any(key.name.startswith("radius.") for key in keys):
+            say("RADIUS alone, without losing a request: hilltop radius reload")
 
 
 def _in_words(key: Key, value: Any) -> str:

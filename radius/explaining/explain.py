@@ -38,6 +38,8 @@ class PastReject:
     remedy: str
     last_at: datetime
     count: int
+    nas: str = ""
+    """The NAS's name; its id when it is not in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Explanation:
     """The methods that can be checked with it."""
     when_stale: str = ""
     """What its profile says of sign-ins when RADIUS has not seen the database for long; empty: they go on."""
+    service: str = ""
+    """What the service is called."""
     conditions: list[str] = field(default_factory=list)
     """What the sign-in has to fulfil beside its proof, in words."""
 
@@ -102,10 +106,13 @@ async def explain(
     verdict = await _decide(directory, login, username, password, nas.macs if nas else MacConvention("any"))
     if isinstance(verdict, Accept) and whence is not None:
         verdict = await judge_conditions(connection, verdict, nas, whence)
-    past = await directory_rows.rejects_of(connection, names, 5)
+    past = _past(directory, await directory_rows.rejects_of(connection, names, 5))
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
     explained = _explained(username, verdict, login, rendering, past)
+    if login is not None:
+        label = await directory_rows.service_label(connection, login.service.id)
+        explained = replace(explained, service=label)
     if (realm := _realm_of(directory, username)) is not None:
         return _forwarded(explained, realm)
     if isinstance(verdict, Accept) and rendering.dialect.gives_addresses:
@@ -130,7 +137,7 @@ def _forwarded(explained: Explanation, realm: Realm) -> Explanation:
         explained, verdict="forwarded", rule="realm",
         explanation=f"sign-ins of the realm {realm.name} are answered by {servers or 'nobody: all are off'}",
         remedy="ask whoever runs that server; what it says is in its own log", attributes=[], remarks=[],
-        kept="", methods="", service_id=None, profile=None,
+        kept="", methods="", service_id=None, service="", profile=None,
     )  # fmt: skip
 
 
@@ -171,7 +178,7 @@ def _explained(
     verdict: Accept | Reject | Silent,
     login: Login | None,
     rendering: Rendering,
-    past: Sequence[Any],
+    past: list[PastReject],
 ) -> Explanation:
     word, rule, why, remedy = _in_words(verdict)
     service = login.service if login else None
@@ -185,13 +192,21 @@ def _explained(
         attributes=_attributes(verdict, rendering),
         remarks=rendering.remarks(verdict.login.service) if isinstance(verdict, Accept) else [],
         rules=[],
-        past_rejects=[
-            PastReject(row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count)
-            for row in past
-        ],
+        past_rejects=past,
         kept=_kept(login),
         methods=METHODS.get(_kept(login), ""),
     )  # fmt: skip
+
+
+def _past(directory: Directory, rows: Sequence[Any]) -> list[PastReject]:
+    names = {one.id: one.name for one in directory.nases}
+    return [
+        PastReject(
+            row.nas_id, row.rule, row.explanation, row.remedy, row.last_at, row.count,
+            names.get(row.nas_id, row.nas_id),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def _kept(login: Login | None) -> str:
@@ -232,7 +247,7 @@ def format_explanation(explanation: Explanation) -> str:
     if one.remedy:
         lines.append(f"  remedy   {one.remedy}")
     if one.service_id:
-        lines.append(f"  service  {one.service_id}, profile {one.profile}")
+        lines.append(f"  service  {one.service or one.service_id}, profile {one.profile}")
         lines.append(f"  effect   {one.effect}, generation {one.generation}")
     if one.when_stale:
         lines.append(f"  away     {one.when_stale}")
@@ -243,8 +258,12 @@ def format_explanation(explanation: Explanation) -> str:
     lines += [f"  but      {remark}" for remark in one.remarks]
     lines += [f"  rule     {rule}" for rule in one.rules]
     lines += [
-        f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {past.count} times on {past.nas_id}: "
+        f"  before   {past.last_at:%Y-%m-%d %H:%M:%S}Z rejected {_times(past.count)} on {past.nas}: "
         f"{past.explanation}"
         for past in one.past_rejects
     ]
     return "\n".join(lines)
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -8,7 +8,7 @@ from itertools import islice
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.lockouts import HeldSighting, write_held
+from aaa.lockouts import GEAR_MARK, HeldSighting, write_held
 from aaa.store import lockout_rows
 from core.work import Workplace
 from radius.guard.lockout import HeldBack, KnownLogin, Lockout
@@ -16,7 +16,6 @@ from radius.guard.lockout import HeldBack, KnownLogin, Lockout
 _ASKED_AT_ONCE = 50
 _DEVICES = 200
 _ADOPTED = 500
-GEAR_MARK = "gear "
 _WELL_BEFORE = timedelta(minutes=10)
 """A device counts as known when its session began so long before its login was guessed at."""
 _HEARD_FOR = timedelta(minutes=2)

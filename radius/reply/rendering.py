@@ -191,7 +191,7 @@ class TemplateBook:
             self.note(f"no reply template is used: {trouble}")
             return
         for one in self._templates:
-            origin = f"template {one.scope}"
+            origin = f"template for {one}"
             try:
                 lines = read_template(one.lines, self._dictionary)
             except TemplateFault as trouble:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from aaa.directory import Directory
+from aaa.lockouts import GEAR_MARK
 from aaa.store import directory_rows, gear_rows
 from core.health import HealthIssue
 from core.log import logger
@@ -30,7 +31,7 @@ from radius.eap.keeping import CERTIFICATE_ISSUE, EapKeeper
 from radius.gear.door import GearDoor
 from radius.gear.record import GEAR_ISSUE, GearRecord, gear_record_path, take_over_left
 from radius.guard.lockout import Lockout
-from radius.guard.lockout_watch import GEAR_MARK, LockoutWatch
+from radius.guard.lockout_watch import LockoutWatch
 from radius.guard.overload import GiveWay
 from radius.guard.pipeline_limits import PipelineLimits
 from radius.leases.leasing import Leasing
