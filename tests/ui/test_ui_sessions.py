@@ -259,7 +259,7 @@ async def test_a_refusal_is_shown_in_words_and_a_lost_session_is_closed(
     assert f"{path}/disconnect" not in (await viewer.get(path)).text
 
 
-async def test_order_givers_are_permitted_changed_and_forgotten(
+async def test_coa_clients_are_permitted_changed_and_forgotten(
     valley: Provider, valley_panel: Panels
 ) -> None:
     browser, where = await valley_panel.as_("network"), "/dynauth-clients"
@@ -288,6 +288,6 @@ async def test_order_givers_are_permitted_changed_and_forgotten(
     assert "every NAS" in page.text
     assert secret not in (await browser.get(path)).text
     assert (await browser.submit(path, f"{path}/forget")).status == 303
-    assert "Nobody may give orders" in (await browser.get(where)).text
+    assert "Nobody is permitted yet" in (await browser.get(where)).text
     viewer = await valley_panel.as_("viewer")
     assert (await viewer.get(where)).status == 403
