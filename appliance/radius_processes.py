@@ -56,6 +56,8 @@ class _Process:
     began_s: float
     heard_s: float
     ready: bool = False
+    ends_by_s: float = float("inf")
+    """When it has been given long enough to finish what it had begun."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class _Post:
     following: _Process | None = None
     restarts: Restarts = field(default_factory=Restarts)
     again_s: float = 0.0
+    """When a process is forked for it, if none serves."""
 
     @property
     def processes(self) -> list[_Process]:
@@ -87,23 +90,26 @@ class Plan:
     log_level: str
     database: str
     """SQLAlchemy's name of its kind."""
+    text: str
+    """The settings file itself, which has been found good."""
 
 
 def read_plan(config: Path) -> Plan:
     """What the settings file says now, read by a child. Raises ``PlanRefused``."""
 
     def read() -> bytes:
-        from appliance.settings import SettingsError, load_settings
+        from appliance.settings import SettingsError, check_settings, read_settings
         from core.database import backend_of
 
         try:
-            settings = load_settings(config)
+            text, said = read_settings(config)
+            settings = check_settings(config, said)
         except SettingsError as trouble:
             return json.dumps({"refused": str(trouble)}).encode()
         chosen = settings.radius
         plan = Plan(
             chosen.worker_count, chosen.endpoints, str(settings.journal_directory), settings.log.level,
-            backend_of(settings.database_url),
+            backend_of(settings.database_url), text,
         )  # fmt: skip
         return json.dumps(asdict(plan)).encode()
 
@@ -111,9 +117,8 @@ def read_plan(config: Path) -> Plan:
     if "refused" in told:
         raise PlanRefused(told["refused"])
     endpoints = {name: (str(listen), int(count)) for name, (listen, count) in told["endpoints"].items()}
-    return Plan(
-        int(told["workers"]), endpoints, str(told["journals"]), str(told["log_level"]), str(told["database"])
-    )
+    words = (str(told[name]) for name in ("journals", "log_level", "database", "text"))
+    return Plan(int(told["workers"]), endpoints, *words)
 
 
 class RadiusProcesses:
@@ -121,7 +126,7 @@ class RadiusProcesses:
 
     def __init__(self, config: Path) -> None:
         self._config = config
-        self._plan = self._next_plan = Plan(0, {}, "", "info", "")
+        self._plan = self._next_plan = Plan(0, {}, "", "info", "", "")
         self._sockets: dict[str, list[socket.socket]] = {}
         self._posts: list[_Post] = []
         self._leaving: list[_Process] = []
@@ -184,9 +189,9 @@ class RadiusProcesses:
         self._follow_reload()
         if self._signals & {signal.SIGTERM, signal.SIGINT} or _is_orphan():
             self._code = 0
-        elif signal.SIGHUP in self._signals:
+        elif signal.SIGHUP in self._signals and not any(post.following for post in self._posts):
+            self._signals.discard(signal.SIGHUP)  # one that comes from now on asks for another reload
             self._begin_reload(folder)
-        self._signals.clear()
 
     def _fork_due(self, folder: Path) -> None:
         now_s = time.monotonic()
@@ -202,9 +207,10 @@ class RadiusProcesses:
         channel.bind(str(path))
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._become(index, plan, path)
+        with _undisturbed():
+            pid = os.fork()
+            if pid == 0:
+                self._become(index, plan, path)
         now_s = time.monotonic()
         process = _Process(index, pid, channel, now_s, now_s)
         self._selector.register(channel, selectors.EVENT_READ, process)
@@ -214,18 +220,20 @@ class RadiusProcesses:
         """The child: what belongs to the parent is let go, then the role runs. Never returns."""
         code = 1
         try:
+            signal.set_wakeup_fd(-1)
+            for number in _NUMBERS:
+                signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
             gc.disable()  # what is imported stays: looking through it for garbage is a sixth of the start
             import asyncio
+            import tomllib
 
             from appliance.without_orm import leave_out_orm
 
             leave_out_orm()
             from appliance.roles import run_role
-            from appliance.settings import load_settings
+            from appliance.settings import check_settings
 
-            signal.set_wakeup_fd(-1)
-            for number in _NUMBERS:
-                signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
             self._selector.close()
             for other in self._all():
                 other.channel.close()
@@ -238,7 +246,8 @@ class RadiusProcesses:
             named = plan.endpoints.items()
             sockets = {name: self._sockets[name][index] for name, (_, count) in named if index < count}
             place = Place(index, plan.workers, sockets)
-            code = asyncio.run(run_role("radius", load_settings(self._config), place))
+            settings = check_settings(self._config, tomllib.loads(plan.text))
+            code = asyncio.run(run_role("radius", settings, place))
         except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's loop
             _log.error("role_failed", reason=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
         finally:
@@ -262,11 +271,15 @@ class RadiusProcesses:
         return [process for post in self._posts for process in post.processes] + self._leaving
 
     def _look_after(self, process: _Process) -> None:
-        """Kill one that hangs; see to one that has ended."""
+        """Kill one that hangs or does not go; see to one that has ended."""
         if time.monotonic() - process.heard_s > _WATCHDOG_S:
             _log.error("radius_process_hangs", worker=process.index, silent_s=_WATCHDOG_S)
             os.kill(process.pid, signal.SIGKILL)
             process.heard_s = time.monotonic()
+        elif time.monotonic() > process.ends_by_s:
+            _log.error("radius_process_stays", worker=process.index, asked_to_go_s=_STOP_PATIENCE_S)
+            os.kill(process.pid, signal.SIGKILL)
+            process.ends_by_s = float("inf")
         ended, status = os.waitpid(process.pid, os.WNOHANG)
         if not ended:
             return
@@ -293,8 +306,6 @@ class RadiusProcesses:
 
     def _begin_reload(self, folder: Path) -> None:
         """Fork a successor for each process, with the settings as they are now; the old ones still serve."""
-        if any(post.following for post in self._posts):
-            return
         try:
             chosen = read_plan(self._config)
             self._bind(chosen)
@@ -329,6 +340,7 @@ class RadiusProcesses:
         """Ask one to finish what it has begun and go."""
         if process is not None:
             os.kill(process.pid, signal.SIGTERM)
+            process.ends_by_s = time.monotonic() + _STOP_PATIENCE_S
             self._leaving.append(process)
 
     def _let_go(self, chosen: Plan) -> None:
@@ -388,15 +400,16 @@ def _in_child(act: Callable[[], bytes]) -> bytes:
     pid = os.fork()
     if pid == 0:
         try:
-            os.write(mouth, act())
+            with os.fdopen(mouth, "wb") as told:
+                told.write(act())
         except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's course
             _log.error("role_failed", reason=f"{type(trouble).__name__}: {trouble}")
         finally:
             sys.stderr.flush()
             os._exit(0)
     os.close(mouth)
-    with os.fdopen(ear, "rb") as told:
-        found = told.read()
+    with os.fdopen(ear, "rb") as heard:
+        found = heard.read()
     os.waitpid(pid, 0)
     return found
 
@@ -431,6 +444,16 @@ def _is_orphan() -> bool:
     """Whether the ``hilltop run`` that started us is gone."""
     supervisor = int(os.environ.get("HILLTOP_SUPERVISOR", "0"))
     return bool(supervisor) and os.getppid() != supervisor
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait: a child takes none with its parent's handlers, which would note it and go on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
 def _drain(wakeup: object) -> None:

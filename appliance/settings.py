@@ -133,8 +133,13 @@ class Settings(_Section):
 
 def load_settings(path: Path) -> Settings:
     """Read and check the file at ``path``. Raises ``SettingsError``."""
+    return check_settings(path, read_settings(path)[1])
+
+
+def check_settings(path: Path, said: dict[str, Any]) -> Settings:
+    """Check what the file at ``path`` says. Raises ``SettingsError``."""
     try:
-        return Settings.model_validate(read_settings(path)[1])
+        return Settings.model_validate(said)
     except ValidationError as trouble:
         raise SettingsError("\n".join(f"{path}: {key}: {said}" for key, said in faults(trouble))) from None
 

@@ -201,6 +201,49 @@ async def test_all_end_with_their_head(two: Appliance) -> None:
     await Crowd(two.auth_port).ask(20)
 
 
+def children(head: int) -> set[int]:
+    return {int(one) for one in Path(f"/proc/{head}/task/{head}/children").read_text().split()}
+
+
+async def test_what_is_asked_for_in_the_midst_of_something_else_is_done(two: Appliance) -> None:
+    await until(lambda: len(two.said("directory_loaded")) == 2, "both serve")
+    head = head_of(pids(two)[0])
+    before, text = children(head), two.config.read_text()
+
+    two.config.write_text(text.replace("workers = 2", "workers = 3"))
+    os.kill(head, signal.SIGHUP)
+    await until(lambda: len(children(head) - before) == 3, "a reload is under way")
+    two.config.write_text(text.replace("workers = 2", "workers = 1"))
+    said = await asyncio.to_thread(hilltop, two, "radius", "reload")
+    assert "1 process" in said.stdout, said.stderr
+    await until(lambda: len(children(head)) == 1, "the second reload is not forgotten over the first")
+
+    (served,) = children(head)
+    two.config.write_text(text)
+    os.kill(head, signal.SIGHUP)
+    await until(lambda: len(two.said("radius_reloaded", processes=2)) == 1, "two again")
+    await until(lambda: len(children(head)) == 2 and served not in children(head), "alone")
+    serving = children(head)
+    two.config.write_text(text.replace("workers = 2", "workers = 65"))
+    os.kill(min(serving), signal.SIGKILL)
+    await until(lambda: len(children(head)) == 2 and children(head) != serving, "it is replaced")
+    await until(lambda: set(pids(two)) == children(head), "and serves with the settings of its siblings")
+    await Crowd(two.auth_port).ask(20)
+
+    two.config.write_text(text)
+    serving = children(head)
+    os.kill(head, signal.SIGHUP)
+    await until(lambda: len(children(head) - serving) == 2, "successors that have hardly begun")
+    os.kill(min(children(head) - serving), signal.SIGKILL)
+    await until(lambda: two.said("reload_failed"), "it says so")
+    await until(lambda: children(head) == serving, "and the other successor goes too")
+
+    os.kill(head, signal.SIGHUP)
+    await until(lambda: children(head) - serving, "the settings are being read")
+    os.kill(head, signal.SIGTERM)
+    await until(lambda: not Path(f"/proc/{head}").exists(), "it ends, though it was about to reload")
+
+
 async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     async with appliance(tmp_path) as one:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
