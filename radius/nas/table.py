@@ -61,6 +61,7 @@ class NasState:
         "by_line",
         "delayed",
         "encoded",
+        "forwarded",
         "is_plain",
         "left",
         "nas",
@@ -126,6 +127,8 @@ class NasState:
         """Requests refused because they carried no signature."""
         self.delayed = 0
         """Rejects that wait for their time."""
+        self.forwarded = 0
+        """Requests that wait for a home server."""
         self.proving = 0
         """Requests whose password is being checked against a slow hash."""
 

@@ -133,6 +133,8 @@ class HomeServers:
     def __init__(self, counters: Counters, most_outstanding: int, monotonic_s: Callable[[], float]) -> None:
         self.counters = counters
         self._most = most_outstanding
+        self.most_of_one = max(1, most_outstanding // 2)
+        """Of the requests that may be outstanding, those of one NAS."""
         self._monotonic_s = monotonic_s
         self._servers: dict[str, Server] = {}
         self._waiting: list[tuple[float, int, _Exchange]] = []

@@ -57,6 +57,8 @@ class Proxy:
         self._realms: Realms | None = None
         self.troubles: tuple[str, ...] = ()
         """What realms name that no dictionary knows."""
+        self.waiting = 0
+        """Sign-ins that wait for a home server."""
         self._passes: dict[str, frozenset[Place] | None] = {}
         self._states: dict[bytes, str] = {}
         """Which server gave a State: the conversation goes on there."""
@@ -97,13 +99,23 @@ class Proxy:
             homeward = Homeward(foreign.nas.secret, home, proxy_state, username)
             return forward_access(foreign.packet, homeward, identifier, authenticator)
 
+        if foreign.nas.forwarded >= self.servers.most_of_one:  # nobody's flood shuts out the other NASes
+            self._counters.proxy_full += 1
+            return False
+        self._note_waiting(foreign, 1)
         if not self.servers.ask(servers, make, partial(self._answered, foreign, realm)):
+            self._note_waiting(foreign, -1)
             self._counters.proxy_full += 1
             return False
         self._counters.proxied += 1
         return True
 
+    def _note_waiting(self, foreign: Foreign, change: int) -> None:
+        self.waiting += change
+        foreign.nas.forwarded += change
+
     def _answered(self, foreign: Foreign, realm: Realm, replied: Replied | None) -> None:
+        self._note_waiting(foreign, -1)
         answer = None
         if replied is not None:
             passes = self._passes.get(realm.id, frozenset())

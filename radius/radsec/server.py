@@ -165,6 +165,11 @@ class RadSec:
                 self.counters.radsec_timed_out += 1
                 connection.end()
 
+    @property
+    def delayed(self) -> int:
+        """How many rejects wait for their time."""
+        return 0 if self._authentication is None else self._authentication.delayed
+
     def stop_reading(self) -> None:
         """Take no more; answers may still leave."""
         for server in self._servers:

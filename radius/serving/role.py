@@ -67,6 +67,8 @@ from radius.watching.watch import WatchDoor
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
 _EAP_LOOK_S = 30.0
+_LAST_WORDS_S = 10.0
+"""How long a process that ends waits for what its answers wait for."""
 _log = logger("radius")
 
 
@@ -354,15 +356,31 @@ class RadiusServer:
     async def _tick(self, stop: asyncio.Event) -> None:
         """Send delayed rejects and age what is remembered."""
         while not stop.is_set():
-            now_s = self._clock.monotonic_s()
-            for pipeline, endpoint in self._authentication:
-                for reply, source in pipeline.due(now_s):
-                    endpoint.post(reply, source)
-            for accounting, _ in self._accounting:
-                accounting.age(now_s)
-            self._radsec.tick(now_s)
-            self._proxy.servers.tick()
+            self._send_due()
             await pause(stop, _TICK_S)
+
+    def _send_due(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for pipeline, endpoint in self._authentication:
+            for reply, source in pipeline.due(now_s):
+                endpoint.post(reply, source)
+        for accounting, _ in self._accounting:
+            accounting.age(now_s)
+        self._radsec.tick(now_s)
+        self._proxy.servers.tick()
+
+    async def _say_last_words(self) -> None:
+        """Give the answers that wait: for a reject's time, a slow hash, a home server. Who repeats himself is
+        heard by whoever comes after us, but not everybody does."""
+        until_s = self._clock.monotonic_s() + _LAST_WORDS_S
+        while self._owes_answers and self._clock.monotonic_s() < until_s:
+            self._send_due()
+            await asyncio.sleep(_TICK_S)
+
+    @property
+    def _owes_answers(self) -> bool:
+        delayed = self._radsec.delayed + sum(pipeline.delayed for pipeline, _ in self._authentication)
+        return bool(delayed or self._slow_proofs.waiting or self._proxy.waiting)
 
     async def _record(self) -> None:
         await self._rotations.turn(self._workplace)
@@ -492,6 +510,7 @@ class RadiusServer:
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.stop_reading()
         self._radsec.stop_reading()
+        await self._say_last_words()
         self._slow_proofs.close()
         await self._gear.record.close()
         await self.dynauth.close()

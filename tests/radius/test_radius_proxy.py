@@ -115,6 +115,7 @@ class Gateway:
     world: World
     server: RadiusServer
     journal: Path
+    stop: asyncio.Event
     homes: list[Home] = field(default_factory=list)
 
     async def do(self, act: Callable[..., Any], *sealed: Any, **given: Any) -> Any:
@@ -147,10 +148,13 @@ class Gateway:
             while self.server.status().directory_seq < seq:
                 await asyncio.sleep(0.01)
 
-    async def ask(self, packet: bytes, patience_s: float = PATIENCE_S) -> bytes | None:
+    async def ask(
+        self, packet: bytes, patience_s: float = PATIENCE_S, source: str = "127.0.0.1"
+    ) -> bytes | None:
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
             nas.setblocking(False)
+            nas.bind((source, 0))
             nas.connect(("127.0.0.1", self.server.ports[0]))
             await loop.sock_sendall(nas, packet)
             try:
@@ -177,8 +181,8 @@ async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
         directory_refresh_s=0.02, journal_commit_ms=2, reject_record_s=0.02,
     )  # fmt: skip
     server = RadiusServer(settings, world.workplace, world.sealer, journal)
-    made = Gateway(world, server, journal)
     stop, ready = asyncio.Event(), asyncio.Event()
+    made = Gateway(world, server, journal, stop)
     running = asyncio.create_task(server.run(stop, ready))
     await asyncio.wait_for(ready.wait(), 20)
     yield made
@@ -263,6 +267,41 @@ def _show(hidden: bytes, request: AuthPacket) -> bytes:
         before = hidden[at : at + 16]
         out += bytes(a ^ b for a, b in zip(before, pad, strict=True))
     return out[1 : 1 + out[0]]
+
+
+async def test_a_process_that_ends_gives_the_answers_that_wait(gateway: Gateway) -> None:
+    home = await gateway.home(lambda _request: None)
+    await gateway.realm()
+    foreign, wrong = pap("bob@other.example", "pw"), pap("alice", "not hers")
+    asking = [asyncio.create_task(gateway.ask(octets(one))) for one in (foreign, wrong)]
+    await gateway.until("proxied")
+    await gateway.until("rejects")
+    gateway.stop.set()
+    assert reply_to(wrong, await asking[1]).code == 3
+    home.send(signed(home.heard[-1]))
+    assert reply_to(foreign, await asking[0]).code == 2
+
+
+async def test_the_flood_of_one_nas_leaves_room_for_another(gateway: Gateway) -> None:
+    await gateway.world.nas("other tower", "127.0.0.2")
+    home = await gateway.home(lambda _request: None, timeout_ms=30_000)
+    await gateway.realm()
+    most = gateway.server._proxy.servers.most_of_one
+    gateway.server._nases.at("127.0.0.1").forwarded = most - 1  # type: ignore[union-attr]
+    asking = [asyncio.create_task(gateway.ask(octets(pap("bob@other.example")))) for _ in range(2)]
+    await gateway.until("proxied")
+    await gateway.until("proxy_full")
+    other = pap("eve@other.example")
+    answered = asyncio.create_task(gateway.ask(octets(other), source="127.0.0.2"))
+    await gateway.until("proxied", 2)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(home.heard) < 2:
+            await asyncio.sleep(0.01)
+    for request in home.heard:
+        home.send(signed(request))
+    assert reply_to(other, await answered).code == 2
+    for one in asking:
+        one.cancel()
 
 
 async def test_who_is_whose(gateway: Gateway) -> None:
@@ -488,6 +527,10 @@ async def test_more_than_fit_get_silence_and_hold_no_memory(gateway: Gateway) ->
     assert len(set(home.sources)) == 2  # 256 on one port, the rest on another
     asked = status()
     assert reply_to(asked, await gateway.ask(octets(asked))).code == 2
+    for request, source in zip(home.heard, home.sources, strict=True):
+        home.transport.sendto(signed(request), source)
+    await gateway.until("proxy_accepts", 300)
+    assert gateway.server._proxy.servers.outstanding == gateway.server._proxy.waiting == 0
 
 
 async def test_reports_are_kept_here_and_reach_their_home_server_when_it_is_back(gateway: Gateway) -> None:
