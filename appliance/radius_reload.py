@@ -36,7 +36,8 @@ def reload_radius(settings: Settings) -> int:
         time.sleep(0.1)
         now = read_statuses(settings.journal_directory)
         new = [one for one in now if _head_of(one) == head and _began_s(one) >= asked_s - _TICK_S]
-        if len(new) == settings.radius.worker_count:
+        old_serve = any(_head_of(one) == head for one in before)
+        if len(new) == settings.radius.worker_count and not old_serve:
             return len(new)
     raise ReloadError(
         "it still answers with the settings it had; its log says why (journalctl -u hilltop-radius)"
