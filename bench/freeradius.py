@@ -121,7 +121,8 @@ _EAP_MODULES = """\
             private_key_file = {key}
             certificate_file = {chain}
             fragment_size = 1200
-            cipher_list = "DEFAULT"
+            cipher_list = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:DEFAULT"
+            cipher_server_preference = yes
             tls_min_version = "1.2"
             tls_max_version = "1.2"
             cache {{

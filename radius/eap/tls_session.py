@@ -27,6 +27,13 @@ _NO_AUTO_CHAIN: Final = 0x8
 in every handshake."""
 _QUIETLY: Final = SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN
 
+_CIPHERS: Final = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:DEFAULT:!PSK:!SRP"
+_TLS13_CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""AES-128 and SHA-256 first: little is said inside, and SHA-384 costs every handshake more.
+
+Old radios without ECDHE find theirs further down (RFC 5216 section 2.4 asks for AES128-SHA).
+"""
+
 Vet = Callable[[x509.Certificate], CertificateTrouble | None]
 """What is wrong with a peer's certificate beyond what its signatures say: revoked, for instance."""
 
@@ -41,7 +48,7 @@ class ServerCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TlsRules:
-    """Which TLS is spoken. ``ciphers`` is OpenSSL's list for TLS 1.2; None is OpenSSL's own choice.
+    """Which TLS is spoken. ``ciphers`` is a list for TLS 1.2 in OpenSSL's words; None is ours.
 
     ``session_lifetime_s`` 0 lets nobody resume.
     """
@@ -76,15 +83,15 @@ class TlsServer:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
         _present(context, certificates)
         _keep_sessions(context, name, rules)
-        if rules.ciphers is not None:
-            _choose_ciphers(context, rules.ciphers)
+        context.set_tls13_ciphersuites(_TLS13_CIPHERS)
+        _choose_ciphers(context, rules.ciphers or _CIPHERS)
         if anchors:
             _ask_for_certificates(context, anchors)
         self._context = context
 
     def open(self) -> Tunnel:
         """A connection with one peer."""
-        return Tunnel(self._context, self._vet)
+        return Tunnel(self._context, self._vet, resumes=self.rules.session_lifetime_s > 0)
 
 
 def _present(context: SSL.Context, certificates: Sequence[ServerCertificate]) -> None:
@@ -148,13 +155,14 @@ class TunnelFailed(Exception):  # noqa: N818 - named for what it is
 class Tunnel:
     """One connection, from its first octet to its keys."""
 
-    __slots__ = ("_connection", "_keep", "_refused", "_resumed_from", "_vet", "established")
+    __slots__ = ("_connection", "_keep", "_refused", "_resumed_from", "_resumes", "_vet", "established")
 
-    def __init__(self, context: SSL.Context, vet: Vet | None) -> None:
+    def __init__(self, context: SSL.Context, vet: Vet | None, *, resumes: bool) -> None:
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
         self._connection.set_app_data(self)
         self._vet = vet
+        self._resumes = resumes
         self._refused: CertificateTrouble | None = None
         self._resumed_from = b""
         self._keep = False
@@ -277,6 +285,8 @@ class Tunnel:
         self._connection.set_app_data(None)
 
     def _session_secret(self) -> bytes:
+        if not self._resumes:
+            return b""
         try:
             return self._connection.master_key() or b""
         except SSL.Error:  # there is none yet
