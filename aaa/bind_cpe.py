@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa import service_terms as terms
 from aaa.domain import checks
 from aaa.domain.conditions import BINDINGS
-from aaa.domain.identity import normalise_mac
+from aaa.domain.identity import normalise_mac, spelled_mac
 from aaa.domain.line import NotALine, read_pattern
 from aaa.store import cpe_rows, directory_rows, repositories
 from core.refusal import Refusal
@@ -52,6 +52,11 @@ class CpeRecord:
     since: datetime
     retired_at: datetime | None
     retired_because: str | None
+
+    @property
+    def label(self) -> str:
+        """The MAC as its label has it."""
+        return spelled_mac(self.mac)
 
 
 async def record_learned(work: Work, learned: Sequence[LearnedCpe]) -> int:
@@ -154,8 +159,9 @@ async def release_cpe(work: Work, username: str, mac: str | None) -> Refusal | N
         if isinstance(normal, Refusal):
             return normal
         if normal not in bound:
-            known = ", ".join(bound) or "no CPE"
-            return Refusal("cpe.unknown", f"{username} is bound to {known}, not to {normal}", "mac")
+            known = _spelled(bound) or "no CPE"
+            words = f"{username} is bound to {known}, not to {spelled_mac(normal)}"
+            return Refusal("cpe.unknown", words, "mac")
         await cpe_rows.retire_cpes(work.connection, username, [normal], work.now, f"released by {work.actor}")
     await terms.service_changed(work, row.service_id, "cpe.release", username=username, mac=mac or "all")
     return None
@@ -201,10 +207,11 @@ def _check_replaceable(username: str, bound: Sequence[str], old: str | None) -> 
         )
     if old is None and len(bound) > 1:
         return Refusal(
-            "cpe.several", f"{username} is bound to {', '.join(bound)}; say which one is replaced", "old"
+            "cpe.several", f"{username} is bound to {_spelled(bound)}; say which one is replaced", "old"
         )
     if old is not None and old not in bound:
-        return Refusal("cpe.unknown", f"{username} is bound to {', '.join(bound)}, not to {old}", "old")
+        words = f"{username} is bound to {_spelled(bound)}, not to {spelled_mac(old)}"
+        return Refusal("cpe.unknown", words, "old")
     return None
 
 
@@ -267,6 +274,10 @@ async def _bindable(
             "username.kind", f"{username} is a login by {row.kind} and cannot be bound to that", "username"
         )
     return row
+
+
+def _spelled(macs: Sequence[str]) -> str:
+    return ", ".join(spelled_mac(one) for one in macs)
 
 
 def _mac(text: str) -> str | Refusal:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aaa.domain.identity import normalise_mac
+from aaa.domain.identity import normalise_mac, spelled_mac
 from aaa.store import lockout_rows
 from core.refusal import Refusal
 from core.work import Work
@@ -36,7 +36,7 @@ class Held:
     def device(self) -> str:
         """Where its wrong passwords come from, in words."""
         station = self.calling_station.removeprefix(GEAR_MARK)
-        where = normalise_mac(station) or station or "any not known there"
+        where = spelled_mac(normalise_mac(station)) or station or "any not known there"
         return f"network gear, from {where}" if station != self.calling_station else where
 
 

@@ -19,6 +19,7 @@ from aaa.domain.conditions import (
     port_fits,
     replaced_cpes,
 )
+from aaa.domain.identity import spelled_mac
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _other_port(login: Login, conditions: Conditions, at: Attachment) -> Reject:
 
 def _other_cpe(login: Login, at: Attachment, known: Known) -> Reject:
     name = login.credential.username
-    bound = ", ".join(known.bound) or "no CPE yet"
+    bound = ", ".join(spelled_mac(one) for one in known.bound) or "no CPE yet"
     if at.mac is None:
         return Reject(
             "no_cpe_shown", name,
@@ -109,7 +110,7 @@ def _other_cpe(login: Login, at: Attachment, known: Known) -> Reject:
             f"(hilltop service cpe-binding {name} off)", login.service.id,
         )  # fmt: skip
     return Reject(
-        "other_cpe", name, f"the sign-in comes from the CPE {at.mac}, and the login is bound to {bound}",
+        "other_cpe", name, f"it comes from the CPE {spelled_mac(at.mac)}, and the login is bound to {bound}",
         f"if the CPE was swapped: hilltop service replace-cpe {name} --for 2h (or the subscriber's page), "
         "then let the new one dial; else look who uses the password", login.service.id,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.close_cause import why_closed
+from aaa.domain.identity import spelled_mac
 from aaa.domain.session import ADDRESS_KINDS
 from aaa.domain.session_filter import SessionFilter
 from aaa.store import session_search
@@ -245,11 +246,6 @@ def view_of(row: Row[Any]) -> SessionView:
         octets_down=row.octets_out, octets_up=row.octets_in, interim_interval_s=row.interim_interval_s,
         acct_session_id=row.acct_session_id, generation=row.generation, meter_id=row.meter_id,
     )  # fmt: skip
-
-
-def spelled_mac(mac: str | None) -> str:
-    """``AA:BB:CC:00:11:22``, as labels on devices have it."""
-    return ":".join(mac[at : at + 2] for at in range(0, 12, 2)).upper() if mac else ""
 
 
 def reading_of(row: Row[Any]) -> Reading:

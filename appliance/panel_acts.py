@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.apply_rules import RulesInWords
 from aaa.domain.effect import Effect
 from aaa.domain.reply_template import ReplyTemplate
+from aaa.live_scope import ReappliedPage
 from appliance.add_subscriber import add_service
 from appliance.change_service import change_plan, end_line
 from appliance.import_subscribers import import_subscribers
@@ -25,6 +26,8 @@ from ui.ports import (
     OrderOutcome,
     OrderSession,
     PreviewReply,
+    ReapplyQuestion,
+    ReapplySessions,
     ReplyAttribute,
     ReplyPreview,
     ReplyQuestion,
@@ -47,6 +50,7 @@ def panel_acts(
         end_line=end_line,
         disconnect_session=_order(sealer, settings, "disconnect"),
         reapply_session=_order(sealer, settings, "reapply"),
+        reapply_sessions=_reapply_many(sealer, settings),
         explain=_explain(sealer, settings, rules),
         preview_reply=_preview(sealer, settings),
         check_reply_lines=_check_lines(settings),
@@ -105,6 +109,17 @@ def _order(sealer: Sealer, settings: RadiusSettings, word: str) -> OrderSession:
         async with workplace.work(actor) as work:
             await work.audit(f"session.{word}", session_id, outcome=found.outcome, detail=found.detail)
         return OrderOutcome(found.outcome, found.detail)
+
+    return act
+
+
+def _reapply_many(sealer: Sealer, settings: RadiusSettings) -> ReapplySessions:
+    async def act(workplace: Workplace, asked: ReapplyQuestion) -> ReappliedPage:
+        from radius.dynauth.live_session import LiveSessions
+        from radius.dynauth.reapply import Reapplying
+
+        reapplying = Reapplying(workplace, LiveSessions(workplace, sealer, settings), asked.actor)
+        return await reapplying.page(asked.scope, asked.after, asked.limit)
 
     return act
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.live_scope import LiveScope, ReappliedPage
 from aaa.set_up import NewCredential
 from billing.ports import LiveUsageSource, UsageSource
 from core.refusal import Refusal
@@ -88,6 +89,20 @@ OrderSession = Callable[[Workplace, str, str], Awaitable[OrderOutcome | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
+class ReapplyQuestion:
+    """Which live sessions are to be brought to their present terms: a page of them, in whose name."""
+
+    scope: LiveScope
+    actor: str
+    after: str = ""
+    limit: int = 200
+
+
+ReapplySessions = Callable[[Workplace, ReapplyQuestion], Awaitable[ReappliedPage]]
+"""Order the NASes of many live sessions to change them; nobody is disconnected."""
+
+
+@dataclass(frozen=True, slots=True)
 class SignInQuestion:
     """A sign-in that is to be explained: who, when, on which NAS (by name), from which CPE, at which port.
 
@@ -163,6 +178,7 @@ class CrossRoomActs:
     end_line: EndLine
     disconnect_session: OrderSession
     reapply_session: OrderSession
+    reapply_sessions: ReapplySessions
     explain: Explain
     preview_reply: PreviewReply
     check_reply_lines: CheckLines

@@ -54,6 +54,11 @@ def normalise_mac(text: str) -> str | None:
     return "".join(group.rjust(digits, "0") for group in groups)
 
 
+def spelled_mac(mac: str | None) -> str:
+    """``AA:BB:CC:00:11:22``, as labels on devices have it."""
+    return ":".join(mac[at : at + 2] for at in range(0, 12, 2)).upper() if mac else ""
+
+
 @lru_cache(maxsize=65_536)
 def mac_login(username: str, mac_format: str) -> str | None:
     """The MAC that ``username`` is, when it is spelled as this kind of NAS spells MAC logins; else None."""

@@ -226,6 +226,44 @@ async def live_session(connection: AsyncConnection, session_id: str) -> Any | No
     return (await connection.execute(statement)).one_or_none()
 
 
+def _in_scope(
+    statement: Select[Any], profile_id: str | None, nas_id: str | None, dialect: str | None, after: str
+) -> Select[Any]:
+    narrowed = (
+        statement.join_from(session, nas, nas.c.id == session.c.nas_id)
+        .join(service, service.c.id == session.c.service_id)
+        .where(session.c.stopped_at.is_(None), session.c.id > after)
+    )
+    wanted = ((service.c.profile_id, profile_id), (nas.c.id, nas_id), (nas.c.dialect, dialect))
+    for column, value in wanted:
+        if value is not None:
+            narrowed = narrowed.where(column == value)
+    return narrowed
+
+
+async def live_sessions_in(  # noqa: PLR0917 - as _in_scope
+    connection: AsyncConnection,
+    profile_id: str | None,
+    nas_id: str | None,
+    dialect: str | None,
+    after: str,
+    limit: int,
+) -> Rows:
+    """(id, username, nas_id, nas) of open sessions of services, in the order of ids behind ``after``."""
+    asked = select(session.c.id, session.c.username, nas.c.id.label("nas_id"), nas.c.name.label("nas"))
+    statement = _in_scope(asked, profile_id, nas_id, dialect, after)
+    rows: Rows = (await connection.execute(statement.order_by(session.c.id).limit(limit))).all()
+    return rows
+
+
+async def count_live_sessions(
+    connection: AsyncConnection, profile_id: str | None, nas_id: str | None, dialect: str | None, after: str
+) -> int:
+    """How many ``live_sessions_in`` would find without a limit."""
+    statement = _in_scope(select(func.count()), profile_id, nas_id, dialect, after)
+    return int((await connection.execute(statement)).scalar_one())
+
+
 _NAMES_OF_A_SESSION = (
     "username", "acct_session_id", "nas_port_id", "mac", "calling_station", "framed_ip",
     "framed_ipv6_address", "framed_ipv6_prefix", "delegated_ipv6_prefix", "service_id",

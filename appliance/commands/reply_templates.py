@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
+from aaa.live_scope import LiveScope, count_live_sessions
 from aaa.set_reply_template import set_reply_template
 from aaa.store import tables as aaa
 from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
+from ui.ports import ReapplyQuestion
 
 templates = typer.Typer(help="Your own lines over what RADIUS replies carry.", no_args_is_help=True)
 
@@ -61,6 +64,7 @@ def template_set(
         fail(f"{file}: it has no line; to take a template away: hilltop template remove", 2)
     _set(lines, profile, nas, dialect)
     say(f"template for {_words(profile, nas, dialect)}: saved")
+    _tell_of_live_sessions(profile, nas, dialect)
 
 
 @templates.command("remove")
@@ -68,6 +72,62 @@ def template_remove(profile: Profile = None, nas: Nas = None, dialect: Dialect =
     """Take the template of that scope away."""
     _set("", profile, nas, dialect)
     say(f"template for {_words(profile, nas, dialect)}: taken away")
+    _tell_of_live_sessions(profile, nas, dialect)
+
+
+def _tell_of_live_sessions(profile: str | None, nas: str | None, dialect: str | None) -> None:
+    async def body(house: House) -> int:
+        async with house.workplace.reading() as connection:
+            scope = LiveScope(**await _scope(connection, profile, nas, dialect))
+            return await count_live_sessions(connection, scope)
+
+    online: int = in_house(body)
+    if online:
+        say(f"{online} online keep what they were told until they dial again, or: hilltop template apply")
+
+
+@templates.command("apply")
+def template_apply(
+    profile: Profile = None,
+    nas: Nas = None,
+    dialect: Dialect = None,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="Every live session.")] = False,
+    output: Annotated[bool, typer.Option("--json", help="As JSON, one session a line.")] = False,
+) -> None:
+    """Tell live sessions of that scope what stands now, by CoA; nobody is disconnected.
+
+    Exit 1 when a NAS refused, was silent, or could not be told.
+    """
+    from appliance.panel_acts import panel_acts
+
+    if everywhere == any((profile, nas, dialect)):
+        fail("give --profile, --nas or --dialect, or --everywhere alone", 2)
+
+    async def body(house: House) -> Counter[str]:
+        async with house.workplace.reading() as connection:
+            scope = LiveScope(**await _scope(connection, profile, nas, dialect))
+        act = panel_acts(house.sealer, house.settings.radius).reapply_sessions
+        counts: Counter[str] = Counter()
+        after: str | None = ""
+        while after is not None:
+            page = await act(house.workplace, ReapplyQuestion(scope, actor(), after))
+            after = page.next_after
+            for one in page.sessions:
+                counts[one.outcome] += 1
+                if output:
+                    typer.echo(json.dumps(asdict(one)))
+                elif one.outcome != "moved":
+                    say(f"{one.username} on {one.nas}, {one.session_id}: {one.outcome}: {one.detail}")
+        return counts
+
+    counts = in_house(body)
+    if not output:
+        say(
+            ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in sorted(counts.items()))
+            or "nobody online"
+        )
+    if set(counts) - {"moved", "nothing_live"}:
+        raise typer.Exit(1)
 
 
 def _set(lines: str, profile: str | None, nas: str | None, dialect: str | None) -> None:

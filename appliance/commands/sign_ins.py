@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import select
 
 from aaa.bind_cpe import cpes_of_service
 from aaa.domain.line import NotALine, line_name
@@ -23,6 +24,7 @@ from aaa.set_up import (
     release_cpe,
     set_binding,
 )
+from aaa.store import tables
 from appliance.commands.running import (
     actor,
     fail,
@@ -151,6 +153,10 @@ def cpes(service: Service, output: Annotated[bool, typer.Option("--json", help="
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
             found = await cpes_of_service(connection, await find(connection, "service", service))
+            nases = {
+                row.id: row.name
+                for row in await connection.execute(select(tables.nas.c.id, tables.nas.c.name))
+            }
         if output:
             typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str))
             return
@@ -160,9 +166,9 @@ def cpes(service: Service, output: Annotated[bool, typer.Option("--json", help="
             [
                 [
                     one.username,
-                    one.mac,
+                    one.label,
                     one.source,
-                    one.nas_id,
+                    nases.get(one.nas_id or "", one.nas_id),
                     one.since,
                     one.retired_at,
                     one.retired_because,

@@ -22,6 +22,7 @@ from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.class_token import ClassToken, encode_class
 from aaa.domain.effect import Effect
 from aaa.domain.profile_rule import QuotaRule
+from aaa.live_scope import LiveScope
 from aaa.record_accounting import record_accounting
 from aaa.set_profile_rule import set_rule
 from aaa.set_reply_template import set_reply_template
@@ -33,12 +34,14 @@ from core.outbox import dispatch_due
 from core.quantities import GB
 from core.refusal import granted
 from core.secrets import Sealer
+from core.store.tables import audit
 from core.work import Workplace
 from provisioning.config import ProvisioningSettings
 from provisioning.enforce import Enforcer
 from radius.config import RadiusSettings
 from radius.dictionary.attributes import attribute_dictionary
 from radius.dynauth.live_session import LiveSessions
+from radius.dynauth.reapply import Reapplying
 from radius.explaining.preview import template_refusal
 
 
@@ -80,11 +83,12 @@ class Line:
 
 async def _accounts(world: World, nas_id: str, service_id: str, kind: AccountingKind, **fields: Any) -> None:
     now = world.workplace.clock.now()
-    event = AccountingEvent(
-        nas_id=nas_id, kind=kind, acct_session_id="81e00001", username="alice",
-        class_token=encode_class(ClassToken(service_id, 1, "s1"), CLASS_KEY), occurred_at=now, received_at=now,
-        framed_ip="100.64.0.9", calling_station="AA:BB:CC:00:11:22", **fields,
-    )  # fmt: skip
+    said: dict[str, Any] = {
+        "acct_session_id": "81e00001", "username": "alice", "framed_ip": "100.64.0.9",
+        "class_token": encode_class(ClassToken(service_id, 1, "s1"), CLASS_KEY),
+        "calling_station": "AA:BB:CC:00:11:22",
+    }  # fmt: skip
+    event = AccountingEvent(nas_id=nas_id, kind=kind, occurred_at=now, received_at=now, **(said | fields))
     async with world.workplace.work("test") as work:
         await record_accounting(work, [event], CLASS_KEY)
 
@@ -159,6 +163,49 @@ async def test_a_template_has_its_say_in_the_order_too(line: Line) -> None:
     assert await line.told() == ["Mikrotik-Rate-Limit = 1M/1M"], (
         "no pool: no NAS changes it for a live session"
     )
+
+
+async def test_a_changed_template_is_told_to_many_a_page_at_a_time(line: Line) -> None:
+    world, started = line.world, AccountingKind.START
+    mute = PyradNas(SECRET.encode(), lambda request: "silent")
+    mute_id = await world.nas("mute", "127.0.0.2", dynauth_port=await mute.start("127.0.0.2"))
+    for number in range(1, 8):
+        name = f"guest{number}"
+        fields = {"username": name, "acct_session_id": name, "calling_station": f"AA:BB:CC:00:22:0{number}"}
+        fields["framed_ip"] = f"100.64.1.{number}"
+        service_id = await world.service(name)
+        token = encode_class(ClassToken(service_id, 1, name), CLASS_KEY)
+        nas_id = mute_id if number > 5 else line.nas_id
+        await _accounts(world, nas_id, service_id, started, class_token=token, **fields)
+    async with world.workplace.work("test") as work:
+        lines = 'Mikrotik-Rate-Limit := "{rate_up_mbit}M/{rate_down_mbit}M 9M/90M"\n-Mikrotik-Address-List'
+        granted(await set_reply_template(work, template_refusal, lines=lines))
+    await line.follow()
+    assert line.nas.heard == [], "what is saved is told to nobody who is online"
+    line.nas.answer = lambda request: 501 if request.get(1) == [b"guest2"] else None
+    settings = RadiusSettings(dynauth_timeout_s=0.2, dynauth_tries=1)
+    sessions = LiveSessions(world.workplace, world.sealer, settings)
+    reapplying = Reapplying(world.workplace, sessions, "operator:ana")
+    scope = LiveScope(nas_id=line.nas_id)
+    first = await reapplying.page(scope, limit=4)
+    assert (len(first.sessions), first.left) == (4, 2)
+    second = await reapplying.page(scope, first.next_after or "", limit=4)
+    assert (len(second.sessions), second.left, second.next_after) == (2, 0, None)
+    outcomes = {one.username: one.outcome for one in (*first.sessions, *second.sessions)}
+    assert outcomes.pop("guest2") == "refused", "and stays online: nobody is disconnected"
+    assert outcomes == dict.fromkeys(["alice", "guest1", "guest3", "guest4", "guest5"], "moved")
+    assert await line.told() == ["Mikrotik-Rate-Limit = 5M/25M 9M/90M"]
+    assert {packet.code for packet in line.nas.heard} == {CoARequest}
+    everybody = await reapplying.page(LiveScope(profile_id=world.ids["Home 25"], dialect="mikrotik"))
+    assert {one.outcome for one in everybody.sessions if one.nas == "mute"} == {"silent"}
+    again = await reapplying.page(LiveScope(nas_id=mute_id))
+    assert {one.outcome for one in again.sessions} == {"not_asked"}, "it was silent a moment ago"
+    assert (await reapplying.page(LiveScope(dialect="cisco"))).sessions == []
+    async with world.workplace.reading() as connection:
+        rows = (await connection.execute(select(audit).where(audit.c.action == "sessions.reapply"))).all()
+    assert rows[0].actor == "operator:ana"
+    assert sum(row.detail.get("moved", 0) for row in rows[:2]) == 5
+    mute.close()
 
 
 async def test_blocked_he_keeps_his_session_in_the_walled_garden_where_that_is_said(line: Line) -> None:

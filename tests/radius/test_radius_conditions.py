@@ -18,6 +18,7 @@ from radius_world import Bench, World, bench_over, mschapv2, octets, pap, reply_
 from sqlalchemy import event, select
 
 from aaa.bind_cpe import LearnedCpe, cpes_of_service, record_learned
+from aaa.domain.identity import spelled_mac
 from aaa.domain.line import NotALine, Port, line_names, read_line, read_pattern, read_port
 from aaa.domain.profile import AccessPolicy
 from aaa.set_up import (
@@ -106,7 +107,7 @@ async def test_the_first_cpe_seen_is_bound_at_once_and_for_good(any_world: World
     assert (rule(later, OLD), rule(later, NEW)) == ("accept", "other_cpe")
     reject = later.rejections[-1].reject
     assert "replace-cpe alice" in reject.remedy
-    assert PLAIN[OLD] in reject.explanation
+    assert spelled_mac(PLAIN[OLD]) in reject.explanation
     async with world.workplace.reading() as connection:
         [record] = await cpes_of_service(connection, service_id)
     assert (record.mac, record.source, record.retired_at) == (PLAIN[OLD], "learned", None)

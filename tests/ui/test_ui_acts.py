@@ -190,7 +190,7 @@ async def test_a_cpe_is_bound_swapped_and_released(valley: Provider, valley_pane
     assert (await credential()).replace_until is not None
     text = (await browser.get(page)).text
     assert "swap open" in text
-    assert "aabbcc001122" in text
+    assert "AA:BB:CC:00:11:22" in text
     swapping = (await browser.get(f"/explain?user={name}&cpe=02:00:00:00:00:09")).text
     assert "Accepted" in swapping
     assert "another CPE, once" in swapping

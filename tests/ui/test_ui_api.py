@@ -13,6 +13,7 @@ from test_ui_sessions import OneNas, linus_online, one_nas, session_called, two_
 from ui_client import Panels, open_panel
 from ui_world import Provider
 
+from aaa.set_up import bind_cpe
 from core.clock import FakeClock
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
@@ -187,6 +188,58 @@ async def test_a_program_ends_and_changes_a_session(
     assert (await script.ask(f"/sessions/{session_id}/disconnect", "POST"))[1]["outcome"] == "nothing_live"
     status, body = await script.ask(f"/sessions/{session_id}/disconnect", "POST")
     assert (status, body["error"]["code"]) == (422, "session.not_live")
+
+
+async def test_a_program_tells_many_live_sessions(
+    valley: Provider,
+    valley_panel: Panels,
+    one_nas: OneNas,  # noqa: F811 - the fixture
+) -> None:
+    script = await program(valley, valley_panel, "act")
+    session_id = await linus_online(valley)
+    assert (await script.ask("/sessions/reapply", "POST"))[1]["error"]["code"] == "scope.missing"
+    assert (await script.ask("/sessions/reapply?nas=none", "POST"))[1]["error"]["field"] == "nas"
+    status, body = await script.ask(f"/sessions/reapply?nas={valley.nases[2]}", "POST")
+    assert (status, body["next_after"], body["left"]) == (200, None, 0), body
+    assert {one["outcome"] for one in body["sessions"] if one["session_id"] == session_id} == {"moved"}
+    assert set(one_nas.codes) == {43}
+    browser = await valley_panel.as_("network")
+    path = f"/templates/apply?nas={valley.nases[2]}"
+    assert "online." in (await browser.get(path)).text
+    one_nas.cause = 501
+    told = await browser.submit(path, "/templates/apply", profile_id="", nas_id=valley.nases[2], dialect="")
+    assert told.status == 200
+    assert "administratively prohibited" in told.text
+    assert set(one_nas.codes) == {43}, "nobody is disconnected"
+    assert "Nobody whom it concerns" in (await browser.get("/templates/apply?dialect=cisco")).text
+    assert (await browser.get("/templates/apply?nas=nas_none")).status == 422
+    assert (await (await valley_panel.as_("billing")).get(path)).status == 403
+
+
+async def test_a_program_opens_and_closes_a_cpe_swap(valley: Provider, valley_panel: Panels) -> None:
+    script = await program(valley, valley_panel, "act")
+    name = "linus@valley.example"
+    at = f"/services/{quote(name)}"
+    status, body = await script.ask(f"{at}/cpe-swap", "POST")
+    assert (status, body["error"]["code"]) == (422, "cpe.none"), "bound to nothing yet"
+    async with valley.workplace.work("test") as work:
+        assert await bind_cpe(work, name, "00:00:5e:00:53:01") is None
+    status, body = await script.ask(f"{at}/cpe-swap?minutes=30", "POST")
+    assert (status, body["login"]) == (200, name), body
+    (login,) = [one for one in (await script.found(f"{at}/sign-ins"))["logins"] if one["username"] == name]
+    assert (login["replace_until"], login["macs"]) == (body["until"], ["00:00:5E:00:53:01"])
+    status, _ = await script.ask(f"/services/{valley.services['Linus Fairweather']}/cpe-swap/close", "POST")
+    assert status == 200, "its only login is meant"
+    (login,) = (await script.found(f"{at}/sign-ins"))["logins"]
+    assert login["replace_until"] is None
+    for wrong, field in (
+        (f"{at}/cpe-swap?minutes=0", "minutes"), (f"{at}/cpe-swap?old=zz", "mac"),
+        (f"{at}/cpe-swap?login=other", "login"), ("/services/nobody/cpe-swap", "user"),
+    ):  # fmt: skip
+        status, body = await script.ask(wrong, "POST")
+        assert (status, body["error"]["field"]) == (404 if field == "user" else 422, field), body
+    reader = await program(valley, valley_panel, "read", "reader")
+    assert (await reader.ask(f"{at}/cpe-swap", "POST"))[0] == 403
 
 
 async def test_nobody_asks_without_bounds(valley: Provider, sealer: Sealer, wrist_watch: FakeClock) -> None:

@@ -9,11 +9,13 @@ from sqlalchemy import Select, Table, or_, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.checks import DIALECTS
 from aaa.domain.effect import Effect
 from aaa.domain.order_proof import OrderProof, SessionSince, proof_of
 from aaa.domain.session_filter import SessionFilter, read_filter
 from aaa.find_holder import LONGEST_TOLERANCE_S, HolderQuestion
 from aaa.list_pools import LeaseLine, PoolLine, leases_of_pool, list_pools
+from aaa.live_scope import LiveScope, Reapplied
 from aaa.sessions import AddressSpan, Exchange, Reading, SessionDetail, SessionView, list_sessions, read_mark
 from aaa.sessions import session_detail as read_detail
 from aaa.store.tables import ip_pool, service_profile
@@ -22,7 +24,14 @@ from core.refusal import Refusal, Refused, granted
 from provisioning.store.tables import site
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.ports import OrderOutcome, OrderSession, ReplyPreview, ReplyQuestion, SignInQuestion
+from ui.ports import (
+    OrderOutcome,
+    OrderSession,
+    ReapplyQuestion,
+    ReplyPreview,
+    ReplyQuestion,
+    SignInQuestion,
+)
 from ui.read import network, services
 from ui.read.address_report import address_report, report_data
 from ui.read.profiles import ProfileView, profile_views
@@ -177,6 +186,34 @@ async def disconnect(ask: Ask) -> Answer:
 async def reapply(ask: Ask) -> Answer:
     """Send a CoA-Request."""
     return await _order(ask, ask.panel.acts.reapply_session)
+
+
+@operations.post(
+    "/sessions/reapply",
+    "Bring live sessions of a profile, NAS or dialect to their present terms by CoA, a page at a time.",
+    shapes.record(
+        sessions=shapes.listed(shapes.of(Reapplied)), next_after=shapes.maybe(shapes.TEXT), left=shapes.WHOLE
+    ),
+    Parameter("profile", "Name or id of a profile."), _NAS,
+    Parameter("dialect", "NASes of this dialect.", choices=tuple(DIALECTS)),
+    Parameter("everywhere", "Every live session, instead of the three: yes.", choices=("yes",)),
+    Parameter("after", "next_after of the page before."),
+    Parameter("limit", "How many at most.", Kind.COUNT, default=100, at_least=1, at_most=200),
+)  # fmt: skip
+async def reapply_many(ask: Ask) -> Answer:
+    """As after a change of a reply template; nobody is disconnected."""
+    async with ask.panel.workplace.reading() as connection:
+        scope = LiveScope(
+            await _id_of(connection, service_profile, ask.text("profile"), "profile") or None,
+            await _id_of(connection, nas_table, ask.text("nas"), "nas") or None,
+            ask.text("dialect") or None,
+        )
+    if (scope == LiveScope()) != (ask.text("everywhere") == "yes"):
+        words = "give profile, nas or dialect, or everywhere=yes alone"
+        raise Refused(Refusal("scope.missing", words, "profile"))
+    question = ReapplyQuestion(scope, ask.actor, ask.text("after"), ask.count("limit"))
+    page = await ask.panel.acts.reapply_sessions(ask.panel.workplace, question)
+    return {"sessions": page.sessions, "next_after": page.next_after, "left": page.left}
 
 
 async def _order(ask: Ask, order: OrderSession) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ui.api import answers, certificate_operations, operations
+from ui.api import answers, certificate_operations, operations, sign_in_operations
 from ui.api.declare import Operation
 from ui.api.door import ApiDoor
 from ui.api.openapi import DOCUMENT_PATH, document
@@ -27,6 +27,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
     *certificate_operations.operations.declared,
+    *sign_in_operations.operations.declared,
 )
 
 for _operation in OPERATIONS:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
+
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain import checks
 from aaa.domain.effect import Effect
-from aaa.domain.reply_template import scope_of
+from aaa.domain.reply_template import ReplyTemplate, scope_of
+from aaa.live_scope import LiveScope, count_live_sessions
 from aaa.set_reply_template import set_reply_template
 from core.refusal import Refusal
 from ui.permissions import Permission
-from ui.ports import ReplyPreview, ReplyQuestion
+from ui.ports import ReapplyQuestion, ReplyPreview, ReplyQuestion
 from ui.read import network, profiles, services
 from ui.web.csv_files import csv_file
 from ui.web.forms import LONGEST_FIELD, Form
@@ -22,6 +26,15 @@ routes = Routes()
 _EFFECTS = {
     "": "As it is now", "none": "Nothing held", "throttle": "Throttled", "walled_garden": "Walled garden",
     "block": "Blocked",
+}  # fmt: skip
+_AT_ONCE = 100
+_OUTCOME_WORDS = {
+    "moved": "Took it", "nothing_live": "Gone", "refused": "Refused", "silent": "No answer",
+    "not_asked": "Not asked",
+}  # fmt: skip
+_OUTCOME_TONES = {
+    "moved": "verified", "nothing_live": "ended", "refused": "failed", "silent": "silent",
+    "not_asked": "waiting",
 }  # fmt: skip
 Scope = tuple[str | None, str | None, str | None]
 """Profile, NAS, dialect; None is any."""
@@ -117,6 +130,45 @@ async def _page(
     return visit.page(
         "reply_template.html", form=form, profiles=known, nases=nases, dialects=checks.DIALECTS,
         effects=_EFFECTS, placeholders=visit.panel.acts.placeholders(), preview=found, status=status,
+    )  # fmt: skip
+
+
+@routes.get("/templates/apply", Permission.NETWORK)
+async def show_apply(visit: Visit) -> web.StreamResponse:
+    """How many live sessions a template concerns, and the button that tells them."""
+    asked = {
+        "profile_id": visit.query("profile"),
+        "nas_id": visit.query("nas"),
+        "dialect": visit.query("dialect"),
+    }
+    return await _apply_page(visit, Form(asked))
+
+
+@routes.post("/templates/apply", Permission.NETWORK)
+async def apply(visit: Visit) -> web.StreamResponse:
+    """Tell the next live sessions, and show what became of each."""
+    form = await visit.form()
+    return await _apply_page(visit, form, act=True)
+
+
+async def _apply_page(visit: Visit, form: Form, *, act: bool = False) -> web.Response:
+    profile_id, nas_id, dialect = await _read_scope(visit, form)
+    scope, after, page = LiveScope(profile_id, nas_id, dialect), form.value("after"), None
+    if act and form.ok:
+        question = ReapplyQuestion(scope, f"operator:{visit.operator.name}", after, _AT_ONCE)
+        page = await visit.panel.acts.reapply_sessions(visit.panel.workplace, question)
+        after = page.next_after or ""
+    async with visit.reading() as connection:
+        left = page.left if page else await count_live_sessions(connection, scope, after) if form.ok else 0
+        names = {one.id: one.name for one in await network.list_profiles(connection)}
+        names |= {one.id: one.name for one in await network.list_nases(connection)}
+    words = ReplyTemplate(
+        "", profile_id, nas_id, dialect, "", names.get(profile_id or "", ""), names.get(nas_id or "", "")
+    )
+    return visit.page(
+        "template_apply.html", form=form, scope=asdict(scope), words=str(words), page=page, left=left,
+        after=after, at_once=_AT_ONCE, counts=Counter(one.outcome for one in page.sessions) if page else {},
+        outcome_words=_OUTCOME_WORDS, tones=_OUTCOME_TONES, status=200 if form.ok else 422,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.bind_cpe import CpeRecord, cpes_of_service
+from aaa.domain.identity import spelled_mac
 from aaa.store.tables import credential, nas, service
 
 
@@ -54,9 +55,9 @@ async def sign_ins_of(connection: AsyncConnection, service_id: str) -> SignInVie
     logins = [
         LoginConditions(
             row.kind, row.username, row.binding or "",
-            tuple(one.mac for one in cpes if one.username == row.username and one.retired_at is None),
-            row.replace_until, row.replace_mac, row.nas_name or "", row.port_nas_id or "",
-            row.port_pattern or "",
+            tuple(one.label for one in cpes if one.username == row.username and one.retired_at is None),
+            row.replace_until, spelled_mac(row.replace_mac) or None, row.nas_name or "",
+            row.port_nas_id or "", row.port_pattern or "",
         )
         for row in await connection.execute(query)
     ]  # fmt: skip

@@ -38,8 +38,10 @@ NOTICES = {
     "redefined": "The profile is saved. Live sessions move to it within moments.",
     "rule": "The rule is saved; it is looked at within a minute.",
     "rule_gone": "The rule is taken away; what it holds is lifted within a minute.",
-    "template": "The lines are saved; RADIUS sends them within a second.",
-    "template_gone": "The lines are taken away; the dialect's own words are sent within a second.",
+    "template": "The lines are saved; RADIUS sends them within a second. Who is online keeps "
+    "what he was told; Tell live sessions brings him over.",
+    "template_gone": "The lines are taken away; the dialect's own words are sent within a second. "
+    "Who is online keeps what he was told until he dials again.",
     "point": "The device enforces this service from now on.",
     "swap": "The window is open: the next other CPE that signs in is bound in place of the old one.",
     "hash_only": "The password is forgotten; only a hash of it is kept.",
