@@ -49,7 +49,7 @@ class GearDoor:
         if isinstance(decided, Prompt):
             self.lockout.right_password(nas.nas.id, name, station)
         elif decided.rule == "gear_wrong_password":
-            self.lockout.wrong_password(gear, nas.nas.id, name, station, now_s)
+            self.lockout.wrong_password(gear, nas.nas.id, name, station, now_s, signed=asker.signed)
         return decided
 
     def note(self, asker: Asker, decided: Prompt | Reject, then: Then) -> bool:

@@ -1,16 +1,19 @@
 """Sign-ins to network gear on record before they are answered: lines on the local disk, then the database.
 
 An answer leaves when its line is flushed, several with one flush. A line that cannot be written is a sign-in
-that gets no answer. The database takes the lines over by their keys, exactly once, when it is there.
+that gets no answer. The database takes the lines over by their keys, exactly once, when it is there. While
+RADIUS is reloaded the old process and its successor have the same file: one after the other, by a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -92,15 +95,16 @@ class GearRecord:
 
     async def turn(self, workplace: Workplace) -> None:
         """Bring the lines into the database and forget those that it has."""
-        lines, octets = await asyncio.to_thread(_read, self._path)
-        if not octets:
+        whole = await asyncio.to_thread(_read, self._path)
+        if not whole:
             return
+        lines = [line for line in whole.decode("utf-8", "replace").splitlines() if line]
         signs = [one for one in map(_parsed, lines) if one is not None]
         async with workplace.work("system:radius") as work:
             for start in range(0, len(signs), _AT_ONCE):
                 await record_gear_sign_ins(work, signs[start : start + _AT_ONCE])
         async with self._disk:
-            await asyncio.to_thread(_forget, self._path, octets)
+            await asyncio.to_thread(_forget, self._path, whole)
 
     async def close(self) -> None:
         """What waits is written; the rest is the next process's."""
@@ -127,33 +131,51 @@ def _parsed(line: str) -> GearSignIn | None:
 def _append(path: Path, lines: bytes) -> str | None:
     """Write and flush; what went wrong, if anything. A torn end is begun on a line of its own."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size + len(lines) > _LARGEST_OCTETS:
-                return "too many wait for the database"
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                lines = b"\n" + lines
-            if os.write(descriptor, lines) != len(lines):
-                return "the disk is full"
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _alone(path):
+            return _append_alone(path, lines)
     except OSError as trouble:
         return trouble.strerror or str(trouble)
+
+
+def _append_alone(path: Path, lines: bytes) -> str | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size + len(lines) > _LARGEST_OCTETS:
+            return "too many wait for the database"
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        if os.write(descriptor, lines) != len(lines):
+            return "the disk is full"
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return None
 
 
-def _read(path: Path) -> tuple[list[str], int]:
-    """The whole lines, and how many octets they are."""
+def _read(path: Path) -> bytes:
+    """The whole lines."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return [], 0
-    end = content.rfind(b"\n") + 1
-    return [line for line in content[:end].decode("utf-8", "replace").splitlines() if line], end
+        return b""
+    return content[: content.rfind(b"\n") + 1]
 
 
-def _forget(path: Path, octets: int) -> None:
-    """Drop the first ``octets``; a crash in between leaves lines that the database knows by their keys."""
-    write_durably(path, path.read_bytes()[octets:], 0o600)
+def _forget(path: Path, whole: bytes) -> None:
+    """Drop these lines, unless another process has done so; the database knows them by their keys."""
+    with _alone(path):
+        content = path.read_bytes()
+        if content.startswith(whole):
+            write_durably(path, content.removeprefix(whole), 0o600)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process has the file meanwhile. A lock beside it, for it is itself replaced."""
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from radius_live import Live, live_server, needs_radclient
@@ -17,7 +19,7 @@ from aaa.gear_logins import GearSignIn, follow_operator, gear_sign_ins, give_gea
 from aaa.store.repositories import append_directory_change
 from aaa.store.tables import gear_sign_in, nas
 from core.refusal import Refusal, granted
-from core.work import Workplace
+from core.work import Work, Workplace
 from radius.gear.login import prompt_attributes
 from radius.gear.record import GearRecord, gear_record_path, take_over_left
 
@@ -209,6 +211,29 @@ async def test_lines_come_into_the_database_once_whatever_is_cut(any_world: Worl
     await later.turn(workplace)
     assert await _count(workplace) == 6
     assert path.read_bytes() == b""
+
+
+async def test_a_process_and_its_successor_keep_each_others_lines(world: World, tmp_path: Path) -> None:
+    """While RADIUS is reloaded both bring the same lines in, and the successor's next one comes in between."""
+    path, told = tmp_path / "radius.gear.jsonl", list[bool]()
+    old, successor = GearRecord(path), GearRecord(path)
+    old.note(_sign_in("first"), told.append)
+    await old.close()
+
+    class Meanwhile:
+        @asynccontextmanager
+        async def work(self, actor: str) -> AsyncIterator[Work]:
+            await old.turn(world.workplace)
+            successor.note(_sign_in("second, of another length"), told.append)
+            await successor.close()
+            async with world.workplace.work(actor) as work:
+                yield work
+
+    await successor.turn(cast("Workplace", Meanwhile()))
+    assert told == [True, True]
+    assert json.loads(path.read_text())["key"] == "second, of another length"
+    await successor.turn(world.workplace)
+    assert await _count(world.workplace) == 2
 
 
 async def test_what_a_process_left_that_runs_no_more_is_taken_over(world: World, tmp_path: Path) -> None:
