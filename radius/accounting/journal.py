@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -223,13 +224,25 @@ def _open_or_begin_anew(
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as trouble:
+        aside = _free_name(path)
         for end in ("", "-wal", "-shm"):
             part = path.with_name(path.name + end)
             if part.exists():
-                part.rename(path.with_name(f"{path.stem}.damaged{end}"))
-        on_trouble(f"{path.name} is damaged ({trouble}); it was put aside as {path.stem}.damaged")
+                part.rename(aside.with_name(aside.name + end))
+        on_trouble(f"{path.name} is damaged ({trouble}); it was put aside as {aside.name}")
         on_trouble(None)
         return _open_known(path)
+
+
+def damaged_journals(folder: Path) -> list[str]:
+    """The names of journals in ``folder`` that were put aside."""
+    return sorted(one.name for one in folder.glob("*.damaged*") if not one.name.endswith(("-wal", "-shm")))
+
+
+def _free_name(path: Path) -> Path:
+    """Where a damaged journal is put, never over another one: reports may be in it and nowhere else."""
+    names = (path.with_name(f"{path.stem}.damaged{number or ''}") for number in count())
+    return next(name for name in names if not name.exists())
 
 
 def _open_known(path: Path) -> tuple[sqlite3.Connection, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.health import HealthIssue
@@ -14,6 +14,19 @@ JOURNAL_ISSUE = HealthIssue(
     "accounting cannot be written to the journal, so NASes get no answer and keep their records",
     "free space on the state disk, or look for a failing disk in the system log",
 )
+DAMAGED_JOURNAL_KEY = "radius.journal_damaged"
+
+
+def damaged_journal_issue(names: Sequence[str]) -> HealthIssue:
+    """For journals that could not be read any more and were put aside: ``names`` are their files."""
+    return HealthIssue(
+        DAMAGED_JOURNAL_KEY,
+        "critical",
+        f"a journal was damaged and put aside ({', '.join(names)}): reports that were answered and not yet "
+        "in the database may be in it and nowhere else",
+        "look for a failing disk in the system log; get out of the file what can be had (sqlite3 FILE "
+        ".recover), then move it away",
+    )
 
 
 _QUIET_TURNS = 60

@@ -20,7 +20,7 @@ from core.log import logger
 from core.secrets import Sealer
 from core.store.columns import to_microseconds
 from core.work import Workplace
-from radius.accounting.journal import Journal, JournalLimits
+from radius.accounting.journal import Journal, JournalLimits, damaged_journals
 from radius.accounting.pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.directory.snapshot import snapshot_path
@@ -48,7 +48,13 @@ from radius.reply.rendering import Renderings
 from radius.serving.counters import Counters
 from radius.serving.endpoint import AT_ONCE, Datagram, Endpoint
 from radius.serving.family_health import FamilyHealth
-from radius.serving.findings import JOURNAL_ISSUE, NasWatch, nas_issue_keys
+from radius.serving.findings import (
+    DAMAGED_JOURNAL_KEY,
+    JOURNAL_ISSUE,
+    NasWatch,
+    damaged_journal_issue,
+    nas_issue_keys,
+)
 from radius.serving.latency import WakeUpLatency
 from radius.serving.place import ALONE, Place, journal_name
 from radius.serving.siblings import Handed, Siblings
@@ -346,8 +352,8 @@ class RadiusServer:
                 endpoint.start(asyncio.get_running_loop())
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
             self._health.inherit(keys | home_server_issue_keys(directory) | {
-                JOURNAL_ISSUE.key, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key, REFUSED_KEY,
-                RADSEC_ISSUE.key,
+                JOURNAL_ISSUE.key, DAMAGED_JOURNAL_KEY, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key,
+                REFUSED_KEY, RADSEC_ISSUE.key,
             })  # fmt: skip
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
@@ -411,6 +417,8 @@ class RadiusServer:
         own += home_server_issues(self._proxy.servers.known, self._clock.monotonic_s())
         if self._journal_trouble is not None:
             own.append(JOURNAL_ISSUE)
+        if self._place.leads and (damaged := damaged_journals(self._journal_path.parent)):
+            own.append(damaged_journal_issue(damaged))
         if self._radsec.port and not self._radsec.has_certificate:
             own.append(RADSEC_ISSUE)
         return own

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from radius_world import HERE, SECRET, World, accounting, octets, reply_to, status
 
-from radius.accounting.journal import Journal, JournalLimits, JournalReader, Record
+from radius.accounting.journal import Journal, JournalLimits, JournalReader, Record, damaged_journals
 from radius.accounting.pipeline import AccountingPipeline, Pending
 from radius.nas.table import NasTable
 from radius.serving.counters import Counters
@@ -292,13 +292,16 @@ def _free_port() -> int:
 
 
 async def test_a_damaged_journal_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    """Each time it happens: what was put aside before stays too."""
     path = tmp_path / "radius.sqlite"
-    path.write_bytes(b"no database at all" * 500)
-    troubles: list[str | None] = []
-    journal = Journal(path, asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append)
-    done: asyncio.Queue[bool] = asyncio.Queue()
-    journal.append(_record(1), done.put_nowait)
-    assert await asyncio.wait_for(done.get(), 10)
-    await journal.close()
-    assert "put aside as radius.damaged" in str(troubles[0])
-    assert (tmp_path / "radius.damaged").read_bytes().startswith(b"no database")
+    for number, name in enumerate(("radius.damaged", "radius.damaged1")):
+        path.write_bytes(b"no database %d" % number * 500)
+        troubles: list[str | None] = []
+        journal = Journal(path, asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append)
+        done: asyncio.Queue[bool] = asyncio.Queue()
+        journal.append(_record(1), done.put_nowait)
+        assert await asyncio.wait_for(done.get(), 10)
+        await journal.close()
+        assert str(troubles[0]).endswith(f"put aside as {name}")
+        assert (tmp_path / name).read_bytes().startswith(b"no database %d" % number)
+    assert damaged_journals(tmp_path) == ["radius.damaged", "radius.damaged1"]

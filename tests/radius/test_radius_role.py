@@ -376,6 +376,11 @@ async def test_a_full_disk_stops_answers_to_accounting_alone_and_is_told(serving
     journal._connection.execute("PRAGMA max_page_count=1000000")
     assert await serving.ask(octets(large), serving.accounting_port) is not None, "the retransmit is taken"
     await _issue_is(world, "radius.journal", is_open=False)
+    aside = serving.journal.with_name("radius.damaged")
+    aside.write_bytes(b"what could not be read")
+    await _issue_is(world, "radius.journal_damaged", is_open=True)
+    aside.unlink()
+    await _issue_is(world, "radius.journal_damaged", is_open=False)
 
 
 async def test_another_secret_on_the_device_is_a_finding_until_it_is_right(serving: Serving) -> None:
