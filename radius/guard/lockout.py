@@ -4,7 +4,9 @@ What is held back is always one login from one device at one NAS, and, when devi
 that helps, one login at one NAS from devices that never signed in there. So nobody on another NAS, and nobody
 with another MAC, can hold back a subscriber on his own line. While held back a request is refused unread: the
 answer looks like any other reject, so it tells a guesser neither that he is held back nor that the login is
-real. Waiting times double from two seconds to ``longest_s``, and nothing is held back for good.
+real. What carries no signature may come from anybody who knows the NAS's address, in the name of any device:
+it never holds back one that has signed in there before. Waiting times double from two seconds to
+``longest_s``, and nothing is held back for good.
 """
 
 from __future__ import annotations
@@ -152,8 +154,10 @@ class Lockout:
         username: bytes,
         station: bytes | None,
         now_s: float,
+        *,
+        signed: bool,
     ) -> None:
-        """Count a password that was looked at and was wrong."""
+        """Count a password that was looked at and was wrong; ``signed``: its NAS vouches for the device."""
         login = logins.get(username)
         if login is None:
             return
@@ -164,8 +168,10 @@ class Lockout:
                 return
             one = self.watched[username] = Watched(login.credential, login.service.id)
         device, limits = device_of(station), self._limits
-        if device:
-            known = one.known.get(nas_id)
+        known = one.known.get(nas_id)
+        if device and not signed and (known is None or device in known):
+            one.known.setdefault(nas_id, None)
+        elif device:
             longest = limits.longest_known_s if known and device in known else limits.longest_s
             self._count(one, (nas_id, device), limits.after, longest, now_s)
         strangers_after = limits.after * _MADE_UP_DEVICES if device else limits.after

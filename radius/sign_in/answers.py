@@ -18,7 +18,7 @@ from aaa.domain.gear import GearLogin
 from radius.guard.lockout import Lockout
 from radius.guard.pipeline_limits import PipelineLimits
 from radius.leases.leasing import Leased, Leasing
-from radius.nas.table import NasState
+from radius.nas.table import RADSEC, NasState
 from radius.packet.codec import (
     ACCESS_ACCEPT,
     ACCESS_REJECT,
@@ -57,6 +57,8 @@ class Asked:
     proxied: bytes
     session: bytes | None = None
     """Names a session that may sign in again while it lasts."""
+    signed: bool = True
+    """Whether it carries a right Message-Authenticator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,9 @@ class Answers:
         nas_id, station = asked.nas.nas.id, asked.station
         if reject.rule == "wrong_password" and self._directory is not None:
             name = reject.identity.encode()
-            self.lockout.wrong_password(self._directory.logins, nas_id, name, station, now_s)
+            signed = asked.signed or str(asked.key[0][0]).startswith(RADSEC)
+            logins = self._directory.logins
+            self.lockout.wrong_password(logins, nas_id, name, station, now_s, signed=signed)
         text = None if station is None else station.decode("utf-8", "replace")
         self._on_reject(Rejection(nas_id, reject, text))
 

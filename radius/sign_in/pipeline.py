@@ -160,7 +160,7 @@ class AuthenticationPipeline:
         at = first.get(31)
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
         proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
-        asked = Asked(nas, packet, key, proof, station, proxied)
+        asked = Asked(nas, packet, key, proof, station, proxied, None, signed)
         at = first.get(6)
         if (
             at is not None

@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from radius_world import Bench, World, bench_over, chap, mschapv2, octets, pap, reply_to
@@ -127,6 +129,28 @@ async def test_made_up_devices_wait_and_known_ones_do_not(world: World) -> None:
         )
 
 
+@pytest.mark.parametrize("is_signed", [True, False])
+async def test_what_anybody_can_forge_holds_no_known_device_back(world: World, is_signed: bool) -> None:
+    """A datagram with a NAS's address as its source and a subscriber's name and MAC in it, once a second."""
+    guesser = await _guesser(world)
+    method = partial(chap, signed=is_signed)
+    guesser.code(mac=OWN, method=method)
+    nas_id = guesser.bench.nases.at("127.0.0.1").nas.id  # type: ignore[union-attr]
+    if not is_signed:
+        assert list(_lockout(guesser).unasked()) == [(nas_id, "alice")]
+    _lockout(guesser).learn_known(nas_id, "alice", [OWN])
+    for _ in range(5):
+        guesser.code(mac=OWN, method=method)
+    refused = 0
+    for now_s in range(1, 60):
+        guesser.code(now_s=now_s, mac=OWN, method=method)
+        refused += guesser.code("open sesame", now_s, mac=OWN, method=method) != 2
+    assert (refused > 0) is is_signed
+    for now_s in range(60, 80):
+        guesser.code(now_s=now_s, method=method)
+    assert guesser.rule == "held_back", "another device is, also without a signature"
+
+
 async def test_a_nas_that_names_no_device(world: World) -> None:
     guesser = await _guesser(world)
     for _ in range(5):
@@ -171,9 +195,14 @@ async def test_memory_is_bounded_whatever_is_guessed(world: World) -> None:
     lockout = Lockout(LockoutLimits(identities=1), Counters())
     directory = await world.directory()
     for number in range(500):
-        lockout.wrong_password(directory.logins, "nas", b"alice", f"device {number}".encode(), float(number))
-        lockout.wrong_password(directory.logins, "nas", b"bob", None, float(number))
-        lockout.wrong_password(directory.logins, "nas", f"made up {number}".encode(), None, float(number))
+        for name, device in (
+            (b"alice", f"device {number}"),
+            (b"bob", ""),
+            (f"made up {number}".encode(), ""),
+        ):
+            lockout.wrong_password(
+                directory.logins, "nas", name, device.encode(), float(number), signed=number % 2 > 0
+            )
     assert list(lockout.watched) == [b"alice"]
     assert len(lockout.watched[b"alice"].places) <= 64
     assert guesser.bench is not None
