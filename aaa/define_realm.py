@@ -127,7 +127,7 @@ async def define_realm(
     work: Work,
     *,
     name: str,
-    servers: Sequence[str],
+    servers: Sequence[str] | None,
     strip: bool = False,
     accounting: bool = True,
     passes: Sequence[str] = PASSED,
@@ -135,6 +135,7 @@ async def define_realm(
 ) -> str | Refusal:
     """Forward the sign-ins of ``user@name`` and ``name\\user`` to home servers (ids or names, in order).
 
+    Without servers (None) the realm is our own: its users are looked up by their names without it.
     ``name`` may be ``*``: every realm without an entry, but for user names that are a service's own.
     ``passes`` names the attributes that an accept may bring, ``*`` all; those of ``profile_id`` are added.
     """
@@ -211,7 +212,9 @@ async def _realm_values(work: Work, realm_id: str, given: Mapping[str, Any]) -> 
     values = _checked(given, REALM_FIELDS, {"name": check_realm, "passes": _check_passes})
     if isinstance(values, Refusal):
         return values
-    if "servers" in values:
+    if "servers" in values and values["servers"] is None:
+        values |= {"servers": [], "accounting": False}
+    elif "servers" in values:
         ordered = await _ordered(work, values["servers"])
         if isinstance(ordered, Refusal):
             return ordered

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.profile import SessionTerms
-from aaa.domain.realm import ANY, split_realm
+from aaa.domain.realm import ANY, split_realm, without_own_realm
 from aaa.store import realm_rows as rows
 from aaa.store.tables import home_server, realm
 from core.secrets import Sealer, SealError, Secret
@@ -49,7 +49,10 @@ class Realms:
     """All of them by name; ``*`` stands for those without an entry."""
 
     by_name: Mapping[str, Realm]
+    """Those with home servers."""
     troubles: tuple[str, ...] = ()
+    own: frozenset[str] = frozenset()
+    """Those without: their users are ours, under the name without the realm."""
 
     def of(self, username: bytes, logins: Container[bytes]) -> Realm | None:
         """Whose subscriber this is; None when he is ours."""
@@ -59,9 +62,15 @@ class Realms:
         if parts is None:
             return None
         found = self.by_name.get(parts[1])
-        if found is not None or username in logins:
+        if found is not None or username in logins or parts[1] in self.own:
             return found
         return self.by_name.get(ANY)
+
+    def own_name(self, username: bytes, logins: Container[bytes]) -> bytes:
+        """The name that a sign-in is looked up by: without the realm, where that is ours."""
+        if (b"@" not in username and b"\\" not in username) or username in logins:
+            return username
+        return without_own_realm(username, self.own, self.by_name)
 
 
 async def load_realms(
@@ -78,14 +87,17 @@ async def load_realms(
         server = servers.get(row.server_id)
         if server is not None:
             order.setdefault(row.realm_id, []).append(server)
+    asked = {row.realm_id for row in await rows.order_of_servers(connection)}
+    own = frozenset(row.name for row in found if row.id not in asked)
     made = [
         Realm(
             row.id, row.name, tuple(order.get(row.id, ())), row.strip, frozenset(row.passes),
             None if row.profile_id is None else terms_of(row.profile_id),
         )
         for row in found
+        if row.id in asked
     ]  # fmt: skip
-    return Realms({one.name: one for one in made}, tuple(troubles))
+    return Realms({one.name: one for one in made}, tuple(troubles), own)
 
 
 def _server(sealer: Sealer, row: Any, troubles: list[str]) -> HomeServer | None:

@@ -6,7 +6,7 @@ same usage. A batch costs a fixed number of statements whatever its size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.domain.class_token import ClassToken, decode_class
 from aaa.domain.decision import Decision
 from aaa.domain.identity import normalise_mac
+from aaa.domain.realm import without_own_realm
 from aaa.domain.session import (
     Session,
     began_at,
@@ -27,7 +28,7 @@ from aaa.domain.session import (
     take_event,
 )
 from aaa.session_book import SessionBook
-from aaa.store import session_rows, usage_rows
+from aaa.store import realm_rows, session_rows, usage_rows
 from aaa.watch_addresses import AddressWatch
 from core.health import HealthIssue, open_issue
 from core.work import Work
@@ -148,11 +149,21 @@ class _Batch:
     async def _load_services(self, opening: Sequence[_Report]) -> None:
         names = {one.event.username for one in opening if one.token is None}
         names |= {mac for mac in map(normalise_mac, names) if mac is not None}
-        self._services = await session_rows.services_by_username(self._work.connection, names)
+        bare = await self._without_own_realm(names)
+        known = await session_rows.services_by_username(self._work.connection, names | set(bare.values()))
+        own = {name: known[short] for name, short in bare.items() if short in known}
+        self._services = own | known
         services = {self._claimed_service(one) for one in opening} - {None}
-        known = [service_id for service_id in services if service_id is not None]
-        await self._book.load_open(known)
-        await self._book.load_lines(known)
+        claimed = [service_id for service_id in services if service_id is not None]
+        await self._book.load_open(claimed)
+        await self._book.load_lines(claimed)
+
+    async def _without_own_realm(self, names: Collection[str]) -> dict[str, str]:
+        """The names that are in a realm, without it where it is ours."""
+        if not any("@" in name or "\\" in name for name in names):
+            return {}
+        own, foreign = await realm_rows.realms_in_use(self._work.connection)
+        return {name: without_own_realm(name.encode(), own, foreign).decode() for name in names}
 
     def _claimed_service(self, report: _Report) -> str | None:
         """Whose session it is: our Class says so, else the user name does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from core.refusal import Refusal
 
@@ -29,6 +30,15 @@ def split_realm(username: bytes) -> tuple[bytes, str] | None:
         return user, realm.decode().lower()
     except UnicodeDecodeError:
         return None
+
+
+def without_own_realm(username: bytes, own: Container[str], foreign: Container[str]) -> bytes:
+    """The user name without its realm where that is one of ``own``, or ``*`` is and ``foreign`` lacks it."""
+    parts = split_realm(username)
+    if parts is None or not parts[0]:
+        return username
+    ours = parts[1] in own or (ANY in own and parts[1] not in foreign)
+    return parts[0] if ours else username
 
 
 def check_realm(text: str) -> str | Refusal:

@@ -77,8 +77,22 @@ async def remove_server(connection: AsyncConnection, server_id: str) -> None:
 
 async def realms_with_reports(connection: AsyncConnection) -> dict[str, str]:
     """Ids of the realms whose reports are forwarded, by name."""
-    wanted = select(realm.c.name, realm.c.id).where(realm.c.enabled, realm.c.accounting)
+    asked = select(realm_server.c.realm_id).distinct()
+    wanted = select(realm.c.name, realm.c.id).where(
+        realm.c.enabled, realm.c.accounting, realm.c.id.in_(asked)
+    )
     return {row.name: row.id for row in await connection.execute(wanted)}
+
+
+async def realms_in_use(connection: AsyncConnection) -> tuple[set[str], set[str]]:
+    """Names of the enabled realms: our own, which have no home server, and those of others."""
+    asked = select(realm_server.c.realm_id).distinct()
+    wanted = select(realm.c.name, realm.c.id.in_(asked).label("foreign")).where(realm.c.enabled)
+    own: set[str] = set()
+    foreign: set[str] = set()
+    for row in await connection.execute(wanted):
+        (foreign if row.foreign else own).add(row.name)
+    return own, foreign
 
 
 async def queue_reports(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:

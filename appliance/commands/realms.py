@@ -25,7 +25,9 @@ from appliance.lookup import find
 from appliance.wiring import House
 
 home_servers = typer.Typer(help="RADIUS servers that sign-ins are forwarded to.", no_args_is_help=True)
-realms = typer.Typer(help="Realms whose sign-ins another server answers.", no_args_is_help=True)
+realms = typer.Typer(
+    help="Realms: whose sign-ins another server answers, and which are ours.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SecretFile = Annotated[
@@ -147,7 +149,10 @@ def home_server_list(output: AsJson = False) -> None:
 @realms.command("add")
 def realm_add(
     name: Annotated[str, typer.Argument(help="Like example.net, or * for every one without an entry.")],
-    server: Annotated[list[str], typer.Option(help="Home server, by name or id; repeat in order.")],
+    server: Annotated[
+        list[str] | None, typer.Option(help="Home server, by name or id; repeat in order.")
+    ] = None,
+    own: Annotated[bool, typer.Option("--own", help="Its users are ours: look USER up without it.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Forward names without the realm.")] = False,
     accounting: Annotated[bool, typer.Option(help="Forward reports too; they are kept here anyway.")] = True,
     passes: Annotated[
@@ -157,7 +162,9 @@ def realm_add(
         str | None, typer.Option(help="Service profile whose attributes are added to an accept.")
     ] = None,
 ) -> None:
-    """Forward the sign-ins of USER@NAME and NAME\\\\USER to home servers."""
+    """Forward the sign-ins of USER@NAME and NAME\\\\USER to home servers, or look USER up here."""
+    if own == bool(server):
+        fail("give --server, or --own alone", 2)
 
     async def body(house: House) -> None:
         allowed = PASSED if passes is None else _attributes(house, passes)
@@ -165,8 +172,8 @@ def realm_add(
             profile_id = None if profile is None else await find(work.connection, "profile", profile)
             made = outcome_or_fail(
                 await define_realm(
-                    work, name=name, servers=server, strip=strip, accounting=accounting, passes=allowed,
-                    profile_id=profile_id,
+                    work, name=name, servers=server or None, strip=strip, accounting=accounting,
+                    passes=allowed, profile_id=profile_id,
                 )
             )  # fmt: skip
         say(f"realm {name}: {made}")
@@ -178,6 +185,7 @@ def realm_add(
 def realm_change(
     name: Annotated[str, typer.Argument(help="The realm: its name or id.")],
     server: Annotated[list[str] | None, typer.Option(help="Home servers from now on, in order.")] = None,
+    own: Annotated[bool, typer.Option("--own", help="From now on its users are ours.")] = False,
     strip: Annotated[bool | None, typer.Option("--strip/--no-strip", help="Names without the realm.")] = None,
     accounting: Annotated[
         bool | None, typer.Option("--accounting/--no-accounting", help="Forward reports too.")
@@ -191,6 +199,10 @@ def realm_change(
     """Change a realm; in force within a second."""
     given = {"servers": server, "strip": strip, "accounting": accounting, "enabled": enabled}
     fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if own and server:
+        fail("give --server or --own, one of them", 2)
+    if own:
+        fields["servers"] = None
 
     async def body(house: House) -> None:
         if passes is not None:
@@ -230,8 +242,8 @@ def realm_list(output: AsJson = False) -> None:
             "Realms",
             ["realm", "servers", "strips", "reports", "waiting", "accept may bring", "adds", "enabled"],
             [
-                [one.name, ", ".join(one.servers), one.strip, one.accounting, one.reports_waiting,
-                 ", ".join(one.passes), one.profile, one.enabled]
+                [one.name, ", ".join(one.servers) or "our own", one.strip, one.accounting,
+                 one.reports_waiting, ", ".join(one.passes), one.profile, one.enabled]
                 for one in found
             ],
         )  # fmt: skip

@@ -278,6 +278,7 @@ class EapServer:
         """A packet with EAP is always signed, so a password is never noise."""
         if self._directory is None:
             return refusal("no_directory", username, "the directory is not loaded yet", "try again")
+        username = self._own_name(self._directory, username)
         if self._lockout is not None and username in self._lockout.watched:
             held = self._lockout.refusal(
                 self._directory.logins, question.owner[0], username, question.station, now_s
@@ -287,7 +288,14 @@ class EapServer:
         return authorize(self._directory, username, proof, question.station, question.macs, signed=True)
 
     def _find(self, username: bytes) -> Login | None:
-        return None if self._directory is None else self._directory.logins.get(username)
+        if self._directory is None:
+            return None
+        return self._directory.logins.get(self._own_name(self._directory, username))
+
+    @staticmethod
+    def _own_name(directory: Directory, username: bytes) -> bytes:
+        realms = directory.realms
+        return username if realms is None else realms.own_name(username, directory.logins)
 
     def expire(self, now_s: float) -> None:
         """Let conversations go whose time is over; call it now and then."""

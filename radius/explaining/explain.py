@@ -19,6 +19,7 @@ from aaa.domain.identity import normalise_mac
 from aaa.domain.mac_convention import MacConvention
 from aaa.domain.password_hash import METHODS
 from aaa.domain.profile import AccessPolicy
+from aaa.domain.realm import split_realm
 from aaa.stale_directory import in_words
 from aaa.store import directory_rows
 from core.quantities import format_rate
@@ -100,16 +101,24 @@ async def explain(
     """
     mac = normalise_mac(username)
     names = [username] if mac is None else [username, mac]
+    parts = split_realm(username.encode())
+    if parts is not None:
+        names.append(parts[0].decode())
     directory = await Directory.of_usernames(connection, sealer, names, policy)
+    asked, username = username, _own_name(directory, username)
     nas = _named(directory, nas_name)
     login = directory.logins.get(username.encode()) or directory.logins.get((mac or "").encode())
     verdict = await _decide(directory, login, username, password, nas.macs if nas else MacConvention("any"))
     if isinstance(verdict, Accept) and whence is not None:
         verdict = await judge_conditions(connection, verdict, nas, whence)
-    past = _past(directory, await directory_rows.rejects_of(connection, names, 5))
+    seen_as = [asked, username] if mac is None else [username, mac]
+    past = _past(directory, await directory_rows.rejects_of(connection, seen_as, 5))
     renderings = Renderings(directory.templates, dictionary_files)
     rendering = renderings.of(nas.id if nas else "", nas.dialect if nas else "mikrotik")
-    explained = _explained(username, verdict, login, rendering, past)
+    explained = _explained(asked, verdict, login, rendering, past)
+    if asked != username:
+        told = f"{explained.explanation}; the realm is ours, so {username} is looked up"
+        explained = replace(explained, explanation=told)
     if login is not None:
         label = await directory_rows.service_label(connection, login.service.id)
         explained = replace(explained, service=label)
@@ -124,6 +133,12 @@ async def explain(
     if rules is None or login is None:
         return explained
     return replace(explained, rules=await rules(connection, login.service.id))
+
+
+def _own_name(directory: Directory, username: str) -> str:
+    if directory.realms is None:
+        return username
+    return directory.realms.own_name(username.encode(), directory.logins).decode()
 
 
 def _realm_of(directory: Directory, username: str) -> Realm | None:

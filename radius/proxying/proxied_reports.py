@@ -60,6 +60,8 @@ async def queue_reports(work: Work, reports: Iterable[tuple[bytes, AccountingEve
     ours: set[str] = set()
     if ANY in realms and unnamed:
         ours = await directory_rows.known_usernames(work.connection, unnamed)
+        own, _ = await realm_rows.realms_in_use(work.connection)
+        foreign = [one for one in foreign if one[2] not in own]
     rows = []
     for datagram, event, name in foreign:
         realm_id = realms.get(name) or (realms.get(ANY) if event.username not in ours else None)

@@ -27,7 +27,8 @@ class ForeignSignIns:
 
     def use(self, directory: Directory) -> None:
         """Ask the home servers of this snapshot from now on."""
-        self.realms = directory.realms if self._proxy is not None else None
+        realms = directory.realms
+        self.realms = realms if self._proxy is not None and realms is not None and realms.by_name else None
         self._logins = directory
 
     def forward(

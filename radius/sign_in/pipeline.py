@@ -11,6 +11,7 @@ from functools import partial
 
 from aaa.authorize import Accept, Unproven, Verdict, authorize
 from aaa.directory import Directory, Login
+from aaa.directory_realms import Realms
 from aaa.domain.authentication import Pap
 from radius.eap.server import EapServer
 from radius.gear.door import GearDoor
@@ -80,11 +81,14 @@ class AuthenticationPipeline:
         self._lockout = self.answers.lockout
         self._directory: Directory | None = None
         self._logins: Mapping[bytes, Login] = {}
+        self._own_realms: Realms | None = None
 
     def use(self, directory: Directory) -> None:
         """Answer from this snapshot from now on."""
         self._directory = directory
         self._logins = directory.logins
+        realms = directory.realms
+        self._own_realms = realms if realms is not None and realms.own else None
         self.answers.use(directory)
         self.eap.use(directory)
         self._foreign.use(directory)
@@ -156,7 +160,9 @@ class AuthenticationPipeline:
             return self.eap.answer(nas, packet, key, located, now_s)
         at = first.get(1)
         username = b"" if at is None else packet[at + 2 : at + packet[at + 1]]
-        proof = read_proof(packet, first, repeats, username, nas.secret)
+        proof = read_proof(packet, first, repeats, username, nas.secret)  # MS-CHAP hashes the name as sent
+        if self._own_realms is not None:
+            username = self._own_realms.own_name(username, self._logins)
         at = first.get(31)
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
         proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)

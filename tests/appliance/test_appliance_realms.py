@@ -61,6 +61,9 @@ def test_a_realm_from_first_to_last(hilltop: Terminal, tmp_path: Path) -> None:
     listed = hilltop("home-server", "list")
     assert LONG_SECRET not in listed + json.dumps(second) + hilltop("audit")
     hilltop("home-server", "remove", "second", says="removed")
+    hilltop("realm", "change", "partner.example", "--own")
+    assert told(hilltop, "realm")["partner.example"]["servers"] == []
+    assert "our own" in hilltop("realm", "list")
     hilltop("realm", "remove", "partner.example", says="removed")
     assert not told(hilltop, "realm")
 
@@ -69,6 +72,8 @@ def test_a_realm_from_first_to_last(hilltop: Terminal, tmp_path: Path) -> None:
     ("words", "code", "says"),
     [
         (("realm", "add", "a b", "--server", "one"), 1, "no realm"),
+        (("realm", "add", "x.example"), 2, "--own alone"),
+        (("realm", "add", "x.example", "--own", "--server", "one"), 2, "--own alone"),
         (("realm", "add", "x.example", "--server", "nobody"), 1, "there is no home server"),
         (("realm", "add", "x.example", "--server", "one", "--server", "one"), 1, "each once"),
         (

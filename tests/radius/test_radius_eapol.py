@@ -14,6 +14,7 @@ from radius_live import Live, live_server
 from radius_world import World
 
 from aaa.define_pool import define_pool
+from aaa.define_realm import define_realm
 from aaa.domain.effect import Effect
 from aaa.set_up import NewCredential, add_credential
 from core.refusal import granted
@@ -87,6 +88,21 @@ async def test_the_accept_names_the_inner_identity(world: World, tmp_path: Path)
         accept = outcome.said.rsplit("(Access-Accept)", 1)[1]
         assert "Value: 'alice'" in accept
         assert "nobody@example" not in accept
+
+
+async def test_a_realm_of_our_own_is_left_out_inside_of_a_tunnel_too(world: World, tmp_path: Path) -> None:
+    """The supplicant hashes the name as RFC 2759 has it: without an NT domain, with what follows an @."""
+    await world.service("alice")
+    async with world.workplace.work("test") as work:
+        for name in ("EXAMPLE", "valley.example"):
+            granted(await define_realm(work, name=name, servers=None))
+    async with place(world, tmp_path) as here:
+        for name in ("EXAMPLE\\alice", "alice@valley.example"):
+            for network in (
+                tunnelled("TTLS", "auth=MSCHAPV2"), tunnelled("PEAP", "auth=MSCHAPV2"), {"eap": "MSCHAPV2"},
+            ):  # fmt: skip
+                outcome = await here.sign_in(network, identity=name)
+                assert outcome.succeeded, (name, network["eap"])
 
 
 async def test_sessions_are_resumed(world: World, tmp_path: Path) -> None:

@@ -57,3 +57,6 @@ async def test_a_home_server_and_a_realm_are_made_changed_and_removed(
     assert not await rows(valley_panel, select(aaa.home_server))
     assert len(await actions(valley_panel, "realm.change")) == 1
     assert (await browser.get(page)).status == 404
+    ours = await browser.submit("/realms/new", "/realms/new", name="EXAMPLE", servers="", accounting="yes")
+    assert ours.location == "/realms?notice=created"
+    assert "our own" in (await browser.get("/realms")).text

@@ -180,8 +180,9 @@ async def _server(visit: Visit) -> HomeServerLine:
 
 
 def _read_realm(form: Form) -> dict[str, Any]:
+    servers = _list_of(form.optional("servers", longest=2_000) or "")
     return {
-        "name": form.text("name", longest=253), "servers": _list_of(form.text("servers", longest=2_000)),
+        "name": form.text("name", longest=253), "servers": servers or None,
         "strip": form.flag("strip"), "accounting": form.flag("accounting"),
         "passes": _list_of(form.optional("passes", longest=4_000) or ""),
         "profile_id": form.optional("profile_id", longest=40),
