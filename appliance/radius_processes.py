@@ -38,8 +38,9 @@ _log = logger("appliance")
 _TURN_S = 1.0
 _WATCHDOG_S = 30.0
 _STOP_PATIENCE_S = 20.0
-_BIND_PATIENCE_S = 3.0
-"""For the port of a family whose head was killed: its members notice within a second and go."""
+_BIND_PATIENCE_S = 6.0
+"""For the port of a family whose head was killed: its members notice within a second, say what they have to
+say, and go."""
 _ALL_NEED = ("asyncio", "appliance.roles", "appliance.settings", "radius.serving.role", "greenlet")
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
 """By SQLAlchemy's name of the database."""
@@ -199,7 +200,8 @@ class RadiusProcesses:
             if post.serving is None and now_s >= post.again_s:
                 post.serving = self._fork(index, self._plan, folder)
 
-    def _fork(self, index: int, plan: Plan, folder: Path) -> _Process:
+    def _fork(self, index: int, plan: Plan, folder: Path, *, follows: bool = False) -> _Process:
+        """``follows``: it answers when it is told to."""
         path = folder / f"{index}.{time.monotonic_ns()}"
         channel = socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -210,13 +212,13 @@ class RadiusProcesses:
         with _undisturbed():
             pid = os.fork()
             if pid == 0:
-                self._become(index, plan, path)
+                self._become(index, plan, path, waits=follows)
         now_s = time.monotonic()
         process = _Process(index, pid, channel, now_s, now_s)
         self._selector.register(channel, selectors.EVENT_READ, process)
         return process
 
-    def _become(self, index: int, plan: Plan, channel: Path) -> NoReturn:
+    def _become(self, index: int, plan: Plan, channel: Path, *, waits: bool) -> NoReturn:
         """The child: what belongs to the parent is let go, then the role runs. Never returns."""
         code = 1
         try:
@@ -245,7 +247,7 @@ class RadiusProcesses:
             os.environ.pop("WATCHDOG_PID", None)
             named = plan.endpoints.items()
             sockets = {name: self._sockets[name][index] for name, (_, count) in named if index < count}
-            place = Place(index, plan.workers, sockets)
+            place = Place(index, plan.workers, sockets, waits)
             settings = check_settings(self._config, tomllib.loads(plan.text))
             code = asyncio.run(run_role("radius", settings, place))
         except BaseException as trouble:  # noqa: BLE001 - nothing may return into the parent's loop
@@ -319,7 +321,7 @@ class RadiusProcesses:
         while len(self._posts) < chosen.workers:
             self._posts.append(_Post(again_s=float("inf")))  # nobody serves there until the reload is done
         for index in range(chosen.workers):
-            self._posts[index].following = self._fork(index, chosen, folder)
+            self._posts[index].following = self._fork(index, chosen, folder, follows=True)
 
     def _follow_reload(self) -> None:
         """When all successors are ready they take over, and the others finish what they have begun."""
@@ -331,6 +333,8 @@ class RadiusProcesses:
         for post in self._posts:
             post.serving, post.following, post.restarts, post.again_s = post.following, None, Restarts(), 0.0
         self._let_go(chosen)
+        for successor in following:
+            os.kill(successor.pid, signal.SIGUSR1)
         for process in old:
             self._dismiss(process)
         _log.info("radius_reloaded", processes=chosen.workers)

@@ -101,16 +101,21 @@ class DynauthListener:
         return [endpoint.port for endpoint in self._endpoints]
 
     def open(self, bound: Mapping[str, socket.socket] | None = None) -> None:
-        """Begin to hear on the sockets ``bound`` (by the names of ``RadiusSettings.endpoints``), or bind.
-
-        Raises ``OSError``.
-        """
-        loop = asyncio.get_running_loop()
+        """Have the sockets ``bound`` (by their names in ``RadiusSettings.endpoints``), or bind them."""
         for listen in self._settings.dynauth_listen:
             handle = partial(self._hear, len(self._endpoints))
             endpoint = Endpoint(listen, handle, (bound or {}).get(f"dynauth {listen}"))
             self._endpoints.append(endpoint)
-            endpoint.start(loop)
+
+    def begin(self) -> None:
+        """Hear from now on."""
+        for endpoint in self._endpoints:
+            endpoint.start(asyncio.get_running_loop())
+
+    def stop_reading(self) -> None:
+        """Hear no more; answers may still leave."""
+        for endpoint in self._endpoints:
+            endpoint.stop_reading()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Answer until ``stop``; a database that is away costs answers and nothing else."""

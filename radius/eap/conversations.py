@@ -91,5 +91,8 @@ class Conversations:
                 return
             self._lose(oldest)
 
+    def __contains__(self, state: bytes) -> bool:
+        return state in self._by_state
+
     def __len__(self) -> int:
         return len(self._by_state)

@@ -186,6 +186,10 @@ class EapServer:
         """Decide by this snapshot from now on."""
         self._directory = directory
 
+    def holds(self, state: bytes) -> bool:
+        """Whether a State is one of ours."""
+        return state in self._conversations
+
     def answer(self, question: EapQuestion, now_s: float) -> EapAnswer:
         """What to say to an Access-Request with EAP; ``now_s`` is monotonic."""
         conversation = self._conversation(question, now_s)

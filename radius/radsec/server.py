@@ -59,6 +59,7 @@ class RadSec:
         self.clock = clock
         self.counters = counters
         self._servers: list[asyncio.Server] = []
+        self._beginning: list[asyncio.Task[None]] = []
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._tls: TlsMaterial | None = None
@@ -89,12 +90,17 @@ class RadSec:
         self._on_failure = on_failure
 
     async def start(self, endpoints: list[str]) -> None:
-        """Listen. Several workers may do so on one port; the kernel divides the connections."""
+        """Have the ports. Several workers may; the kernel divides the connections. Raises ``OSError``."""
         loop = asyncio.get_running_loop()
         for one in endpoints:
-            self._servers.append(
-                await loop.create_server(lambda: Connection(self), sock=_listening(one), backlog=64)
+            made = await loop.create_server(
+                lambda: Connection(self), sock=_listening(one), backlog=64, start_serving=False
             )
+            self._servers.append(made)
+
+    def begin(self) -> None:
+        """Listen: before there is a certificate to show, nobody is to come."""
+        self._beginning = [asyncio.create_task(one.start_serving()) for one in self._servers]
 
     @property
     def port(self) -> int:

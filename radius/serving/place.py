@@ -20,6 +20,13 @@ class Place:
     index: int = 0
     count: int = 1
     sockets: Mapping[str, socket.socket] = field(default_factory=lambda: _NONE, repr=False)
+    waits: bool = False
+    """Whether another process answers in this place, until SIGUSR1 says that it does no more."""
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there may be processes beside it, or one that was here before."""
+        return self.count > 1 or bool(self.sockets)
 
     @property
     def leads(self) -> bool:

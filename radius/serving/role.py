@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -73,8 +74,10 @@ from radius.watching.watch import WatchDoor
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
 _EAP_LOOK_S = 30.0
-_LAST_WORDS_S = 10.0
+_LAST_WORDS_S = 3.0
 """How long a process that ends waits for what its answers wait for."""
+_SUCCESSION_S = 0.3
+"""So long after its end it may take until it is seen that another process takes its place."""
 _log = logger("radius")
 
 
@@ -158,7 +161,7 @@ class RadiusServer:
         self._health = FamilyHealth(place, self._nases, self._watch, self._own_issues)
         self._siblings = (
             Siblings(journal_path, place, self._on_handed, self._health.hear, self._leasing.hear_all)
-            if place.count > 1
+            if place.has_others
             else None
         )
         self._latency = WakeUpLatency()
@@ -191,8 +194,6 @@ class RadiusServer:
         for listen in settings.accounting_listen:
             self._accounting.append(self._open_accounting(listen, self._journal))
         self._join_radsec(self._journal)
-        if self._siblings is not None:
-            self._siblings.start(loop)
         if self._place.leads:
             self.dynauth.open(self._place.sockets)
 
@@ -258,7 +259,10 @@ class RadiusServer:
         def hand_over(worker: int, datagram: bytes, source: Source) -> None:
             siblings.hand_over(worker, Handed(endpoint, source, datagram))
 
-        return Elsewhere(place.index, place.count, hand_over)
+        def hand_back(datagram: bytes, source: Source) -> bool:
+            return siblings.hand_back(Handed(endpoint, source, datagram))
+
+        return Elsewhere(place.index, place.count, hand_over, hand_back)
 
     def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
         pipeline = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
@@ -308,6 +312,7 @@ class RadiusServer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(stop))
             tasks.create_task(self._log_counters(stop))
+            tasks.create_task(self._hear_until(stop))
             if self._settings.dynauth_listen and self._place.leads:
                 tasks.create_task(self.dynauth.run(stop))
             endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
@@ -347,9 +352,10 @@ class RadiusServer:
         for trouble in directory.troubles:
             _log.error("directory_row_unusable", trouble=trouble)
         if first:
-            # until now a request could not be answered: what came waits in the sockets
-            for _, endpoint in [*self._authentication, *self._accounting]:
-                endpoint.start(asyncio.get_running_loop())
+            if self._place.waits:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._begin)
+            else:
+                self._begin()
             keys = {key for nas in directory.nases for key in nas_issue_keys(nas.id)}
             self._health.inherit(keys | home_server_issue_keys(directory) | {
                 JOURNAL_ISSUE.key, DAMAGED_JOURNAL_KEY, CERTIFICATE_ISSUE, STALE_ISSUE.key, GEAR_ISSUE.key,
@@ -358,6 +364,27 @@ class RadiusServer:
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
+
+    def _begin(self) -> None:
+        """Answer: until now nobody could, or another process did. What came meanwhile waits in sockets."""
+        loop = asyncio.get_running_loop()
+        if self._siblings is not None:
+            self._siblings.start(loop)
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.start(loop)
+        self.dynauth.begin()
+        self._radsec.begin()
+
+    async def _hear_until(self, stop: asyncio.Event) -> None:
+        """Whoever takes our place hears at once what comes: two that take turns would split conversations."""
+        await stop.wait()
+        self._stop_hearing()
+
+    def _stop_hearing(self) -> None:
+        for _, endpoint in [*self._authentication, *self._accounting]:
+            endpoint.stop_reading()
+        self.dynauth.stop_reading()
+        self._radsec.stop_reading()
 
     async def _tick(self, stop: asyncio.Event) -> None:
         """Send delayed rejects and age what is remembered."""
@@ -377,11 +404,19 @@ class RadiusServer:
 
     async def _say_last_words(self) -> None:
         """Give the answers that wait: for a reject's time, a slow hash, a home server. Who repeats himself is
-        heard by whoever comes after us, but not everybody does."""
-        until_s = self._clock.monotonic_s() + _LAST_WORDS_S
-        while self._owes_answers and self._clock.monotonic_s() < until_s:
+        heard by whoever comes after us, but not everybody does. EAP conversations go on as long as our
+        successor hands us their packets."""
+        began_s = self._clock.monotonic_s()
+        while self._owes_answers or self._is_spoken_with(began_s):
+            if self._clock.monotonic_s() - began_s > _LAST_WORDS_S:
+                return
             self._send_due()
             await asyncio.sleep(_TICK_S)
+
+    def _is_spoken_with(self, since_s: float) -> bool:
+        if self._siblings is None or not self._eap.server.under_way:
+            return False
+        return self._siblings.has_successor or self._clock.monotonic_s() - since_s < _SUCCESSION_S
 
     @property
     def _owes_answers(self) -> bool:
@@ -515,9 +550,7 @@ class RadiusServer:
             _log.error("radius_defect", error=f"{type(trouble).__name__}: {trouble}", exc_info=trouble)
 
     async def _close(self) -> None:
-        for _, endpoint in [*self._authentication, *self._accounting]:
-            endpoint.stop_reading()
-        self._radsec.stop_reading()
+        self._stop_hearing()
         await self._say_last_words()
         self._slow_proofs.close()
         await self._gear.record.close()

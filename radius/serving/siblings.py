@@ -3,8 +3,9 @@
 The kernel gives a process what comes from one source port. Three things do not fit into that: an EAP
 conversation whose NAS changes its source port, which is handed to the process that holds it; health, which
 is told by one process for all of them; and addresses that were given away, which a service is to get again
-wherever it asks next. Nobody waits for an answer; what a sibling does not take is
-lost, as a datagram may be.
+wherever it asks next. While RADIUS is reloaded it is also a way back: who takes over hands what belongs to a
+conversation begun before to the process that was in its place. Nobody waits for an answer; what a sibling
+does not take is lost, as a datagram may be.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Siblings:
         self._folder_descriptor = -1
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._former: socket.socket | None = None
+        self._inode = 0
         self.lost = 0
         """What a sibling would not take, or could not be understood."""
 
@@ -79,6 +82,8 @@ class Siblings:
         (self._folder / beginning).unlink(missing_ok=True)
         self._socket.bind(self._reachable(beginning))
         (self._folder / beginning).chmod(0o600)
+        self._inode = (self._folder / beginning).stat().st_ino
+        self._former = _connected(self._reachable(own.name))
         (self._folder / beginning).replace(own)
         loop.add_reader(self._socket.fileno(), self._on_readable)
         self._loop = loop
@@ -93,12 +98,38 @@ class Siblings:
             self._loop.remove_reader(self._socket.fileno())
             self._loop = None
             os.close(self._folder_descriptor)
+        self._forget_former()
         self._socket.close()
+
+    def _forget_former(self) -> None:
+        if self._former is not None:
+            self._former.close()
+            self._former = None
+
+    @property
+    def has_successor(self) -> bool:
+        """Whether another process has taken this one's place."""
+        try:
+            return (self._folder / self._names[self._place.index]).stat().st_ino != self._inode
+        except OSError:
+            return False
 
     def hand_over(self, index: int, handed: Handed) -> None:
         """Give a datagram to the process it belongs to."""
-        head = json.dumps([handed.endpoint, _plain(handed.source)]).encode()
-        self._send(index, _HANDED + len(head).to_bytes(2, "big") + head + handed.datagram)
+        self._send(index, _packed(handed))
+
+    def hand_back(self, handed: Handed) -> bool:
+        """Give a datagram to the process that was in this one's place, if it is still there."""
+        if self._former is None:
+            return False
+        try:
+            self._former.send(_packed(handed))
+        except BlockingIOError:
+            self.lost += 1
+        except OSError:
+            self._forget_former()
+            return False
+        return True
 
     def report(self, report: WorkerReport) -> None:
         """Tell the leader."""
@@ -142,6 +173,22 @@ class Siblings:
             end = 3 + int.from_bytes(message[1:3], "big")
             endpoint, source = json.loads(message[3:end])
             self._on_handed(Handed(str(endpoint), _source(source), message[end:]))
+
+
+def _connected(path: str) -> socket.socket | None:
+    """A way to whoever listens there now, also when somebody else does later; None: nobody does."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        return None
+    return made
+
+
+def _packed(handed: Handed) -> bytes:
+    head = json.dumps([handed.endpoint, _plain(handed.source)]).encode()
+    return _HANDED + len(head).to_bytes(2, "big") + head + handed.datagram
 
 
 def _plain(source: Source) -> list[Any]:

@@ -24,6 +24,8 @@ class Elsewhere:
     worker: int
     count: int
     hand_over: Callable[[int, bytes, Source], None]
+    hand_back: Callable[[bytes, Source], bool]
+    """To the process that was in this one's place before; False: it is gone."""
 
     def holder_of(self, state: bytes) -> int | None:
         """Who holds the EAP conversation that a State (RFC 2865 section 5.24) of ours names, if not we."""
@@ -62,6 +64,10 @@ class EapSignIns:
             if holder is not None:
                 self._counters.handed_over += 1
                 self._elsewhere.hand_over(holder, packet, key[0])
+                return None
+            is_ours = self.server is None or self.server.holds(value_at(packet, first[24]))
+            if not is_ours and self._elsewhere.hand_back(packet, key[0]):
+                self._counters.handed_over += 1
                 return None
         question = read_question(nas, packet, first, repeats, key[0][0])
         asked = Asked(nas, packet, key, Nothing(), question.station, proxy_states(packet, first, repeats))

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -125,7 +126,14 @@ async def test_a_reload_loses_no_request_and_takes_up_the_settings(two: Applianc
         while not stop.is_set():
             await crowd.ask(20)
 
+    async def talk() -> set[int]:
+        codes = set()
+        while not stop.is_set():
+            codes.add(await asyncio.to_thread(eap_md5, two.auth_port, pause_s=0.03))
+        return codes
+
     asking = asyncio.create_task(go_on())
+    talking = [asyncio.create_task(talk()) for _ in range(6)]
     text = two.config.read_text()
     two.config.write_text(text.replace("workers = 2", "workers = 3"))
     said = await asyncio.to_thread(hilltop, two, "radius", "reload")
@@ -137,6 +145,7 @@ async def test_a_reload_loses_no_request_and_takes_up_the_settings(two: Applianc
     stop.set()
     await asking
     assert crowd.answered == crowd.asked > 100
+    assert await asyncio.gather(*talking) == [{2}] * 6, "conversations end with whom they began"
     (left,) = pids(two)
     assert left not in before
     await crowd.ask(50)
@@ -172,16 +181,18 @@ def eap_round(port: int, eap: bytes, state: bytes | None) -> tuple[int, bytes, b
         octets = own.recv(4096)
     reply = packet.CreateReply(packet=octets)
     assert packet.VerifyReply(reply, octets)
-    return octets[0], reply[79][0], reply.get(24, [None])[0]
+    return octets[0], reply.get(79, [b""])[0], reply.get(24, [None])[0]
 
 
-def eap_md5(port: int) -> int:
+def eap_md5(port: int, pause_s: float = 0.0) -> int:
     """A whole conversation (RFC 3748 section 5.4), each round from another port; the last reply's code."""
     code, eap, state = eap_round(port, b"\2\1\0\x08\1fir", None)
+    time.sleep(pause_s)
     if eap[4] != 4:
         code, eap, state = eap_round(port, bytes((2, eap[1], 0, 6, 3, 4)), state)
     assert code == 11
     assert eap[4] == 4
+    time.sleep(pause_s)
     proof = hashlib.md5(eap[1:2] + b"fir-password" + eap[6 : 6 + eap[5]]).digest()
     return eap_round(port, bytes((2, eap[1], 0, 22, 4, 16)) + proof, state)[0]
 
