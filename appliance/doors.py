@@ -50,7 +50,7 @@ DOORS = {
     ),
     "radius": Door("radius", "radius", "RADIUS: explain, preview, test, status."),
     "ca": Door("authority", "authority", "The certificate authority: EAP-TLS and RadSec."),
-    "realm": Door("realms", "realms", "Realms whose sign-ins another server answers."),
+    "realm": Door("realms", "realms", "Realms: whose sign-ins another server answers, and which are ours."),
     "home-server": Door("realms", "home_servers", "RADIUS servers that sign-ins are forwarded to."),
     "plan": Door("catalogue", "plans", "What is sold."),
     "tax": Door("catalogue", "taxes", "Tax rates."),

@@ -12,7 +12,7 @@ from aaa.domain.checks import DIALECTS
 from aaa.domain.identity import MAC_FORMATS
 from aaa.domain.mac_convention import MAC_PRESETS
 from aaa.set_up import change_nas, register_nas, retire_old_secret, rotate_secret
-from aaa.store import tables as aaa
+from appliance.commands.nas_sheet import nas_list, nas_show
 from appliance.commands.running import (
     actor,
     fail,
@@ -257,43 +257,8 @@ def nas_add(
     in_house(body)
 
 
-@nases.command("list")
-def nas_list() -> None:
-    """All NASes."""
-
-    async def body(house: House) -> None:
-        async with house.workplace.reading() as connection:
-            rows = (await connection.execute(select(aaa.nas).order_by(aaa.nas.c.name))).all()
-        show(
-            "NASes",
-            [
-                "name",
-                "network",
-                "dialect",
-                "signs requests",
-                "CoA port",
-                "RadSec identity",
-                "enabled",
-                "old secret until",
-                "id",
-            ],
-            [
-                [
-                    r.name,
-                    r.network,
-                    r.dialect,
-                    r.signs_requests,
-                    r.dynauth_port,
-                    r.radsec_identity,
-                    r.enabled,
-                    r.old_secret_until,
-                    r.id,
-                ]
-                for r in rows
-            ],
-        )
-
-    in_house(body)
+nases.command("list")(nas_list)
+nases.command("show")(nas_show)
 
 
 @nases.command("rotate-secret")

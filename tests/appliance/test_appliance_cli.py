@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -284,6 +285,17 @@ def test_attributes_are_found_by_name_with_the_operators_own(hilltop: Terminal) 
     own.write_text("ATTRIBUTE Own-Colour 250 nonsense\n")
     hilltop("radius", "attributes", "own-col", code=1, says="dictionary.own line 1")
     hilltop("settings", "unset", "radius.dictionary_files")
+
+
+def test_what_stands_of_a_nas_is_read_without_its_secrets(hilltop: Terminal) -> None:
+    shown = hilltop("nas", "show", "ridge")
+    assert "tower                 North Ridge" in shown
+    assert "MAC spelling          none" in shown
+    [listed] = json.loads(hilltop("nas", "list", "--json"))
+    assert listed == json.loads(hilltop("nas", "show", "ridge", "--json"))
+    assert (listed["name"], listed["network"], listed["enabled"]) == ("ridge", "192.0.2.2/32", True)
+    assert not [name for name in listed if "secret" in name and name != "old_secret_until"]
+    hilltop("nas", "show", "rigde", code=1, says="there is no NAS 'rigde'")
 
 
 def test_names_are_shown_as_they_are(hilltop: Terminal) -> None:
