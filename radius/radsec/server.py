@@ -22,6 +22,7 @@ from core.log import logger
 from core.store.columns import to_microseconds
 from radius.accounting.journal import Journal
 from radius.accounting.pipeline import AccountingPipeline, Pending
+from radius.guard.rate_limits import Bucket
 from radius.nas.table import RADSEC
 from radius.packet.codec import ACCOUNTING_REQUEST, COA_ACK, COA_NAK, DISCONNECT_ACK, DISCONNECT_NAK
 from radius.packet.shared_secret import SharedSecret
@@ -40,6 +41,10 @@ _HANDSHAKES_OF_ONE: Final = 8
 """Connections from one address that have shown no certificate yet."""
 _NEW_PER_S: Final = 100.0
 """Handshakes a worker begins in a second: each costs it a millisecond or more."""
+_NEW_OF_ONE_PER_S: Final = 10.0
+_NEW_OF_ONE_AT_ONCE: Final = 40.0
+"""Those from one address, so that none takes them all."""
+_NEWCOMERS_KEPT: Final = 4_096
 _TOLD_KEPT: Final = 256
 _REFUSALS_SHOWN: Final = 20
 _TOLD_AGAIN_S: Final = 60.0
@@ -68,6 +73,7 @@ class RadSec:
         self._seen: tuple[object, object] | None = None
         self._budget = _NEW_PER_S
         self._budget_at_s = clock.monotonic_s()
+        self._newcomers: dict[str, Bucket] = {}
         self._told: dict[str, float] = {}
         self._why: dict[str, str] = {}
         self._authentication: AuthenticationPipeline | None = None
@@ -197,13 +203,20 @@ class RadSec:
             or sum(one.address == address for one in strangers) >= _HANDSHAKES_OF_ONE
             or self._budget < 1
         )
-        if full or self._context is None:
+        if full or self._context is None or not self._may_come(address):
             self.counters.radsec_full += 1
             return None
         self._budget -= 1
         number = next(self._numbers)
         self._connections[number] = connection
         return number, self._context
+
+    def _may_come(self, address: str) -> bool:
+        """Whether one more handshake with that address may begin now."""
+        if len(self._newcomers) >= _NEWCOMERS_KEPT:
+            self._newcomers.clear()
+        bucket = self._newcomers.setdefault(address, Bucket(_NEW_OF_ONE_PER_S, _NEW_OF_ONE_AT_ONCE))
+        return bucket.take(1.0, self.clock.monotonic_s()) >= 1
 
     def has_room(self, nas_id: str) -> bool:
         """Whether one NAS may have one more connection."""

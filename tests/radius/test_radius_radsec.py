@@ -414,6 +414,19 @@ async def test_strangers_that_say_nothing_hold_few_places_and_not_for_long(
     assert not await tower.is_turned_away(tower.context(tower.own))
 
 
+async def test_who_comes_again_and_again_keeps_no_other_address_out(tower: Tower) -> None:
+    port, counters = tower.server.radsec_port, tower.server.counters
+    for _ in range(200):  # a worker begins a hundred handshakes in a second
+        _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
+        writer.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while counters.radsec_full < 140:
+            await asyncio.sleep(0.01)
+    line = await tower.open()
+    asked = pap("alice", "open sesame", secret=SECRET)
+    assert reply_to(asked, await line.ask(octets(asked))).code == 2
+
+
 async def test_half_a_packet_is_not_waited_for_for_ever(
     tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
