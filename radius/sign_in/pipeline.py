@@ -114,8 +114,10 @@ class AuthenticationPipeline:
             if known is not None:
                 return self._again(known)
             if packet[0] == ACCESS_REQUEST:
-                if nas.is_plain and self._foreign.realms is None and not self._lockout.watched:
-                    reply = self._quick.accept(nas, packet, self._logins)
+                if nas.is_plain:
+                    reply = self._quick.accept(
+                        nas, packet, self._logins, self._lockout.watched, self._foreign.realms is not None
+                    )
                     if reply is not None:
                         self._replies.put(key, hash(packet), reply)
                         return reply

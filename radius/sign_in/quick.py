@@ -21,7 +21,7 @@ from radius.serving.counters import Counters
 from radius.sign_in.ms_chap import keys_and_success
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from radius.sign_in.class_tokens import ClassTokens
 
@@ -66,9 +66,17 @@ class QuickSignIns:
             nas.rendering.keep_quick(login, QuickLogin(login, attributes, class_prefix))
 
     def accept(  # noqa: PLR0911, PLR0912 - one pass over the octets, every way out the same
-        self, nas: NasState, packet: bytes, logins: Mapping[bytes, Login]
+        self,
+        nas: NasState,
+        packet: bytes,
+        logins: Mapping[bytes, Login],
+        watched: Container[bytes],
+        has_realms: bool,
     ) -> bytes | None:
-        """The Access-Accept; None: look at the request in full. The caller has trimmed it."""
+        """The Access-Accept; None: look at the request in full. The caller has trimmed it.
+
+        ``watched``: the names somebody guesses at. ``has_realms``: some names may be another server's.
+        """
         user = password = chap = challenge = signature = ms_challenge = ms_response = 0
         at, end = 20, len(packet)
         while at + 1 < end:
@@ -114,7 +122,10 @@ class QuickSignIns:
             at += size
         if at != end or not user or not signature or not nas.secret.access_is_signed(packet, signature):
             return None
-        login = logins.get(packet[user + 2 : user + packet[user + 1]])
+        name = packet[user + 2 : user + packet[user + 1]]
+        if name in watched or (has_realms and (b"@" in name or b"\\" in name)):
+            return None
+        login = logins.get(name)
         if login is None:
             return None
         quick = nas.quick.get(login)

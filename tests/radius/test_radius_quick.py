@@ -25,7 +25,8 @@ def at_once(bench: Bench, packet: Any) -> bool:
     """Whether it would be answered in one pass."""
     nas, pipeline = bench.nases.at("127.0.0.1"), bench.pipeline
     assert nas is not None
-    return pipeline._quick.accept(nas, octets(packet), pipeline._logins) is not None
+    watched = pipeline._lockout.watched
+    return pipeline._quick.accept(nas, octets(packet), pipeline._logins, watched, False) is not None
 
 
 def ask(bench: Bench, packet: Any, port: int = 40_000) -> Any:
@@ -65,6 +66,20 @@ async def test_what_the_service_may_not_do_any_more_holds_at_once(world: World, 
     await world.hold(world.ids["alice"], Effect.BLOCK)
     bench.pipeline.use(await world.directory())
     assert ask(bench, pap(), 40_005).code == 3
+
+
+async def test_guessing_at_one_login_keeps_no_other_one_waiting(world: World, bench: Bench) -> None:
+    await world.service("bob", "another word")
+    bench.pipeline.use(await world.directory())
+    assert ask(bench, pap("bob", "another word")).code == ask(bench, pap(), 40_001).code == 2
+    assert ask(bench, pap("bob", "a guess"), 40_002).code == 3
+    full = bench.pipeline._access
+    looked_at = []
+    bench.pipeline._access = lambda *given: looked_at.append(given) or full(*given)  # type: ignore[assignment]
+    assert ask(bench, pap(), 40_003).code == 2
+    assert not looked_at
+    assert ask(bench, pap("bob", "another word"), 40_004).code == 2
+    assert len(looked_at) == 1, "what is guessed at has to wait, or its count begins anew"
 
 
 async def test_what_is_unusual_is_looked_at_in_full(bench: Bench) -> None:
