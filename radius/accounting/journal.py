@@ -124,7 +124,7 @@ class Journal:
     def _write(self, group: list[tuple[Record, Answer]]) -> None:
         try:
             write_records(self._connection, [record for record, _ in group])
-        except sqlite3.Error as trouble:
+        except Exception as trouble:  # noqa: BLE001 - whatever it is (no memory, say), this thread goes on
             self._tell(self._finish, group, f"{type(trouble).__name__}: {trouble}")
             return
         self._tell(self._finish, group, None)
@@ -154,7 +154,7 @@ class Journal:
                     " (SELECT seq FROM record WHERE seq <= ? ORDER BY seq LIMIT ?)",
                     (up_to_seq, _TRIM_AT_ONCE),
                 )
-        except sqlite3.Error as failure:
+        except Exception as failure:  # noqa: BLE001 - as in a commit
             trouble = f"trimming: {failure}"
         self._tell(self._trimmed, trouble)
 
@@ -194,7 +194,7 @@ def write_records(connection: sqlite3.Connection, records: Sequence[Record]) -> 
                 connection.execute(_insert(size), values)
                 at += size
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise

@@ -291,6 +291,26 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def test_the_writer_outlives_what_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(_size: int) -> str:
+        monkeypatch.undo()
+        raise MemoryError
+
+    monkeypatch.setattr("radius.accounting.journal._insert", no_memory)
+    troubles: list[str | None] = []
+    journal = Journal(
+        tmp_path / "radius.sqlite", asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append
+    )
+    done: asyncio.Queue[bool] = asyncio.Queue()
+    for wanted in (False, True):
+        journal.append(_record(1), done.put_nowait)
+        assert await asyncio.wait_for(done.get(), 10) is wanted
+    await journal.close()
+    assert troubles == ["MemoryError: ", None]
+
+
 async def test_a_damaged_journal_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     """Each time it happens: what was put aside before stays too."""
     path = tmp_path / "radius.sqlite"
