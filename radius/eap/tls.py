@@ -16,6 +16,8 @@ class Tls(TunnelMethod):
 
     kind = int(EapType.TLS)
     key_label = b"client EAP encryption"
+    most_octets = 65_536
+    """A chain of certificates may have many kilobytes."""
 
     def __init__(
         self, identity: bytes, server: TlsServer, resumptions: Resumptions, book: CertificateBook

@@ -26,6 +26,8 @@ class TunnelMethod(ABC):
     kind: int
     key_label: bytes
     """What keys are exported under in TLS 1.2."""
+    most_octets = 16_384
+    """What a peer may say in one conversation: several times what any needs that shows no certificate."""
 
     def __init__(self, identity: bytes, server: TlsServer, resumptions: Resumptions) -> None:
         self.identity = identity
@@ -34,6 +36,7 @@ class TunnelMethod(ABC):
         self._tunnel: Tunnel | None = None
         self._resumptions = resumptions
         self._incoming = Reassembly()
+        self._heard = 0
         self._outgoing: Fragments | None = None
         self._afterwards: Step | None = None
 
@@ -49,6 +52,9 @@ class TunnelMethod(ABC):
         return Ask(bytes((START,)))
 
     def take(self, data: bytes, identifier: int, circle: Circle) -> Step:
+        self._heard += len(data)
+        if self._heard > self.most_octets:
+            raise MalformedEap("more octets than a conversation may have")
         message = self._incoming.take(data)
         if self._outgoing is not None and not self._outgoing.is_finished:
             if message != b"":

@@ -563,3 +563,22 @@ def test_settings_say_what_is_wrong(written: dict[str, Any], message: str) -> No
     with pytest.raises(ValueError, match=message):
         EapSettings(**written)
     assert EapSettings(methods_of_nas=["a = b=peap, ttls"]).of_nas == {"a = b": ["peap", "ttls"]}
+
+
+@pytest.mark.parametrize("kind", [TTLS, PEAP])
+async def test_who_says_more_than_any_needs_is_not_listened_to(bench: Make, kind: int) -> None:
+    """In one message that never ends, or in many that TLS itself gathers."""
+    made = await bench()
+    for flags in (b"\x40", b"\0"):
+        peer = Peer(made)
+        peer.choose(kind)
+        hello = b"\x01" + (100_000).to_bytes(3, "big") + bytes(3_000)
+        codes = []
+        while not codes or codes[-1] == CHALLENGE:
+            record = b"\x16\x03\x01" + len(hello).to_bytes(2, "big") + hello
+            codes.append(peer.say(kind, flags + record).code)
+            hello = bytes(3_000)
+        assert codes == [CHALLENGE] * 5 + [REJECT], "16 KiB"
+        assert "more octets than a conversation may have" in made.rejections[-1].reject.explanation
+    assert made.pipeline.eap.server is not None
+    assert made.pipeline.eap.server.under_way == 0
