@@ -87,7 +87,7 @@ def _no_mac_over_ppp(login: Login) -> Reject:
 def _other_port(login: Login, conditions: Conditions, at: Attachment) -> Reject:
     name = login.credential.username
     if conditions.port_nas_id not in {None, at.nas_id}:
-        why = f"the sign-in came over {at.nas_id}, and the login is bound to {conditions.port_nas_id}"
+        why = "the sign-in came over another NAS than the one that the login is bound to"
     elif at.port is None:
         why = f"the NAS does not say the port (NAS-Port-Id), and the login is bound to {conditions.port}"
     else:

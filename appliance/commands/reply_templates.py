@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -83,7 +84,12 @@ def _tell_of_live_sessions(profile: str | None, nas: str | None, dialect: str | 
 
     online: int = in_house(body)
     if online:
-        say(f"{online} online keep what they were told until they dial again, or: hilltop template apply")
+        given = [("--profile", profile), ("--nas", nas), ("--dialect", dialect)]
+        options = " ".join(f"{name} {shlex.quote(value)}" for name, value in given if value)
+        say(
+            f"{online} online keep what they were told until they dial again; to tell them now: "
+            f"hilltop template apply {options or '--everywhere'}"
+        )
 
 
 @templates.command("apply")

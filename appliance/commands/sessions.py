@@ -64,7 +64,7 @@ def session_list(
             rows = [shown(view) for view in page.rows]
             typer.echo(json.dumps({"sessions": rows, "next_after": page.next_after}, indent=2, default=str))
             return
-        _show_sessions(page.rows)
+        _show_sessions(page.rows, house.clock.now())
         if page.next_after:
             say(f"more follow: --after {page.next_after}")
 
@@ -103,13 +103,13 @@ async def _narrowed(
     return wanted
 
 
-def _show_sessions(rows: Sequence[SessionView]) -> None:
+def _show_sessions(rows: Sequence[SessionView], now: datetime) -> None:
     show(
         "Sessions",
         ["user", "NAS", "port", "addresses", "CPE", "started", "lasted", "down", "up", "why it ended", "id"],
         [
             [one.username, one.nas, one.nas_port_id, "\n".join(one.addresses), one.mac or one.calling_station,
-             one.started_at, _span(one), format_octets(one.octets_down), format_octets(one.octets_up),
+             one.started_at, _span(one, now), format_octets(one.octets_down), format_octets(one.octets_up),
              one.why or "online", one.id]
             for one in rows
         ],
@@ -117,8 +117,9 @@ def _show_sessions(rows: Sequence[SessionView]) -> None:
     )  # fmt: skip
 
 
-def _span(view: SessionView) -> str:
-    return str(view.lasted).partition(".")[0]
+def _span(view: SessionView, now: datetime) -> str:
+    lasted = now - view.started_at if view.is_open else view.lasted
+    return str(lasted).partition(".")[0]
 
 
 def shown(view: SessionView) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def session_show(session: Annotated[str, typer.Argument(help="Session id.")], ou
             plain = asdict(detail) | {"session": shown(detail.session)}
             typer.echo(json.dumps(plain, indent=2, default=_plain))
         else:
-            _show_detail(detail)
+            _show_detail(detail, house.clock.now())
 
     in_house(body)
 
@@ -148,7 +149,7 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _show_detail(detail: SessionDetail) -> None:
+def _show_detail(detail: SessionDetail, now: datetime) -> None:
     one = detail.session
     say(f"{one.username} on {one.nas} {one.nas_port_id}, CPE {one.calling_station or 'unknown'}")
     say(f"  service   {one.service or 'nobody has that user name'} {one.service_id or ''}".rstrip())
@@ -158,7 +159,7 @@ def _show_detail(detail: SessionDetail) -> None:
     else:
         say(f"  online    last heard {one.last_received_at:%Y-%m-%d %H:%M:%S}Z")
     used = f"{format_octets(one.octets_down)} down, {format_octets(one.octets_up)} up"
-    say(f"  used      {used} in {_span(one)}")
+    say(f"  used      {used} in {_span(one, now)}")
     for span in detail.spans:
         until = "" if span.last_seen_at is None else f" to {span.last_seen_at:%Y-%m-%d %H:%M:%S}Z"
         say(f"  {span.kind:9} {span.network} from {span.first_seen_at:%Y-%m-%d %H:%M:%S}Z{until}")

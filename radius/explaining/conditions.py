@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.authorize import Accept, Reject
 from aaa.directory import KnownNas, Login
 from aaa.domain.conditions import Attachment, Conditions
-from aaa.domain.identity import normalise_mac
+from aaa.domain.identity import normalise_mac, spelled_mac
 from aaa.meet_conditions import Known, meet_conditions, window_is_open
 from aaa.store import directory_rows
 from radius.sign_in.live_devices import alive_devices, online
@@ -46,20 +47,22 @@ async def judge_conditions(
     return met if isinstance(met, Reject) else verdict
 
 
-def conditions_in_words(login: Login | None, now: datetime | None) -> list[str]:
-    """What a sign-in has to fulfil beside its proof, a line for each."""
+def conditions_in_words(login: Login | None, now: datetime | None, nases: Mapping[str, str]) -> list[str]:
+    """What a sign-in has to fulfil beside its proof, a line for each; ``nases`` are names by id."""
     conditions = login.conditions if login else None
     if conditions is None:
         return []
     words = []
     if conditions.binding != "off":
-        words.append("CPE " + (", ".join(conditions.macs) or _unbound(conditions)))
+        words.append("CPE " + (", ".join(map(spelled_mac, conditions.macs)) or _unbound(conditions)))
     if now is not None and window_is_open(conditions, now):
         words.append(f"or another CPE, once, until {conditions.replace_until:%Y-%m-%d %H:%M}Z (swap)")
     if conditions.port is not None or conditions.port_nas_id is not None:
-        words.append(f"port {conditions.port or 'any'} of NAS {conditions.port_nas_id or 'any'}")
+        place = conditions.port_nas_id
+        nas = "any NAS" if place is None else f"NAS {nases.get(place, place)}"
+        words.append(f"{f'port {conditions.port}' if conditions.port else 'any port'} of {nas}")
     if conditions.devices:
-        words.append(f"{conditions.devices} online; one more is refused while they are alive")
+        words.append(f"at most {conditions.devices} online; one more is refused while they are alive")
     return words
 
 

@@ -129,7 +129,8 @@ async def explain(
         explained = replace(explained, attributes=explained.attributes + [str(one) for one in pooled])
     profile = None if login is None else directory.profiles.get(login.service.terms.profile_id)
     explained = replace(explained, when_stale=in_words(profile))
-    explained = replace(explained, conditions=conditions_in_words(login, whence.now if whence else None))
+    now, nases = whence.now if whence else None, {one.id: one.name for one in directory.nases}
+    explained = replace(explained, conditions=conditions_in_words(login, now, nases))
     if rules is None or login is None:
         return explained
     return replace(explained, rules=await rules(connection, login.service.id))

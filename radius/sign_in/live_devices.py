@@ -16,7 +16,7 @@ from typing import Any
 
 from aaa.directory import Directory
 from aaa.domain.class_token import decode_class
-from aaa.domain.identity import normalise_mac
+from aaa.domain.identity import normalise_mac, spelled_mac
 from aaa.store import directory_rows
 from core.clock import Clock
 from core.work import Workplace
@@ -74,7 +74,9 @@ class LiveDevices:
         devices = alive_devices(self._sessions(service_id), mac, now)
         for other, at in self._signed_in.get(service_id, {}).items():
             if other != mac and now - at < _A_MOMENT:
-                devices.setdefault(other, f"{other or 'a device without a MAC'}, signed in at {at:%H:%M:%S}Z")
+                devices.setdefault(
+                    other, f"{spelled_mac(other) or 'a device without a MAC'}, in at {at:%H:%M:%S}Z"
+                )
         return list(devices.values())
 
     def _sessions(self, service_id: str) -> Iterator[Online]:

@@ -147,7 +147,7 @@ def test_a_cpe_swap_from_the_command_line(hilltop: Terminal) -> None:
     run("radius", "explain", "swap", "--port", "ether3", says="other_port")
     run("service", "bind-port", "swap")
     run("service", "devices", "swap", "2", "--when-crowded", "oldest")
-    run("radius", "explain", "swap", says="2 online")
+    run("radius", "explain", "swap", says="at most 2 online")
     run("service", "release-cpe", "swap")
     run("service", "cpes", "swap", says="released by")
 

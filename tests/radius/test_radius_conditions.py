@@ -397,7 +397,7 @@ def test_any_text_is_a_port_that_reads_the_same_again(text: str) -> None:
 
 async def test_a_login_bound_to_a_port_is_refused_elsewhere(world: World) -> None:
     nas_id = await world.nas()
-    other = await world.nas("other", "127.0.0.2")
+    await world.nas("other", "127.0.0.2")
     await world.service("alice")
     assert await act(world, bind_port, "alice", nas_id=nas_id, port="ether3:200.30") is None
     bench = await bench_with(world)
@@ -409,7 +409,7 @@ async def test_a_login_bound_to_a_port_is_refused_elsewhere(world: World) -> Non
     asked = pap()
     asked[87] = [b"ether3:200.30"]
     assert reply_to(asked, bench.ask(octets(asked), ("127.0.0.2", 1))).code == REJECT
-    assert other in bench.rejections[-1].reject.explanation
+    assert "another NAS" in bench.rejections[-1].reject.explanation
     assert await act(world, bind_port, "alice") is None
     assert rule(await bench_with(world)) == "accept"
 
