@@ -6,8 +6,10 @@ write lock at BEGIN, so a transaction never fails half-way for having read first
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -79,6 +81,7 @@ class Database:
     def __init__(self, url: str, pool_size: int = 5) -> None:
         self.url = normalise_url(url)
         self.is_sqlite = self.url.startswith("sqlite")
+        self._marker: tuple[tuple[int, int], sqlite3.Connection] | None = None
         if self.is_sqlite:
             # One writer connection: SQLite has one write lock, and waiting in our own queue is fair.
             self._writer = _engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
@@ -130,8 +133,42 @@ class Database:
             yield connection
             await transaction.rollback()
 
+    async def commit_mark(self) -> object:
+        """Another one whenever something was committed since, by anybody; equal marks are equal content.
+
+        Not a transaction, and no more than a word from the database. Raises as a read does.
+        """
+        if self.is_sqlite:
+            return await asyncio.to_thread(self._file_mark)
+        async with self._reader.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            # The transactions this one would see, PostgreSQL manual 9.27: a commit is one less to wait for.
+            return (await connection.execute(text("SELECT pg_current_snapshot()::text"))).scalar_one()
+
+    def _file_mark(self) -> object:
+        """``PRAGMA data_version`` of a connection that never writes, another one when the file is another."""
+        path = make_url(self.url).database or ""
+        try:
+            found = Path(path).stat()
+            file = found.st_dev, found.st_ino
+            if self._marker is None or self._marker[0] != file:
+                self._close_marker()
+                uri = f"{Path(path).absolute().as_uri()}?mode=rw"
+                self._marker = file, sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False)
+            connection = self._marker[1]
+            return connection, connection.execute("PRAGMA data_version").fetchone()[0]
+        except BaseException:
+            self._close_marker()
+            raise
+
+    def _close_marker(self) -> None:
+        marker, self._marker = self._marker, None
+        if marker is not None:
+            marker[1].close()
+
     async def close(self) -> None:
         """Close every connection."""
+        self._close_marker()
         await self._writer.dispose()
         if self._reader is not self._writer:
             await self._reader.dispose()

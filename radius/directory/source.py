@@ -17,6 +17,7 @@ from aaa.directory import Directory
 from aaa.domain.profile import AccessPolicy
 from aaa.stale_directory import Due, due_actions, under_age
 from aaa.store import directory_rows
+from core.changes import Changes
 from core.health import HealthIssue
 from core.log import logger
 from core.memory_database import MemoryDatabase
@@ -30,6 +31,8 @@ STALE_ISSUE = HealthIssue(
     "bring the database back; each profile says after how many hours what is done without it",
 )  # fmt: skip
 REFUSED_KEY = "radius.snapshot_refused"
+_READ_AGAIN_S = 30.0
+"""So often the directory is read even if nothing was committed."""
 _log = logger("radius")
 
 
@@ -37,9 +40,19 @@ class DirectorySource:
     """The newest directory this process can have. ``answering`` is what its pipelines use."""
 
     def __init__(
-        self, workplace: Workplace, sealer: Sealer, policy: AccessPolicy, snapshot: Path, patience_s: float
+        self,
+        workplace: Workplace,
+        sealer: Sealer,
+        policy: AccessPolicy,
+        snapshot: Path,
+        patience_s: float,
+        *,
+        changes: Changes | None = None,
     ) -> None:
+        """With ``changes`` each turn looks there first; without, each reads."""
         self._workplace = workplace
+        self._changes = changes
+        self._followed, self._read_again_s = -1, 0.0
         self._clock = workplace.clock
         self._sealer = sealer
         self._policy = policy
@@ -72,6 +85,10 @@ class DirectorySource:
                 await self._look_at_age(self._fresh, anew=self._fresh is not before)
 
     async def _follow(self) -> None:
+        count, now_s = await self._count(), self._clock.monotonic_s()
+        if self._fresh is not None and count == self._followed and now_s < self._read_again_s:
+            self._seen_s = now_s
+            return
         if self._fresh is None:
             async with asyncio.timeout(self._patience_s), self._workplace.reading() as connection:
                 await directory_rows.newest_change(connection)
@@ -84,6 +101,15 @@ class DirectorySource:
             _log.info("directory_from_database_again", seq=self._fresh.seq)
         self.from_snapshot = False
         self._seen_s = self._clock.monotonic_s()
+        self._followed, self._read_again_s = -1 if count is None else count, now_s + _READ_AGAIN_S
+
+    async def _count(self) -> int | None:
+        """Of the commits there have been; None when nobody counts them."""
+        if self._changes is None:
+            return None
+        async with asyncio.timeout(self._patience_s if self._fresh is None else None):
+            await self._changes.look()
+        return self._changes.count
 
     async def _begin_with_snapshot(self) -> None:
         """Use the snapshot if there is a sound one; one that was refused is not read again."""

@@ -48,6 +48,11 @@ class LockoutWatch:
         self._stations = stations
         self._mark = mark
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody is guessing, or a word of ours has to be told: then a turn has work to do."""
+        return bool(self._lockout.watched or self._lockout.freed)
+
     async def turn(self, workplace: Workplace) -> None:
         """Learn what others hold back, who is known, and what operators let go; write down what is ours."""
         lockout = self._lockout

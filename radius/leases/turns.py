@@ -22,6 +22,7 @@ from typing import Any
 from aaa.directory import Directory
 from aaa.lease_addresses import Giver, Grant, Reservation, dismiss, give_back, report_for_duty, reserve
 from aaa.store import pool_rows
+from core.changes import Changes
 from core.log import logger
 from core.work import Workplace
 from radius.accounting.journal import JournalReader
@@ -30,6 +31,7 @@ from radius.serving.place import Place
 
 _MOST_AHEAD = 1_024
 _PAGE = 2_000
+_READ_AGAIN_S = 1.0
 _LOOK_AT_OTHERS_S = 5.0
 _LOOK_SOON_S = 0.5
 _TELL_S = 20.0
@@ -53,8 +55,16 @@ class LeaseTurns:
     """One process's turns over the leases."""
 
     def __init__(
-        self, leasing: Leasing, workplace: Workplace, journal_path: Path, place: Place, hold_h: float
+        self,
+        leasing: Leasing,
+        workplace: Workplace,
+        journal_path: Path,
+        place: Place,
+        hold_h: float,
+        *,
+        changes: Changes | None = None,
     ) -> None:
+        """With ``changes`` a turn that nobody asked for reads only when something was committed."""
         self._leasing = leasing
         self._workplace = workplace
         self._clock = workplace.clock
@@ -68,6 +78,9 @@ class LeaseTurns:
         self._tell_at_s = self._look_at_s = 0.0
         self._answered: dict[str, datetime] = {}
         self._woken = asyncio.Event()
+        self._changes = changes
+        self._followed = -1
+        self._read_again_s = 0.0
         leasing.wake = self._woken.set
 
     @property
@@ -121,12 +134,29 @@ class LeaseTurns:
     async def turn(self, pause_s: float) -> None:
         """Wait for something to do, then do it. Raises what the database raises."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._woken.wait()
+        woken = self._woken.is_set()
         self._woken.clear()
-        if self._leasing.stocks or self._leasing.until is not None:
+        if not self._leasing.stocks and self._leasing.until is None:
+            return
+        if woken or not self._is_up_to_date():
             await self._take_turn()
 
+    def _is_up_to_date(self) -> bool:
+        """Whether nothing was committed since the last turn, which is not long ago: then what we know is as
+        fresh as the look that found so."""
+        changes = self._changes
+        if changes is None or changes.count != self._followed:
+            return False
+        if self._clock.monotonic_s() >= self._read_again_s:
+            return False
+        self._leasing.fresh_until_s = max(self._leasing.fresh_until_s, changes.seen_s + _FRESH_S)
+        return True
+
     async def _take_turn(self) -> None:
+        count = -1 if self._changes is None else self._changes.count
+        self._followed = -1
         try:
             if self._leasing.until is None:
                 await self._begin_anew()
@@ -134,6 +164,7 @@ class LeaseTurns:
             await self._look_after_stock(pools)
             if self._place.leads:
                 await self._look_at_others_in_time(pools)
+            self._followed, self._read_again_s = count, self._clock.monotonic_s() + _READ_AGAIN_S
         except Exception:
             self._leasing.note_empty([one for one, stock in self._leasing.stocks.items() if not stock.free])
             raise

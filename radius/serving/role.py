@@ -10,12 +10,14 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from aaa.directory import Directory
 from aaa.lockouts import GEAR_MARK
 from aaa.store import directory_rows, gear_rows
+from core.changes import Changes, when_changed
 from core.health import HealthIssue
 from core.log import logger
 from core.secrets import Sealer
@@ -73,11 +75,16 @@ from radius.watching.watch import WatchDoor
 
 _TICK_S = 0.05
 _LOG_EVERY_S = 60.0
+_QUIET_TICK_S = 0.25
+"""While nothing waits to be sent at its time."""
 _EAP_LOOK_S = 30.0
 _LAST_WORDS_S = 3.0
 """How long a process that ends waits for what its answers wait for."""
 _SUCCESSION_S = 0.3
 """So long after its end it may take until it is seen that another process takes its place."""
+_READ_AGAIN_S = 30.0
+"""What follows the database is read so often even if nothing was committed."""
+_GEAR_LEFT_S = 5.0
 _log = logger("radius")
 
 
@@ -110,6 +117,7 @@ class RadiusServer:
         self._place = place
         self._workplace = workplace
         self._clock = workplace.clock
+        self._changes = Changes(workplace.database, self._clock)
         self._sealer = sealer
         self._journal_path = journal_path
         self.counters = Counters()
@@ -132,7 +140,9 @@ class RadiusServer:
         self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
         self._admission = Admission(self._clock, self._devices)
         self._leasing = Leasing(self._clock)
-        self._leases = LeaseTurns(self._leasing, workplace, journal_path, place, settings.pool_hold_h)
+        self._leases = LeaseTurns(
+            self._leasing, workplace, journal_path, place, settings.pool_hold_h, changes=self._changes
+        )
         self._eap = EapKeeper(
             settings.eap, self.counters, self._rejects.note, self._lockout, self._clock, place.index
         )
@@ -144,6 +154,7 @@ class RadiusServer:
             settings.policy,
             snapshot_path(journal_path.parent),
             settings.database_patience_s,
+            changes=self._changes,
         )
         self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
         self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
@@ -295,18 +306,20 @@ class RadiusServer:
         turns = [
             Turn("directory", settings.directory_refresh_s, partial(self._follow_directory, ready)),
             Turn("rejects", settings.reject_record_s, self._record),
-            Turn("lockouts", settings.reject_record_s, partial(self._lockouts.turn, self._workplace)),
+            Turn("lockouts", settings.reject_record_s, self._following(self._lockouts)),
+            Turn("gear_lockouts", settings.reject_record_s, self._following(self._gear_lockouts)),
             Turn("cpes", settings.reject_record_s, partial(self._admission.flush, self._workplace)),
-            Turn("online", settings.online_refresh_s, partial(self._devices.refresh, self._workplace)),
+            Turn("online", settings.online_refresh_s, self._when_changed(self._refresh_devices)),
             Turn("leases", 0.0, partial(self._leases.turn, settings.directory_refresh_s)),
             Turn("eap", _EAP_LOOK_S, self._look_at_eap),
-            Turn("gear", settings.reject_record_s, self._look_at_gear),
-            Turn("trimming", settings.journal_trim_s, self._trim),
+            Turn("gear", settings.reject_record_s, partial(self._gear.record.turn, self._workplace)),
+            Turn("trimming", settings.journal_trim_s, self._when_changed(self._trim)),
             Turn("status", settings.status_interval_s, self._write_status),
         ]
         if self._place.leads:
             turns += [
                 Turn("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
+                Turn("gear_left", _GEAR_LEFT_S, self._take_over_gear),
                 *self._radsec_turns(),
             ]
         async with asyncio.TaskGroup() as tasks:
@@ -319,6 +332,17 @@ class RadiusServer:
             tasks.create_task(self._door.run(endpoints, self._radsec, stop))
             for turn in turns:
                 tasks.create_task(repeat(turn, stop))
+
+    def _when_changed(
+        self, act: Callable[[], Awaitable[None]], is_busy: Callable[[], bool] = lambda: False
+    ) -> Callable[[], Awaitable[None]]:
+        return when_changed(self._changes, self._clock, act, _READ_AGAIN_S, is_busy)
+
+    def _following(self, watch: LockoutWatch) -> Callable[[], Awaitable[None]]:
+        return self._when_changed(partial(watch.turn, self._workplace), lambda: watch.is_busy)
+
+    async def _refresh_devices(self) -> None:
+        await self._devices.refresh(self._workplace)
 
     def _radsec_turns(self) -> list[Turn]:
         """Orders to NASes go by their connections only where there are any."""
@@ -333,6 +357,7 @@ class RadiusServer:
                 if before is None:
                     await self._leases.prepare(found)
                 self._use(found, anew=before is None or _speaks_otherwise(before, found))
+                self._changes.touch()  # who is followed depends on it
                 ready.set()
 
     def _use(self, directory: Directory, *, anew: bool) -> None:
@@ -390,7 +415,14 @@ class RadiusServer:
         """Send delayed rejects and age what is remembered."""
         while not stop.is_set():
             self._send_due()
-            await pause(stop, _TICK_S)
+            await pause(stop, self._until_tick_s)
+
+    @property
+    def _until_tick_s(self) -> float:
+        """Soon while something waits for its time; else soon enough for what may begin to wait meanwhile."""
+        if self._owes_answers or self._proxy.servers.outstanding:
+            return _TICK_S
+        return max(_TICK_S, min(_QUIET_TICK_S, self._settings.reject_delay_s / 4))
 
     def _send_due(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -464,14 +496,10 @@ class RadiusServer:
         if endpoint is not None:
             endpoint.handle([(handed.datagram, handed.source)])
 
-    async def _look_at_gear(self) -> None:
-        await self._gear.record.turn(self._workplace)
-        if self._place.leads:
-            names = [journal_name(index) for index in range(1, self._place.count)]
-            await take_over_left(
-                self._journal_path.parent, [*names, self._journal_path.name], self._workplace
-            )
-        await self._gear_lockouts.turn(self._workplace)
+    async def _take_over_gear(self) -> None:
+        """What processes that run no more have left of sign-ins to gear: the leader's part."""
+        names = [journal_name(index) for index in range(self._place.count)]
+        await take_over_left(self._journal_path.parent, [*names, self._journal_path.name], self._workplace)
 
     async def _trim(self) -> None:
         if self._journal is None:

@@ -40,6 +40,7 @@ async def repeat(turn: Turn, stop: asyncio.Event) -> None:
 async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Real time passes, or the end comes."""
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):  # unlike wait_for it makes no task for each pause
+            await stop.wait()
     except TimeoutError:
         return

@@ -158,7 +158,8 @@ class WatchDoor:
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _LOOK_S)
+                    async with asyncio.timeout(_LOOK_S):
+                        await stop.wait()
                 self._give_up_old()
         finally:
             server.close()

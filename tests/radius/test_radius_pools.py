@@ -153,6 +153,7 @@ async def test_without_the_database_it_goes_on_from_what_was_set_aside(
         with monkeypatch.context() as patch:
             patch.setattr(world.workplace.database, "read", away)
             patch.setattr(world.workplace.database, "write", away)
+            patch.setattr(world.workplace.database, "commit_mark", away)
             assert (await dial(live, "bob"))["Framed-IP-Address"] == ["10.20.0.2"]
             assert (await dial(live, "alice"))["Framed-IP-Address"] == ["10.20.0.1"]
         await ingest(live)

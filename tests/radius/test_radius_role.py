@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from aaa.domain.effect import Effect
 from aaa.store.tables import nas, reject, session
 from core.clock import SystemClock
+from core.database import Database
 from core.ids import UlidSource
 from core.secrets import Secret
 from core.store.tables import health_issue
@@ -250,7 +251,7 @@ async def test_authentication_and_accounting_survive_the_database(
         raise OperationalError("BEGIN", {}, Exception("the database is away"))
 
     database = serving.world.workplace.database
-    real = type(database).read, type(database).write
+    real = type(database).read, type(database).write, type(database).commit_mark
 
     class Away:
         async def __aenter__(self) -> object:
@@ -261,6 +262,7 @@ async def test_authentication_and_accounting_survive_the_database(
 
     monkeypatch.setattr(type(database), "read", lambda self: Away())
     monkeypatch.setattr(type(database), "write", lambda self: Away())
+    monkeypatch.setattr(type(database), "commit_mark", away)
     async with asyncio.timeout(10):
         while serving.server.status().directory_age_s < 0.2:
             await asyncio.sleep(0.02)
@@ -273,6 +275,7 @@ async def test_authentication_and_accounting_survive_the_database(
         assert reply_to(report, await serving.ask(octets(report), serving.accounting_port)).code == 5
     monkeypatch.setattr(type(database), "read", real[0])
     monkeypatch.setattr(type(database), "write", real[1])
+    monkeypatch.setattr(type(database), "commit_mark", real[2])
     world = serving.world
     assert await ingest_once(serving.journal, world.workplace, world.sealer) == 20
     async with asyncio.timeout(10):
@@ -282,6 +285,39 @@ async def test_authentication_and_accounting_survive_the_database(
             if counts == [20]:
                 break
             await asyncio.sleep(0.02)
+
+
+async def test_a_process_that_nobody_asks_reads_nothing_and_still_sees_a_change(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of transactions a minute for nothing cost a small box more than its sign-ins."""
+    database = type(serving.world.workplace.database)
+    real_read, real_mark = database.read, database.commit_mark
+    looks_since_read = 0
+
+    def read(self: Database) -> object:
+        nonlocal looks_since_read
+        looks_since_read = 0
+        return real_read(self)
+
+    async def commit_mark(self: Database) -> object:
+        nonlocal looks_since_read
+        looks_since_read += 1
+        return await real_mark(self)
+
+    monkeypatch.setattr(database, "read", read)
+    monkeypatch.setattr(database, "commit_mark", commit_mark)
+    async with asyncio.timeout(20):
+        while looks_since_read < 30:
+            await asyncio.sleep(0.02)
+        assert serving.server.status().directory_age_s < 5
+        await serving.world.service("newcomer", password="open sesame")
+        for identifier in range(256):
+            asked = pap("newcomer", identifier=identifier)
+            if reply_to(asked, await serving.ask(octets(asked))).code == 2:
+                return
+            await asyncio.sleep(0.02)
+    pytest.fail("the change was not seen")
 
 
 async def test_what_a_nas_taught_reaches_the_database_and_the_status_file(serving: Serving) -> None:
