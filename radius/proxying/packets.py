@@ -136,6 +136,9 @@ class Nasward(NamedTuple):
     salt: Callable[[], bytes]
     passes: frozenset[Place] | None
     """None: everything."""
+    is_theirs: Callable[[bytes], bool]
+    """Whether a User-Name is one of the home server's subscribers: under another's name the NAS would report
+    the session as his."""
 
 
 def answer_for_nas(reply: bytes, nasward: Nasward) -> HomeAnswer | None:
@@ -147,6 +150,8 @@ def answer_for_nas(reply: bytes, nasward: Nasward) -> HomeAnswer | None:
     for place, value in _places(reply):
         if place == (0, Attr.STATE):
             state = value
+        if place == (0, Attr.USER_NAME) and not nasward.is_theirs(value):
+            continue
         if _passes(code, place, nasward.passes):
             hidden = _hidden_anew(place, value, nasward)
             if hidden is not None:

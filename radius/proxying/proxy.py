@@ -6,7 +6,7 @@ Nothing of it is met by a sign-in while no realm is defined.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -55,6 +55,7 @@ class Proxy:
         self._marker = marker
         self._files = dictionary_files
         self._realms: Realms | None = None
+        self._logins: Container[bytes] = ()
         self.troubles: tuple[str, ...] = ()
         """What realms name that no dictionary knows."""
         self.waiting = 0
@@ -66,6 +67,7 @@ class Proxy:
     def use(self, directory: Directory) -> None:
         """Ask the servers of this snapshot from now on."""
         realms = directory.realms
+        self._logins = directory.logins
         if realms is self._realms:
             return
         self._realms = realms
@@ -120,8 +122,9 @@ class Proxy:
         if replied is not None:
             passes = self._passes.get(realm.id, frozenset())
             nasward = Nasward(
-                foreign.packet, replied.request, foreign.nas.secret, replied.secret, new_salt, passes
-            )
+                foreign.packet, replied.request, foreign.nas.secret, replied.secret, new_salt, passes,
+                partial(self._is_of, realm),
+            )  # fmt: skip
             answer = answer_for_nas(replied.reply, nasward)
         if replied is None or answer is None:
             self._counters.proxy_unanswered += 1
@@ -135,6 +138,10 @@ class Proxy:
         self._counters.proxy_accepts += answer.code == ACCESS_ACCEPT
         self._counters.proxy_rejects += answer.code == ACCESS_REJECT
         foreign.settle(answer.code, attributes)
+
+    def _is_of(self, realm: Realm, username: bytes) -> bool:
+        found = None if self._realms is None else self._realms.of(username, self._logins)
+        return found is not None and found.id == realm.id
 
     def _remember(self, state: bytes, server_id: str) -> None:
         if len(self._states) >= _STATES_KEPT:

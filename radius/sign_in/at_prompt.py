@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from aaa.authorize import Reject
 from aaa.directory import Directory
 from aaa.domain.authentication import MsChapV2
 from radius.gear.door import Asker, GearDoor
-from radius.gear.login import Prompt, is_for_a_prompt, prompt_attributes
+from radius.gear.login import Prompt, prompt_attributes
 from radius.packet.codec import ACCESS_ACCEPT
 from radius.serving.counters import Counters
 from radius.sign_in.answers import Answers, Asked, ms_chap_success
@@ -28,16 +27,11 @@ class PromptSignIns:
         """Know the operators of this snapshot from now on."""
         self._directory = directory
 
-    def answer(
-        self, asked: Asked, first: Mapping[int, int], username: bytes, *, signed: bool, now_s: float
-    ) -> bool:
-        """Whether somebody asks for the device's own prompt; then he is answered when that is on record."""
+    def answer(self, asked: Asked, service_type: int, username: bytes, *, signed: bool, now_s: float) -> None:
+        """Somebody asks for the device's own prompt; he is answered when that is on record."""
         nas = asked.nas
-        service_type = asked.packet[first[6] + 5]
-        if not is_for_a_prompt(nas, asked.packet, first, service_type):
-            return False
         if self._door is None or self._directory is None:
-            return True
+            return
         asker = Asker(nas, asked.key[0][0], username, asked.station, service_type, signed)
         decided = self._door.decide(self._directory.gear, asker, asked.proof, now_s)
         unknown = isinstance(decided, Reject) and decided.rule == "gear_unknown"
@@ -47,7 +41,6 @@ class PromptSignIns:
             self._answers.replies.put(asked.key, hash(asked.packet), None)
         else:
             self._counters.gear_not_recorded += 1
-        return True
 
     def _tell(self, asked: Asked, decided: Prompt | Reject, recorded: bool) -> None:
         """It is on record, or cannot be: then there is no answer. The device may have asked again since."""

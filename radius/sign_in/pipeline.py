@@ -15,7 +15,7 @@ from aaa.directory_realms import Realms
 from aaa.domain.authentication import Pap
 from radius.eap.server import EapServer
 from radius.gear.door import GearDoor
-from radius.gear.login import ASKS_FOR_PROMPT
+from radius.gear.login import ASKS_FOR_PROMPT, is_for_a_prompt
 from radius.guard.lockout import Lockout, LockoutLimits
 from radius.guard.pipeline_limits import PipelineLimits
 from radius.leases.leasing import Leasing
@@ -156,10 +156,19 @@ class AuthenticationPipeline:
         signed = self._check_signature(nas, packet, first)
         if signed is None or self._directory is None:
             return None
-        if self._foreign.realms is not None and self._foreign.forward(nas, packet, key, located):
-            return None
-        if 79 in first:
-            return self.eap.answer(nas, packet, key, located, now_s)
+        at = first.get(6)
+        # first of all: neither another server's word nor a subscriber's EAP opens a device
+        to_prompt = (
+            at is not None
+            and packet[at + 1] == 6
+            and packet[at + 5] in ASKS_FOR_PROMPT
+            and is_for_a_prompt(nas, packet, first, packet[at + 5])
+        )
+        if not to_prompt:
+            if self._foreign.realms is not None and self._foreign.forward(nas, packet, key, located):
+                return None
+            if 79 in first:
+                return self.eap.answer(nas, packet, key, located, now_s)
         at = first.get(1)
         username = b"" if at is None else packet[at + 2 : at + packet[at + 1]]
         proof = read_proof(packet, first, repeats, username, nas.secret)  # MS-CHAP hashes the name as sent
@@ -169,13 +178,8 @@ class AuthenticationPipeline:
         station = None if at is None else packet[at + 2 : at + packet[at + 1]]
         proxied = b"" if 33 not in first else proxy_states(packet, first, repeats)
         asked = Asked(nas, packet, key, proof, station, proxied, None, signed)
-        at = first.get(6)
-        if (
-            at is not None
-            and packet[at + 1] == 6
-            and packet[at + 5] in ASKS_FOR_PROMPT
-            and self._prompts.answer(asked, first, username, signed=signed, now_s=now_s)
-        ):
+        if to_prompt:
+            self._prompts.answer(asked, packet[first[6] + 5], username, signed=signed, now_s=now_s)
             return None
         # one look-up, and only while somebody guesses; EAP's own names are looked up where they are read
         if self._lockout.watched and username in self._lockout.watched:

@@ -27,6 +27,7 @@ from radius_world import (
     octets,
     pap,
     reply_to,
+    request,
     status,
     vendor,
 )
@@ -297,8 +298,8 @@ async def test_the_flood_of_one_nas_leaves_room_for_another(gateway: Gateway) ->
     async with asyncio.timeout(PATIENCE_S):
         while len(home.heard) < 2:
             await asyncio.sleep(0.01)
-    for request in home.heard:
-        home.send(signed(request))
+    for heard in home.heard:
+        home.send(signed(heard))
     assert reply_to(other, await answered).code == 2
     for one in asking:
         one.cancel()
@@ -361,6 +362,26 @@ async def test_what_may_pass_is_the_operators_and_our_own_is_added(gateway: Gate
     asked = pap("bob@other.example")
     reply = reply_to(asked, await gateway.ask(octets(asked)))
     assert (reply[8], vendor(reply, 14988, 8)) == ([bytes((10, 0, 0, 9))], b"9M/9M!")
+
+
+async def test_no_home_server_opens_a_device_or_names_our_subscribers(gateway: Gateway) -> None:
+    home = await gateway.home(lambda request: signed(request, a1=b"alice", a18=b"come in"))
+    await gateway.realm(passes=["*"])
+    asked = pap("bob@other.example")
+    reply = reply_to(asked, await gateway.ask(octets(asked)))
+    assert (reply.code, reply[18]) == (2, [b"come in"])
+    assert 1 not in reply, "the NAS would report the session as hers"
+    home.answer = lambda request: signed(request, a1=b"Bob@other.example")
+    asked = pap("bob@other.example")
+    assert reply_to(asked, await gateway.ask(octets(asked)))[1] == [b"Bob@other.example"]
+    for service_type in (6, 7):  # Administrative, NAS-Prompt
+        asked = pap("bob@other.example")
+        asked[6] = [service_type.to_bytes(4, "big")]
+        assert reply_to(asked, await gateway.ask(octets(asked))).code == 3
+    speaking_eap = request("alice")
+    speaking_eap[6], speaking_eap[79] = [(6).to_bytes(4, "big")], [b"\2\1\0\x0a\1alice"]
+    assert reply_to(speaking_eap, await gateway.ask(octets(speaking_eap))).code == 3, "nor does EAP"
+    assert len(home.heard) == 2
 
 
 async def test_a_conversation_goes_on_where_it_began(gateway: Gateway) -> None:
@@ -527,8 +548,8 @@ async def test_more_than_fit_get_silence_and_hold_no_memory(gateway: Gateway) ->
     assert len(set(home.sources)) == 2  # 256 on one port, the rest on another
     asked = status()
     assert reply_to(asked, await gateway.ask(octets(asked))).code == 2
-    for request, source in zip(home.heard, home.sources, strict=True):
-        home.transport.sendto(signed(request), source)
+    for heard, source in zip(home.heard, home.sources, strict=True):
+        home.transport.sendto(signed(heard), source)
     await gateway.until("proxy_accepts", 300)
     assert gateway.server._proxy.servers.outstanding == gateway.server._proxy.waiting == 0
 
@@ -739,7 +760,9 @@ def test_a_hidden_value_of_an_impossible_length_does_not_pass(length: int) -> No
     hidden = [attribute(69, b"\x01" + bytes(length)), vendor_attribute(311, 16, bytes(length))]
     body = b"".join([*hidden, attribute(18, b"welcome")])
     reply = b"\x02\x01" + (20 + len(body)).to_bytes(2, "big") + bytes(16) + body
-    nasward = Nasward(reply, reply, SharedSecret(b"one"), SharedSecret(b"two"), lambda: b"\x80\x01", None)
+    nasward = Nasward(
+        reply, reply, SharedSecret(b"one"), SharedSecret(b"two"), lambda: b"\x80\x01", None, bool
+    )
     answer = answer_for_nas(reply, nasward)
     assert answer is not None
     assert answer.attributes == attribute(18, b"welcome")

@@ -71,7 +71,7 @@ def test_only_what_may_pass_does(code: int, attributes: bytes) -> None:
     request = packet(1, b"", os.urandom(16))
     ours = SECRETS[1].access_request(b"\x01\x07", os.urandom(16), b"")
     reply = SECRETS[1].reply(code, ours, attributes)
-    nasward = Nasward(request, ours, *SECRETS, lambda: b"\x80\x01", frozenset({(0, 27), (14988, 8)}))
+    nasward = Nasward(request, ours, *SECRETS, lambda: b"\x80\x01", frozenset({(0, 27), (14988, 8)}), bool)
     try:
         answer = answer_for_nas(reply, nasward)
     except MalformedPacket:
