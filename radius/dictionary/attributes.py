@@ -106,7 +106,7 @@ class AttributeDictionary:
         near = get_close_matches(name.lower(), self._by_name, n=3)
         meant = ", ".join(self._by_name[one].name for one in near)
         raise AttributeFault(
-            f"{name}: no attribute has this name" + (f"; is {meant} meant?" if meant else "")
+            f"{name}: no attribute has this name" + (f"; is {meant} meant?" if meant else ".")
             + " Others are written Attr-N or Vendor-V-Attr-N, with a value of 0x and hex digits."
         )  # fmt: skip
 

@@ -227,6 +227,11 @@ async def test_a_line_and_a_port_sign_in(valley: Provider, valley_panel: Panels)
         assert answer.status == (303 if kind == "circuit" else 422), typed
     text = (await browser.get(change)).text
     assert "circuit:olt 1/7,remote:0x0102" in text
+    port = await browser.submit(change, action, kind="port", username="quail-ridge-nas ether3:200")
+    assert port.status == 303
+    for page in (change, f"/services/{service}/sign-ins", f"/subscribers/{valley.accounts['Otis Marsh']}"):
+        shown = (await browser.get(page)).text
+        assert ">quail-ridge-nas ether3:200<" in shown, "a NAS is called by its name"
 
 
 def test_a_repeatable_password_depends_on_form_name_and_key(sealer: Sealer) -> None:

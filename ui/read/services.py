@@ -35,6 +35,8 @@ class LoginRow:
     kind: str
     username: str
     kept: str
+    called: str
+    """The user name, or the port with its NAS's name."""
 
     @property
     def is_hash_only(self) -> bool:
@@ -174,10 +176,27 @@ async def logins_of(connection: AsyncConnection, service_id: str) -> list[LoginR
         .where(credential.c.service_id == service_id)
         .order_by(credential.c.id)
     )
+    rows = (await connection.execute(query)).all()
+    called = await spoken_logins(connection, [row.username for row in rows if row.kind == "port"])
     return [
-        LoginRow(row.kind, row.username, row.hash_scheme or ("cleartext" if row.clear else ""))
-        for row in await connection.execute(query)
-    ]
+        LoginRow(
+            row.kind, row.username, row.hash_scheme or ("cleartext" if row.clear else ""),
+            called.get(row.username, row.username),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+async def spoken_logins(connection: AsyncConnection, ports: Sequence[str]) -> dict[str, str]:
+    """Logins by port as people call them: the NAS by its name."""
+    if not ports:
+        return {}
+    names = {row.id: row.name for row in await connection.execute(select(nas.c.id, nas.c.name))}
+    called = {}
+    for username in ports:
+        nas_id, _, port = username.removeprefix("port:").partition("/")
+        called[username] = f"{names.get(nas_id, nas_id)} {port}"
+    return called
 
 
 async def addressing_shown(connection: AsyncConnection, service_id: str) -> dict[str, str]:

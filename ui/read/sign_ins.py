@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.bind_cpe import CpeRecord, cpes_of_service
 from aaa.domain.identity import spelled_mac
 from aaa.store.tables import credential, nas, service
+from ui.read.services import spoken_logins
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class LoginConditions:
     nas: str
     nas_id: str
     port: str
+    called: str
+    """The user name, or the port with its NAS's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,16 @@ async def sign_ins_of(connection: AsyncConnection, service_id: str) -> SignInVie
         .where(credential.c.service_id == service_id)
         .order_by(credential.c.id)
     )
+    rows = (await connection.execute(query)).all()
+    called = await spoken_logins(connection, [row.username for row in rows if row.kind == "port"])
     logins = [
         LoginConditions(
             row.kind, row.username, row.binding or "",
             tuple(one.label for one in cpes if one.username == row.username and one.retired_at is None),
             row.replace_until, spelled_mac(row.replace_mac) or None, row.nas_name or "",
             row.port_nas_id or "", row.port_pattern or "",
+            called.get(row.username, row.username),
         )
-        for row in await connection.execute(query)
+        for row in rows
     ]  # fmt: skip
     return SignInView(logins, cpes, limits.devices, limits.when_crowded or "")
