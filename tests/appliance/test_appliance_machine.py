@@ -61,7 +61,8 @@ async def test_roles_are_shown_as_they_come_and_go(tmp_path: Path) -> None:
         state = one.settings.state.directory
         await one.start("worker")
         await until(lambda: role_states(state)["worker"] == "ready", "the worker to be shown as ready")
-        assert role_states(state)["web"] == "not running" and not absent_roles(state)
+        # whether one is starting is seen by all processes of a machine, other tests' too
+        assert role_states(state)["web"] != "ready" and not absent_roles(state)
 
 
 def test_a_mark_counts_as_long_as_its_process_holds_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bench.compiled import ROOT, cannot_compile, compiled
 
 _WITNESSES = (
     "test_radius_pipeline.py", "test_radius_hostile.py", "test_radius_codec.py", "test_radius_quick.py",
-    "test_radius_eap.py",
+    "test_radius_eap.py", "test_radius_endpoint.py",
 )  # fmt: skip
 
 

@@ -11,25 +11,25 @@ import pytest
 
 from radius.reply.cache import Source
 from radius.serving.endpoint import Datagram, Endpoint
+from radius.serving.sockets import bind_endpoint
 
 
-class _Counted:
+class _Counted(socket.socket):
     """A real socket whose ``sendmsg`` is counted, and may refuse to send several datagrams at once."""
 
-    def __init__(self, real: socket.socket, refuses: int = 0) -> None:
-        self._real = real
-        self.refuses = refuses
+    refuses = 0
+
+    def __init__(self, listen: str) -> None:
+        super().__init__(fileno=bind_endpoint(listen).detach())
+        self.setblocking(False)
         self.together: list[int] = []
 
-    def sendmsg(self, buffers: list[bytes], ancillary: list[Any], flags: int, address: Any) -> int:
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
         if len(buffers) > 1:
             if self.refuses:
                 raise OSError(self.refuses, "refused")
             self.together.append(len(buffers))
-        return self._real.sendmsg(buffers, ancillary, flags, address)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+        return super().sendmsg(buffers, ancillary, flags, address)
 
 
 class _Nas:
@@ -64,9 +64,9 @@ def _answering(listen: str, refuses: int = 0) -> tuple[Endpoint, _Counted]:
         for datagram, source in datagrams:
             endpoint.post(datagram, source)
 
-    endpoint = Endpoint(listen, handle)
-    counted = _Counted(endpoint._socket, refuses)
-    endpoint._socket = counted  # type: ignore[assignment]
+    counted = _Counted(listen)
+    counted.refuses = refuses
+    endpoint = Endpoint(listen, handle, counted)
     return endpoint, counted
 
 
