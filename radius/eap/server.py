@@ -53,7 +53,7 @@ class EapLimits:
     conversations_of_one: int = 512
     lifetime_s: float = 60.0
     fragment_octets: int = 1_200
-    resumable: int = 20_000
+    resumable: int = 50_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
 
+from radius.eap.session_pages import SessionPages
 from radius.eap.tls_trouble import UNREADABLE, CertificateTrouble, TlsTrouble, of_certificate, of_tls
 
 VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
@@ -33,6 +35,16 @@ _TLS13_CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHAC
 
 Old radios without ECDHE find theirs further down (RFC 5216 section 2.4 asks for AES128-SHA).
 """
+
+_SESSIONS_OF_PAGE: Final = 4_000
+"""With a P-256 certificate 20 MB of memory, and as much again for the page before."""
+
+
+class Left(Protocol):
+    """Told of the sessions that a whole handshake has left, and whether its peer may resume."""
+
+    def __call__(self, sessions: int, *, kept: bool) -> None: ...
+
 
 Vet = Callable[[x509.Certificate], CertificateTrouble | None]
 """What is wrong with a peer's certificate beyond what its signatures say: revoked, for instance."""
@@ -72,26 +84,44 @@ class TlsServer:
         rules: TlsRules,
         anchors: Sequence[x509.Certificate] = (),
         vet: Vet | None = None,
+        *,
+        sessions_of_page: int = _SESSIONS_OF_PAGE,
     ) -> None:
         """Raises ``ValueError`` when the key is not the certificate's, or the ciphers name none."""
         self.rules = rules
         self._vet = vet
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(VERSIONS[rules.minimum])
-        context.set_max_proto_version(VERSIONS[rules.maximum])
-        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
-        _present(context, certificates)
-        _keep_sessions(context, name, rules)
-        context.set_tls13_ciphersuites(_TLS13_CIPHERS)
-        _choose_ciphers(context, rules.ciphers or _CIPHERS)
-        if anchors:
-            _ask_for_certificates(context, anchors)
-        self._context = context
 
-    def open(self) -> Tunnel:
-        """A connection with one peer."""
-        return Tunnel(self._context, self._vet, resumes=self.rules.session_lifetime_s > 0)
+        def context() -> SSL.Context:
+            return _context(name, certificates, rules, anchors)
+
+        remembers = bool(anchors) and rules.session_lifetime_s > 0
+        self._pages = SessionPages(context, sessions_of_page) if remembers else None
+        self._only = None if remembers else context()
+
+    def open(self, identity: bytes) -> Tunnel:
+        """A connection with one peer, which has told that name of its own."""
+        if self._only is not None:
+            return Tunnel(self._only, self._vet, resumes=self.rules.session_lifetime_s > 0)
+        assert self._pages is not None  # noqa: S101 - it is one or the other
+        page = self._pages.page_of(identity)
+        return Tunnel(page.context, self._vet, resumes=True, left=partial(self._pages.note, page, identity))
+
+
+def _context(
+    name: str, certificates: Sequence[ServerCertificate], rules: TlsRules, anchors: Sequence[x509.Certificate]
+) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(VERSIONS[rules.minimum])
+    context.set_max_proto_version(VERSIONS[rules.maximum])
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
+    _present(context, certificates)
+    _keep_sessions(context, name, rules)
+    context.set_tls13_ciphersuites(_TLS13_CIPHERS)
+    _choose_ciphers(context, rules.ciphers or _CIPHERS)
+    if anchors:
+        _ask_for_certificates(context, anchors)
+    return context
 
 
 def _present(context: SSL.Context, certificates: Sequence[ServerCertificate]) -> None:
@@ -155,14 +185,19 @@ class TunnelFailed(Exception):  # noqa: N818 - named for what it is
 class Tunnel:
     """One connection, from its first octet to its keys."""
 
-    __slots__ = ("_connection", "_keep", "_refused", "_resumed_from", "_resumes", "_vet", "established")
+    __slots__ = (
+        "_connection", "_keep", "_left", "_refused", "_resumed_from", "_resumes", "_vet", "established",
+    )  # fmt: skip
 
-    def __init__(self, context: SSL.Context, vet: Vet | None, *, resumes: bool) -> None:
+    def __init__(
+        self, context: SSL.Context, vet: Vet | None, *, resumes: bool, left: Left | None = None
+    ) -> None:
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
         self._connection.set_app_data(self)
         self._vet = vet
         self._resumes = resumes
+        self._left = left
         self._refused: CertificateTrouble | None = None
         self._resumed_from = b""
         self._keep = False
@@ -280,6 +315,10 @@ class Tunnel:
 
     def close(self) -> None:
         """The last word: OpenSSL frees the connection, and its session unless that is kept."""
+        if self._left is not None and self.established and not self._resumed_from:
+            # TLS 1.3 has made two, and OpenSSL forgets only the last of them for a peer that was not let in
+            self._left(self.is_tls13 + self._keep, kept=self._keep)
+            self._left = None
         if self._keep:
             self._connection.set_shutdown(_QUIETLY)
         self._connection.set_app_data(None)

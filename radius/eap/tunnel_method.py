@@ -44,7 +44,7 @@ class TunnelMethod(ABC):
     def tunnel(self) -> Tunnel:
         """Opened by the peer's first word: who says nothing costs no memory of OpenSSL's."""
         if self._tunnel is None:
-            self._tunnel = self._server.open()
+            self._tunnel = self._server.open(self.identity)
         return self._tunnel
 
     def begin(self, circle: Circle) -> Step:
