@@ -68,7 +68,9 @@ class JournalLimits:
 class Journal:
     """The writer's end; ``on_trouble`` hears what fails, and None when it works again.
 
-    Made and used on the event loop; the disk is touched by its own thread."""
+    Made and used on the event loop; the disk is touched by its own thread. One that cannot be opened, because
+    the disk is full, is tried again with each group: until then nothing is acknowledged, and ``id`` is empty.
+    """
 
     def __init__(
         self,
@@ -88,7 +90,13 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection, self.id = _open_or_begin_anew(path, on_trouble)
+        self._connection: sqlite3.Connection | None = None
+        self.id = ""
+        try:
+            self._connection, self.id = _open_or_begin_anew(path, on_trouble)
+        except sqlite3.OperationalError as trouble:
+            self._failing = True
+            on_trouble(f"{path.name} cannot be opened: {trouble}")
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._thread.start()
 
@@ -123,11 +131,17 @@ class Journal:
 
     def _write(self, group: list[tuple[Record, Answer]]) -> None:
         try:
-            write_records(self._connection, [record for record, _ in group])
+            write_records(self._opened(), [record for record, _ in group])
         except Exception as trouble:  # noqa: BLE001 - whatever it is (no memory, say), this thread goes on
             self._tell(self._finish, group, f"{type(trouble).__name__}: {trouble}")
             return
         self._tell(self._finish, group, None)
+
+    def _opened(self) -> sqlite3.Connection:
+        """In the writer's thread. Raises ``sqlite3.Error``."""
+        if self._connection is None:
+            self._connection, self.id = _open_known(self.path)
+        return self._connection
 
     def _finish(self, group: list[tuple[Record, Answer]], trouble: str | None) -> None:
         self._in_commit = 0
@@ -148,8 +162,9 @@ class Journal:
     def _trim(self, up_to_seq: int) -> None:
         trouble = None
         try:
-            with self._connection:
-                self._connection.execute(
+            connection = self._opened()
+            with connection:
+                connection.execute(
                     "DELETE FROM record WHERE seq IN"
                     " (SELECT seq FROM record WHERE seq <= ? ORDER BY seq LIMIT ?)",
                     (up_to_seq, _TRIM_AT_ONCE),
@@ -172,7 +187,8 @@ class Journal:
             await asyncio.sleep(0.001)
         self._orders.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:

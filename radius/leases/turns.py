@@ -89,7 +89,7 @@ class LeaseTurns:
         return f"{self._journal_id}/{self._name}"
 
     def begin(self, journal_id: str) -> None:
-        """The journal is open: from now on we can be known by it."""
+        """The journal is open: from now on we can be known by it. Until then nothing is given away."""
         self._journal_id = journal_id
 
     def _show_life(self) -> None:
@@ -155,6 +155,8 @@ class LeaseTurns:
         return True
 
     async def _take_turn(self) -> None:
+        if not self._journal_id:
+            return
         count = -1 if self._changes is None else self._changes.count
         self._followed = -1
         try:

@@ -394,7 +394,10 @@ class RadiusServer:
         """Answer: until now nobody could, or another process did. What came meanwhile waits in sockets."""
         loop = asyncio.get_running_loop()
         if self._siblings is not None:
-            self._siblings.start(loop)
+            try:
+                self._siblings.start(loop)
+            except OSError as trouble:  # no place for it on the disk: alone, and answering
+                _log.error("siblings_not_heard", error=str(trouble))
         for _, endpoint in [*self._authentication, *self._accounting]:
             endpoint.start(loop)
         self.dynauth.begin()
@@ -472,6 +475,8 @@ class RadiusServer:
     def _on_journal_trouble(self, trouble: str | None) -> None:
         if trouble is None:
             _log.info("journal_works_again")
+            if self._journal is not None:
+                self._leases.begin(self._journal.id)
         elif self._journal_trouble is None:
             _log.error("journal_failing", error=trouble, remedy=JOURNAL_ISSUE.remedy)
         self._journal_trouble = trouble

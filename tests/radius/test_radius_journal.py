@@ -291,6 +291,34 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def test_a_journal_that_has_no_room_to_be_opened_is_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was filled while nothing ran: sign-ins are answered all the same, reports when there is room."""
+
+    def full(_path: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("radius.accounting.journal._open", full)
+    troubles: list[str | None] = []
+    path = tmp_path / "radius.sqlite"
+    journal = Journal(path, asyncio.get_running_loop(), JournalLimits(1, 0.001), troubles.append)
+    done: asyncio.Queue[bool] = asyncio.Queue()
+    journal.append(_record(1), done.put_nowait)
+    assert not await asyncio.wait_for(done.get(), 10)
+    assert troubles[0] == "radius.sqlite cannot be opened: database or disk is full"
+    assert journal.id == ""
+    monkeypatch.undo()
+    journal.append(_record(2), done.put_nowait)
+    assert await asyncio.wait_for(done.get(), 10)
+    assert troubles[-1] is None
+    await journal.close()
+    reader = JournalReader(path)
+    assert reader.id == journal.id != ""
+    assert len(reader.after(0, 10)) == 1
+    reader.close()
+
+
 async def test_the_writer_outlives_what_is_no_fault_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
