@@ -20,6 +20,7 @@ from appliance.settings import Settings, SettingsError
 from appliance.trouble import in_words
 from appliance.watchdog import Beats, feed_watchdog
 from appliance.wiring import House, open_house, open_records
+from core.changes import Changes, counted_when_changed
 from core.database import again_when_it_gave_way
 from core.health import ROLE_ISSUE, HealthIssue, close_issue, open_issue
 from core.log import configure_logging, logger
@@ -36,6 +37,8 @@ _LOOP_LIMIT_S = 3 * 3600.0
 """For one turn of a loop: longer than a statement may take and its rollback (``core.database``)."""
 _JOB_LIMIT_S = 12 * 3600.0
 """For one turn of a job, beside its pause: the bill run of a large provider is let finish."""
+_DUE_BY_TIME_S = 1.0
+"""How late a loop may come to what is due by the clock alone; what was committed it sees at its next turn."""
 _log = logger("appliance")
 
 
@@ -138,7 +141,10 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     def job(name: str, every_s: float, run: Callable[[], Awaitable[object]]) -> Job:
         return Job(name, every_s, run, beats.expect(name, every_s + _JOB_LIMIT_S))
 
-    def keep(name: str, pause_s: float, turn: Callable[[], Awaitable[int]]) -> Coroutine[None, None, None]:
+    changes = Changes(house.workplace.database, house.clock)
+
+    def keep(name: str, pause_s: float, act: Callable[[], Awaitable[int]]) -> Coroutine[None, None, None]:
+        turn = counted_when_changed(changes, house.clock, act, max(pause_s, _DUE_BY_TIME_S))
         return _keep(name, pause_s, turn, stop, beats.expect(name, pause_s + _LOOP_LIMIT_S))
 
     timetable = Timetable(

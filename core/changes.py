@@ -6,6 +6,7 @@ the count has gone up; it goes up for every commit of anybody, and for every loo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -22,6 +23,7 @@ class Changes:
         self._database = database
         self._clock = clock
         self._mark: object = None
+        self._one_at_a_time = asyncio.Lock()
         self.count = 0
         """Goes up when there may be something new."""
         self.seen_s = _NEVER_S
@@ -29,17 +31,18 @@ class Changes:
 
     async def look(self) -> None:
         """Ask the database. Raises what it raises, and then counts as a change."""
-        began_s = self._clock.monotonic_s()
-        try:
-            mark = await self._database.commit_mark()
-        except BaseException:
-            self._mark = None
-            self.count += 1
-            raise
-        if mark != self._mark:
-            self._mark = mark
-            self.count += 1
-        self.seen_s = began_s
+        async with self._one_at_a_time:
+            began_s = self._clock.monotonic_s()
+            try:
+                mark = await self._database.commit_mark()
+            except BaseException:
+                self._mark = None
+                self.count += 1
+                raise
+            if mark != self._mark:
+                self._mark = mark
+                self.count += 1
+            self.seen_s = began_s
 
     def touch(self) -> None:
         """Something else has changed that decides what is read: everybody reads again."""
@@ -68,3 +71,25 @@ def when_changed(
         done, next_s = count, now_s + at_least_s
 
     return turn
+
+
+def counted_when_changed(
+    changes: Changes, clock: Clock, act: Callable[[], Awaitable[int]], at_least_s: float
+) -> Callable[[], Awaitable[int]]:
+    """``act``, which says how much it has done, after a look of its own; left out as above, it has done 0."""
+    did = 0
+
+    async def counted() -> None:
+        nonlocal did
+        did = await act()
+
+    turn = when_changed(changes, clock, counted, at_least_s)
+
+    async def look_and_turn() -> int:
+        nonlocal did
+        await changes.look()
+        did = 0
+        await turn()
+        return did
+
+    return look_and_turn

@@ -29,6 +29,7 @@ from aaa.domain.accounting import AccountingEvent
 from aaa.lease_addresses import Grant, record_grants
 from aaa.record_accounting import record_accounting
 from aaa.store import directory_rows
+from core.clock import Clock
 from core.health import HealthIssue, open_issue
 from core.log import logger
 from core.secrets import Sealer
@@ -43,6 +44,7 @@ from radius.proxying.proxied_reports import queue_reports
 _AT_ONCE = 1_000
 _IDLE_S = 0.2
 _TROUBLE_S = 2.0
+_READ_AGAIN_S = 5.0
 _OUTAGE_STATES = ("08", "25", "40", "53", "55", "57", "58")
 """PostgreSQL error classes that say nothing about the record: connection, rollback, resources, shutdown."""
 _log = logger("radius")
@@ -79,29 +81,88 @@ async def run_ingest(  # noqa: PLR0917 - the same order for every role
 
     ``beat`` is called before each turn.
     """
-    failing = False
+    failing, journals = False, _Journals(journal_dir, workplace.clock)
     gc.freeze()  # a batch makes many objects; what the process has loaded need not be walked again for each
-    while not stop.is_set():
-        beat()
-        try:
-            taken = await _ingest_all(journal_dir, workplace, sealer, limits)
-            pause_s = 0.0 if taken else _IDLE_S
-            if failing:
-                failing = False
-                _log.info("ingest_works_again")
-        except (SQLAlchemyError, sqlite3.Error, OSError, Overtaken) as trouble:
-            pause_s = _TROUBLE_S
-            if not failing:
-                failing = True
-                _log.warning("ingest_failing", error=f"{type(trouble).__name__}: {trouble}")
-        await _pause(stop, pause_s)
+    try:
+        while not stop.is_set():
+            beat()
+            try:
+                taken = await _ingest_all(journals, workplace, sealer, limits)
+                pause_s = 0.0 if taken else _IDLE_S
+                if failing:
+                    failing = False
+                    _log.info("ingest_works_again")
+            except (SQLAlchemyError, sqlite3.Error, OSError, Overtaken) as trouble:
+                pause_s = _TROUBLE_S
+                if not failing:
+                    failing = True
+                    _log.warning("ingest_failing", error=f"{type(trouble).__name__}: {trouble}")
+            await _pause(stop, pause_s)
+    finally:
+        journals.close()
 
 
-async def _ingest_all(journal_dir: Path, workplace: Workplace, sealer: Sealer, limits: AaaSettings) -> int:
+async def _ingest_all(journals: _Journals, workplace: Workplace, sealer: Sealer, limits: AaaSettings) -> int:
     taken = 0
-    for path in await asyncio.to_thread(lambda: sorted(journal_dir.glob("*.sqlite"))):
-        taken += await ingest_once(path, workplace, sealer, limits)
+    for path, version in await asyncio.to_thread(journals.with_news):
+        some = await ingest_once(path, workplace, sealer, limits)
+        if not some:
+            journals.note_read(path, version)
+        taken += some
     return taken
+
+
+class _Journals:
+    """The journals of a directory, and which of them have been written to since nothing waited in them.
+
+    Each is kept open for that question alone. Now and then all are read, whatever the answer.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._open: dict[Path, tuple[int, JournalReader]] = {}
+        self._read: dict[Path, int] = {}
+        self._all_again_s = 0.0
+
+    def with_news(self) -> list[tuple[Path, int]]:
+        """Those to read, each with what ``note_read`` is to be told. Raises as reading one does."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._all_again_s:
+            self._read.clear()
+            self._all_again_s = now_s + _READ_AGAIN_S
+        paths = sorted(self._folder.glob("*.sqlite"))
+        for gone in self._open.keys() - set(paths):
+            self._let_go(gone)
+        versions = [(path, self._version(path)) for path in paths]
+        return [(path, version) for path, version in versions if self._read.get(path) != version]
+
+    def note_read(self, path: Path, version: int) -> None:
+        """Nothing waits there that was written before ``version`` was asked for."""
+        self._read[path] = version
+
+    def _version(self, path: Path) -> int:
+        inode = path.stat().st_ino
+        known = self._open.get(path)
+        if known is None or known[0] != inode:
+            self._let_go(path)
+            known = self._open[path] = inode, JournalReader(path)
+        try:
+            return known[1].version()
+        except sqlite3.Error:
+            self._let_go(path)
+            raise
+
+    def _let_go(self, path: Path) -> None:
+        self._read.pop(path, None)
+        known = self._open.pop(path, None)
+        if known is not None:
+            known[1].close()
+
+    def close(self) -> None:
+        """Let all files go."""
+        for path in list(self._open):
+            self._let_go(path)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

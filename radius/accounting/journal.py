@@ -304,6 +304,10 @@ class JournalReader:
         row = self._connection.execute("SELECT id FROM journal").fetchone() if tables else None
         return "" if row is None else str(row[0])
 
+    def version(self) -> int:
+        """Another number whenever the writer has committed since."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
     def after(self, seq: int, limit: int) -> list[StoredRecord]:
         """The next records, in order."""
         rows = self._connection.execute(

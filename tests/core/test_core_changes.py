@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core.changes import Changes, when_changed
+from core.changes import Changes, counted_when_changed, when_changed
 from core.clock import FakeClock
 from core.database import Database, sqlite_url
 
@@ -132,3 +132,21 @@ async def test_a_turn_is_left_out_while_nothing_is_new_but_not_for_long(
         with pytest.raises(ConnectionError):
             await turn()
     await database.close()
+
+
+async def test_a_loop_that_counts_looks_for_itself(any_database_url: str, clock: FakeClock) -> None:
+    database = Database(any_database_url)
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE t (a INTEGER)"))
+    to_do = [3, 2]
+
+    async def act() -> int:
+        return to_do.pop()
+
+    turn = counted_when_changed(Changes(database, clock), clock, act, 1)
+    try:
+        assert [await turn() for _ in range(3)] == [2, 0, 0]
+        await _insert(database)
+        assert [await turn() for _ in range(2)] == [3, 0]
+    finally:
+        await database.close()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -249,6 +250,53 @@ async def test_the_running_ingest_takes_every_journal_and_stops(world: World, tm
         async with asyncio.timeout(30):
             while await _position(world) < 1_200:
                 await asyncio.sleep(0.02)
+    finally:
+        stop.set()
+        await running
+
+
+async def test_a_journal_is_read_only_when_it_was_written_to(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test's clock stands still, so nothing is read for the time that has passed."""
+    nas_id = await world.nas()
+    await world.service("alice")
+    journal = Journalled(tmp_path / "journal" / "radius.sqlite", nas_id)
+    rounds = reads = 0
+    look, read = ingest._Journals.with_news, ingest.ingest_once
+
+    def with_news(journals: ingest._Journals) -> list[tuple[Path, int]]:
+        nonlocal rounds
+        rounds += 1
+        return look(journals)
+
+    async def ingest_one(*taken: Any) -> int:
+        nonlocal reads
+        reads += 1
+        return await read(*taken)
+
+    async def until_quiet(records: int) -> None:
+        """All is taken over, and then five rounds go by without a look into the journal."""
+        while await _position(world) < records:
+            await asyncio.sleep(0.02)
+        before = -1
+        while reads != before:
+            before, until = reads, rounds + 5
+            while rounds < until:
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(ingest, "_IDLE_S", 0.01)
+    monkeypatch.setattr(ingest._Journals, "with_news", with_news)
+    monkeypatch.setattr(ingest, "ingest_once", ingest_one)
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_ingest(tmp_path / "journal", world.workplace, world.sealer, stop))
+    try:
+        async with asyncio.timeout(30):
+            await until_quiet(0)
+            journal.write(accounting("00000001"))
+            await until_quiet(1)
+            journal.write(accounting("00000002"))
+            await until_quiet(2)
     finally:
         stop.set()
         await running
