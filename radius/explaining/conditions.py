@@ -55,7 +55,7 @@ def conditions_in_words(login: Login | None, now: datetime | None, nases: Mappin
     words = []
     if conditions.binding != "off":
         words.append("CPE " + (", ".join(map(spelled_mac, conditions.macs)) or _unbound(conditions)))
-    if now is not None and window_is_open(conditions, now):
+    if conditions.binding != "off" and now is not None and window_is_open(conditions, now):
         words.append(f"or another CPE, once, until {conditions.replace_until:%Y-%m-%d %H:%M}Z (swap)")
     if conditions.port is not None or conditions.port_nas_id is not None:
         place = conditions.port_nas_id

@@ -140,7 +140,12 @@ def test_a_cpe_swap_from_the_command_line(hilltop: Terminal) -> None:
     run("service", "cpe-binding", "swap", "learn")
     run("service", "bind-cpe", "swap", "02:00:00:00:00:01")
     run("service", "replace-cpe", "swap", "--for", "2h", says="takes the place")
-    assert "swap" in run("radius", "explain", "swap", "--cpe", "02:00:00:00:00:02", says="accept")
+    shown = run("radius", "explain", "swap", "--cpe", "02:00:00:00:00:02", says="accept")
+    assert "CPE 02:00:00:00:00:01" in shown
+    assert "or another CPE, once" in shown
+    run("service", "cpe-binding", "swap", "off")
+    assert "CPE" not in run("radius", "explain", "swap"), "what is not bound has no window"
+    run("service", "cpe-binding", "swap", "learn")
     run("service", "replace-cpe", "swap", "--close")
     run("radius", "explain", "swap", "--cpe", "02:00:00:00:00:02", says="other_cpe")
     run("service", "bind-port", "swap", "--nas", "ridge", "--port", "Gi0/1.100")
