@@ -168,6 +168,7 @@ class RadiusServer:
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
         self._journal_trouble: str | None = None
+        self._damaged: list[str] = []
         self._watch = NasWatch()
         self._health = FamilyHealth(place, self._nases, self._watch, self._own_issues)
         self._siblings = (
@@ -320,6 +321,7 @@ class RadiusServer:
             turns += [
                 Turn("simultaneous_use", settings.simultaneous_use_check_s, self._live_sessions.end_surplus),
                 Turn("gear_left", _GEAR_LEFT_S, self._take_over_gear),
+                Turn("damaged", settings.status_interval_s, self._look_for_damaged),
                 *self._radsec_turns(),
             ]
         async with asyncio.TaskGroup() as tasks:
@@ -489,8 +491,8 @@ class RadiusServer:
         own += home_server_issues(self._proxy.servers.known, self._clock.monotonic_s())
         if self._journal_trouble is not None:
             own.append(JOURNAL_ISSUE)
-        if self._place.leads and (damaged := damaged_journals(self._journal_path.parent)):
-            own.append(damaged_journal_issue(damaged))
+        if self._damaged:
+            own.append(damaged_journal_issue(self._damaged))
         if self._radsec.port and not self._radsec.has_certificate:
             own.append(RADSEC_ISSUE)
         return own
@@ -505,6 +507,10 @@ class RadiusServer:
         """What processes that run no more have left of sign-ins to gear: the leader's part."""
         names = [journal_name(index) for index in range(self._place.count)]
         await take_over_left(self._journal_path.parent, [*names, self._journal_path.name], self._workplace)
+
+    async def _look_for_damaged(self) -> None:
+        """Journals that were put aside stay on the health page until somebody has taken them away."""
+        self._damaged = await asyncio.to_thread(damaged_journals, self._journal_path.parent)
 
     async def _trim(self) -> None:
         if self._journal is None:
