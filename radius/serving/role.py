@@ -21,10 +21,8 @@ from core.changes import Changes, when_changed
 from core.health import HealthIssue
 from core.log import logger
 from core.secrets import Sealer
-from core.store.columns import to_microseconds
 from core.work import Workplace
 from radius.accounting.journal import Journal, JournalLimits, damaged_journals
-from radius.accounting.pipeline import AccountingPipeline, Pending
 from radius.config import RadiusSettings
 from radius.directory.snapshot import snapshot_path
 from radius.directory.source import REFUSED_KEY, STALE_ISSUE, DirectorySource
@@ -35,8 +33,6 @@ from radius.gear.door import GearDoor
 from radius.gear.record import GEAR_ISSUE, GearRecord, gear_record_path, take_over_left
 from radius.guard.lockout import Lockout
 from radius.guard.lockout_watch import LockoutWatch
-from radius.guard.overload import GiveWay
-from radius.guard.pipeline_limits import PipelineLimits
 from radius.leases.leasing import Leasing
 from radius.leases.turns import LeaseTurns
 from radius.nas.secret_rotation import RotationWatch
@@ -46,10 +42,9 @@ from radius.proxying.home_servers import HomeServers
 from radius.proxying.proxy import Proxy
 from radius.radsec.door import RadSecDoor, door_name
 from radius.radsec.server import RADSEC_ISSUE, RadSec
-from radius.reply.cache import Source
 from radius.reply.rendering import Renderings
 from radius.serving.counters import Counters
-from radius.serving.endpoint import AT_ONCE, Datagram, Endpoint
+from radius.serving.doors import Doors, Shared
 from radius.serving.family_health import FamilyHealth
 from radius.serving.findings import (
     DAMAGED_JOURNAL_KEY,
@@ -58,17 +53,13 @@ from radius.serving.findings import (
     damaged_journal_issue,
     nas_issue_keys,
 )
-from radius.serving.latency import WakeUpLatency
 from radius.serving.place import ALONE, Place, journal_name
-from radius.serving.siblings import Handed, Siblings
+from radius.serving.siblings import Siblings
 from radius.serving.status import RadiusStatus, write_status
 from radius.serving.turns import Turn, pause, repeat
 from radius.sign_in.admission import Admission
-from radius.sign_in.answers import LateAnswers
-from radius.sign_in.by_eap import Elsewhere
 from radius.sign_in.class_tokens import ClassTokens
 from radius.sign_in.live_devices import LiveDevices
-from radius.sign_in.pipeline import AuthenticationPipeline
 from radius.sign_in.reject_log import RejectLog
 from radius.sign_in.slow_proof import SlowProofs
 from radius.watching.watch import WatchDoor
@@ -135,7 +126,7 @@ class RadiusServer:
         )  # fmt: skip
         self._rejects = RejectLog(self._clock, self.counters)
         self._slow_proofs = SlowProofs(settings.slow_proof_threads, settings.slow_proof_queue)
-        self._sign_ins = ClassTokens(sealer.derive_key("class-token"))
+        self._tokens = ClassTokens(sealer.derive_key("class-token"))
         self._live_sessions = LiveSessions(workplace, sealer, settings)
         self._devices = LiveDevices(self._clock, sealer.derive_key("class-token"))
         self._admission = Admission(self._clock, self._devices)
@@ -156,14 +147,12 @@ class RadiusServer:
             settings.database_patience_s,
             changes=self._changes,
         )
-        self._authentication: list[tuple[AuthenticationPipeline, Endpoint]] = []
-        self._accounting: list[tuple[AccountingPipeline, Endpoint]] = []
-        self._ears: dict[str, Endpoint] = {}
         self._proxy = Proxy(
             HomeServers(self.counters, settings.proxy_outstanding, self._clock.monotonic_s),
             self.counters, sealer.derive_key("proxy-loop")[:8], settings.dictionary_files,
         )  # fmt: skip
         self._radsec = RadSec(settings.radsec, self._clock, self.counters)
+        self._doors = Doors(settings, place, self._shared(), self._radsec)
         self._radsec_door = RadSecDoor(door_name(sealer, workplace), self._radsec.order)
         self.dynauth = DynauthListener(workplace, sealer, settings)
         self._journal: Journal | None = None
@@ -172,13 +161,19 @@ class RadiusServer:
         self._watch = NasWatch()
         self._health = FamilyHealth(place, self._nases, self._watch, self._own_issues)
         self._siblings = (
-            Siblings(journal_path, place, self._on_handed, self._health.hear, self._leasing.hear_all)
+            Siblings(journal_path, place, self._doors.take, self._health.hear, self._leasing.hear_all)
             if place.has_others
             else None
         )
-        self._latency = WakeUpLatency()
-        self._order = GiveWay(AT_ONCE)
         self._rotations = RotationWatch(self._nases, self._watch)
+
+    def _shared(self) -> Shared:
+        return Shared(
+            clock=self._clock, nases=self._nases, tokens=self._tokens, counters=self.counters,
+            rejects=self._rejects, slow_proofs=self._slow_proofs, lockout=self._lockout, gear=self._gear,
+            eap=self._eap.server, admission=self._admission, devices=self._devices, leasing=self._leasing,
+            proxy=self._proxy, on_failure=self._on_failure,
+        )  # fmt: skip
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Open everything, serve, close everything."""
@@ -201,106 +196,9 @@ class RadiusServer:
         self._leasing.append = self._journal.append
         if self._siblings is not None:
             self._leasing.on_grant = self._siblings.tell_given
-        for listen in settings.auth_listen:
-            self._authentication.append(self._open_authentication(listen))
-        for listen in settings.accounting_listen:
-            self._accounting.append(self._open_accounting(listen, self._journal))
-        self._join_radsec(self._journal)
+        self._doors.open(self._journal, self._siblings)
         if self._place.leads:
             self.dynauth.open(self._place.sockets)
-
-    def _join_radsec(self, journal: Journal) -> None:
-        """What comes by TLS is answered by pipelines of its own, alike those of the sockets."""
-
-        def send_late(reply: bytes, source: Source) -> None:
-            self._radsec.send(reply, source)
-
-        late = LateAnswers(self._slow_proofs, send_late)
-        authentication = AuthenticationPipeline(
-            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=late, lockout=self._lockout, gear=self._gear, eap=self._eap.server,
-            admission=self._admission, proxy=self._proxy, leasing=self._leasing,
-        )  # fmt: skip
-        accounting = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
-        self._radsec.answer_with(authentication, accounting, journal, self._on_failure)
-
-    def _limits(self) -> PipelineLimits:
-        settings = self._settings
-        return PipelineLimits(
-            settings.reject_delay_s, settings.delayed_rejects, -(-settings.delayed_rejects // 10),
-            settings.duplicate_memory_s, settings.duplicate_entries, -(-settings.slow_proof_queue // 2),
-        )  # fmt: skip
-
-    def _open_authentication(self, listen: str) -> tuple[AuthenticationPipeline, Endpoint]:
-        def send_late(reply: bytes, source: Source) -> None:
-            endpoint.send(reply, source)
-
-        pipeline = AuthenticationPipeline(
-            self._nases, self._sign_ins, self.counters, self._rejects.note, self._limits(),
-            late=LateAnswers(self._slow_proofs, send_late), lockout=self._lockout, gear=self._gear,
-            eap=self._eap.server, leasing=self._leasing,
-            admission=self._admission,
-            elsewhere=self._elsewhere(f"auth {listen}"),
-            proxy=self._proxy,
-        )  # fmt: skip
-        receive, monotonic_s = pipeline.receive, self._clock.monotonic_s
-        took_sign_ins, note_wake_up = self._order.took_sign_ins, self._latency.note
-
-        def handle(datagrams: list[Datagram]) -> None:
-            now_s = monotonic_s()
-            for datagram, source in datagrams:
-                try:
-                    reply = receive(datagram, source, now_s)
-                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
-                    self._on_failure(trouble)
-                    continue
-                if reply is not None:
-                    endpoint.post(reply, source)
-            took_sign_ins(len(datagrams))
-            note_wake_up(monotonic_s() - now_s)
-
-        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"auth {listen}"))
-        self._ears[f"auth {listen}"] = endpoint
-        return pipeline, endpoint
-
-    def _elsewhere(self, endpoint: str) -> Elsewhere | None:
-        siblings, place = self._siblings, self._place
-        if siblings is None:
-            return None
-
-        def hand_over(worker: int, datagram: bytes, source: Source) -> None:
-            siblings.hand_over(worker, Handed(endpoint, source, datagram))
-
-        def hand_back(datagram: bytes, source: Source) -> bool:
-            return siblings.hand_back(Handed(endpoint, source, datagram))
-
-        return Elsewhere(place.index, place.count, hand_over, hand_back)
-
-    def _open_accounting(self, listen: str, journal: Journal) -> tuple[AccountingPipeline, Endpoint]:
-        pipeline = AccountingPipeline(self._nases, self.counters, self._limits(), self._devices)
-
-        def handle(datagrams: list[Datagram]) -> None:
-            now_us = to_microseconds(self._clock.now())
-            endpoint.at_once = self._order.reports_to_take()
-            for datagram, source in datagrams:
-                try:
-                    outcome = pipeline.receive(datagram, source, now_us)
-                except Exception as trouble:  # noqa: BLE001 - the boundary of one datagram
-                    self._on_failure(trouble)
-                    continue
-                if isinstance(outcome, Pending):
-                    if not journal.append(outcome.record, partial(on_commit, outcome)):
-                        pipeline.refuse(outcome)
-                elif outcome is not None:
-                    endpoint.post(outcome, source)
-
-        def on_commit(pending: Pending, committed: bool) -> None:
-            reply = pipeline.settle(pending, committed=committed)
-            if reply is not None:
-                endpoint.post(reply, pending.key[0])
-
-        endpoint = Endpoint(listen, handle, self._place.sockets.get(f"accounting {listen}"))
-        return pipeline, endpoint
 
     async def _serve(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         settings = self._settings
@@ -330,8 +228,7 @@ class RadiusServer:
             tasks.create_task(self._hear_until(stop))
             if self._settings.dynauth_listen and self._place.leads:
                 tasks.create_task(self.dynauth.run(stop))
-            endpoints = [endpoint for _, endpoint in [*self._authentication, *self._accounting]]
-            tasks.create_task(self._door.run(endpoints, self._radsec, stop))
+            tasks.create_task(self._door.run(self._doors.endpoints, self._radsec, stop))
             for turn in turns:
                 tasks.create_task(repeat(turn, stop))
 
@@ -370,9 +267,7 @@ class RadiusServer:
         self._admission.use(directory)
         self._devices.use(directory)
         self._leasing.use(directory)
-        for pipeline, _ in self._authentication:
-            pipeline.use(directory)
-        self._radsec.use(directory)
+        self._doors.use(directory)
         self._proxy.use(directory)
         first = self._directory is None
         self._directory = directory
@@ -400,10 +295,8 @@ class RadiusServer:
                 self._siblings.start(loop)
             except OSError as trouble:  # no place for it on the disk: alone, and answering
                 _log.error("siblings_not_heard", error=str(trouble))
-        for _, endpoint in [*self._authentication, *self._accounting]:
-            endpoint.start(loop)
+        self._doors.start(loop)
         self.dynauth.begin()
-        self._radsec.begin()
 
     async def _hear_until(self, stop: asyncio.Event) -> None:
         """Whoever takes our place hears at once what comes: two that take turns would split conversations."""
@@ -411,10 +304,8 @@ class RadiusServer:
         self._stop_hearing()
 
     def _stop_hearing(self) -> None:
-        for _, endpoint in [*self._authentication, *self._accounting]:
-            endpoint.stop_reading()
+        self._doors.stop_reading()
         self.dynauth.stop_reading()
-        self._radsec.stop_reading()
 
     async def _tick(self, stop: asyncio.Event) -> None:
         """Send delayed rejects and age what is remembered."""
@@ -430,13 +321,7 @@ class RadiusServer:
         return max(_TICK_S, min(_QUIET_TICK_S, self._settings.reject_delay_s / 4))
 
     def _send_due(self) -> None:
-        now_s = self._clock.monotonic_s()
-        for pipeline, endpoint in self._authentication:
-            for reply, source in pipeline.due(now_s):
-                endpoint.post(reply, source)
-        for accounting, _ in self._accounting:
-            accounting.age(now_s)
-        self._radsec.tick(now_s)
+        self._doors.tick()
         self._proxy.servers.tick()
 
     async def _say_last_words(self) -> None:
@@ -457,8 +342,9 @@ class RadiusServer:
 
     @property
     def _owes_answers(self) -> bool:
-        delayed = self._radsec.delayed + sum(pipeline.delayed for pipeline, _ in self._authentication)
-        return bool(delayed or self._slow_proofs.waiting or self._proxy.waiting)
+        return bool(
+            self._radsec.delayed or self._doors.delayed or self._slow_proofs.waiting or self._proxy.waiting
+        )
 
     async def _record(self) -> None:
         await self._rotations.turn(self._workplace)
@@ -497,12 +383,6 @@ class RadiusServer:
             own.append(RADSEC_ISSUE)
         return own
 
-    def _on_handed(self, handed: Handed) -> None:
-        """A datagram that came to another process and belongs to a conversation of this one."""
-        endpoint = self._ears.get(handed.endpoint)
-        if endpoint is not None:
-            endpoint.handle([(handed.datagram, handed.source)])
-
     async def _take_over_gear(self) -> None:
         """What processes that run no more have left of sign-ins to gear: the leader's part."""
         names = [journal_name(index) for index in range(self._place.count)]
@@ -537,21 +417,18 @@ class RadiusServer:
     @property
     def ports(self) -> tuple[int, int]:
         """The first authentication and the first accounting port, once they are open; 0 for none."""
-        first = [
-            endpoints[0][1].port if endpoints else 0 for endpoints in (self._authentication, self._accounting)
-        ]
-        return first[0], first[1]
+        return self._doors.ports
 
     def status(self) -> RadiusStatus:
         """The state of this process now."""
         directory, journal = self._directory, self._journal
-        self.counters.not_sent = sum(one.not_sent for _, one in [*self._authentication, *self._accounting])
+        self.counters.not_sent = sum(one.not_sent for one in self._doors.endpoints)
         return RadiusStatus(
             at=self._clock.now().isoformat(),
             pid=os.getpid(),
             worker=self._place.index,
             counters=self.counters.snapshot(),
-            delayed_rejects=sum(pipeline.delayed for pipeline, _ in self._authentication),
+            delayed_rejects=self._doors.delayed,
             directory_seq=directory.seq if directory else 0,
             directory_logins=len(directory.logins) if directory else 0,
             directory_nases=len(directory.nases) if directory else 0,
@@ -569,8 +446,8 @@ class RadiusServer:
             directory_from_snapshot=self._source.from_snapshot,
             stale_profiles=len(self._source.due),
             nases=self._watch.counts_by_name(),
-            latency_counts=list(self._latency.counts),
-            latency_total_s=self._latency.total_s,
+            latency_counts=list(self._doors.latency.counts),
+            latency_total_s=self._doors.latency.total_s,
         )
 
     async def _log_counters(self, stop: asyncio.Event) -> None:
@@ -601,10 +478,8 @@ class RadiusServer:
             self._siblings.close()
         await asyncio.sleep(0)  # the answers of the last commit leave before the sockets close
         self._radsec_door.close()
-        self._radsec.close()
+        self._doors.close()
         self._proxy.servers.close()
-        for _, endpoint in [*self._authentication, *self._accounting]:
-            endpoint.close()
 
 
 def _speaks_otherwise(before: Directory, after: Directory) -> bool:

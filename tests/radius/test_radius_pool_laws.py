@@ -23,6 +23,7 @@ from aaa.domain.accounting import AccountingEvent, AccountingKind
 from aaa.keep_pools import keep_pools
 from aaa.reap_sessions import reap_sessions
 from aaa.record_accounting import record_accounting
+from core.changes import Changes
 from core.clock import FakeClock
 from core.database import Database, sqlite_url
 from core.ids import SeededIds
@@ -49,6 +50,7 @@ class Worker:
     journal: Journal
     leasing: Leasing
     turns: LeaseTurns
+    changes: Changes
     cut_off: bool = False
 
 
@@ -111,12 +113,13 @@ class Leases(RuleBasedStateMachine):
         limits = JournalLimits(commit_rows=1, commit_s=0.0)
         journal = Journal(path, asyncio.get_running_loop(), limits, lambda trouble: None)
         leasing = Leasing(self.clock)
-        turns = LeaseTurns(leasing, self.workplace, path, Place(index, WORKERS), 72.0)
+        changes = Changes(self.workplace.database, self.clock)
+        turns = LeaseTurns(leasing, self.workplace, path, Place(index, WORKERS), 72.0, changes=changes)
         turns.begin(journal.id)
         leasing.append = journal.append
         assert self.directory is not None
         leasing.use(self.directory)
-        self.workers[index] = Worker(index, journal, leasing, turns)
+        self.workers[index] = Worker(index, journal, leasing, turns, changes)
         await turns.turn(0.0)
 
     @rule(index=st.integers(0, WORKERS - 1), number=st.integers(0, SERVICES - 1), starts=st.booleans())
@@ -200,6 +203,7 @@ class Leases(RuleBasedStateMachine):
     async def _turns(self) -> None:
         for worker in self.workers.values():
             if not worker.cut_off:
+                await worker.changes.look()
                 await worker.turns.turn(0.0)
 
     @rule(minutes=st.sampled_from([1, 2, 3, 13, 40]), loses=st.booleans(), collects=st.booleans())

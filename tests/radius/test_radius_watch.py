@@ -51,7 +51,7 @@ class Serving:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        return [one for _, one in [*self.server._authentication, *self.server._accounting]]
+        return self.server._doors.endpoints
 
     async def end(self) -> None:
         self.stop.set()
