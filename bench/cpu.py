@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -41,7 +42,16 @@ def used_s(pids: Iterable[int]) -> float:
     return ticks * _TICK_S
 
 
-def resident_mib(pids: Iterable[int]) -> float:
-    """Resident memory of ``pids`` alone."""
-    pages = sum(int(fields[21]) for pid in pids if (fields := _fields(pid)))
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+def memory_mib(pids: Iterable[int]) -> float:
+    """Memory of ``pids`` and descendants; what several have in common counts once (Pss, proc(5))."""
+    total = 0.0
+    for pid in with_descendants(pids):
+        with suppress(OSError):  # it is gone
+            total += pss_mib(pid)
+    return total
+
+
+def pss_mib(pid: int) -> float:
+    """Memory of one process; pages that it shares are counted by their share. Raises ``OSError``."""
+    lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from aaa.set_up import set_password
-from bench.cpu import used_s, with_descendants
+from bench.cpu import pss_mib, used_s, with_descendants
 from bench.hilltop import Hilltop
 from bench.options import Measured, Options, say
 from bench.packets import Subscriber, access_requests, make_subscribers
@@ -97,25 +97,17 @@ def _rows(database: str, services: int, found: _Found) -> list[Row]:
 def _look(folder: Path, url: str, services: int, changes: int) -> _Found:
     people = make_subscribers(services)
     auth_port, accounting_port = free_udp_ports(2)
-    server = Hilltop(folder, url, auth_port, accounting_port)
+    server = Hilltop(folder, url, (auth_port, accounting_port))
     server.fill(people, _SECRET)
     try:
         began = time.perf_counter()
         server.start()
         load_s, load_cpu_s = time.perf_counter() - began, used_s(server.pids)
         changes_s = asyncio.run(_change(folder, url, auth_port, people[:changes]))
-        mib = max(_weight_mib(pid) for pid in with_descendants(server.pids))
+        mib = max(pss_mib(pid) for pid in with_descendants(server.pids))
     finally:
         server.stop()
     return _Found(load_s, load_cpu_s, mib, changes_s)
-
-
-def _weight_mib(pid: int) -> float:
-    """Memory of one process; pages shared with its siblings are counted by their share."""
-    for line in (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"the kernel does not tell what process {pid} weighs")
 
 
 async def _change(folder: Path, url: str, port: int, people: list[Subscriber]) -> list[float]:

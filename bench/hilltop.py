@@ -1,4 +1,4 @@
-"""Hilltop as its users run it: settings in a TOML file, the radius role and the ingestion each a process."""
+"""Hilltop as its users run it: settings in a TOML file, the radius role, and the ingestion beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy import Table, func, insert, select
 
 from aaa.set_up import NewCredential, create_service, define_profile, register_nas
 from aaa.store.tables import credential, entitlement, entitlement_change, journal_cursor, service, session
-from aaa.store.tables import metadata as aaa_metadata
+from appliance.migrate import upgrade
 from bench.compiled import ROOT, compiled
 from bench.packets import INTERIM_INTERVAL_S, Subscriber
 from core.clock import SystemClock
@@ -24,7 +24,6 @@ from core.database import Database
 from core.ids import UlidSource
 from core.refusal import Refusal
 from core.secrets import Sealer, Secret, load_or_create_sealer
-from core.store.tables import metadata as core_metadata
 from core.work import Work, Workplace
 from radius.accounting.journal import JournalReader
 
@@ -38,6 +37,7 @@ url = "{url}"
 [radius]
 auth_listen = ["127.0.0.1:{auth_port}"]
 accounting_listen = ["127.0.0.1:{accounting_port}"]
+workers = {workers}
 requests_per_s_of_source = 0
 requests_per_s_of_nas = 0
 """
@@ -49,13 +49,22 @@ class Hilltop:
     name = "Hilltop"
 
     def __init__(
-        self, folder: Path, url: str, auth_port: int, accounting_port: int, more_settings: str = ""
+        self,
+        folder: Path,
+        url: str,
+        ports: tuple[int, int],
+        more_settings: str = "",
+        *,
+        workers: int = 1,
     ) -> None:
+        """``ports``: for authentication and for accounting. ``workers``: how many processes answer."""
         self.folder = folder
         self.url = url
-        self.auth_port = auth_port
-        self.accounting_port = accounting_port
-        own = _SETTINGS.format(folder=folder, url=url, auth_port=auth_port, accounting_port=accounting_port)
+        self.auth_port, self.accounting_port = ports
+        self.workers = workers
+        own = _SETTINGS.format(
+            folder=folder, url=url, auth_port=ports[0], accounting_port=ports[1], workers=workers
+        )
         self.settings = own + more_settings
         self._packages = compiled()
         """The packages as they are shipped: with the modules on the way of a request compiled."""
@@ -70,13 +79,15 @@ class Hilltop:
 
     def start(self) -> None:
         """Start the radius role; returns when it answers."""
-        self._launch("radius")
+        self._launch(
+            "radius", "appliance.cli", "--config", str(self.folder / "hilltop.toml"), "role", "radius"
+        )
 
     def start_ingestion(self) -> None:
         """Start bringing the journal into the database."""
-        self._launch("ingest")
+        self._launch("ingest", "bench.hilltop_ingest", str(self.folder / "hilltop.toml"))
 
-    def _launch(self, role: str) -> None:
+    def _launch(self, role: str, *command: str) -> None:
         announcement = self.folder / f"{role}.ready"
         announcement.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -84,7 +95,7 @@ class Hilltop:
             channel.settimeout(0.5)
             log = (self.folder / f"{role}.log").open("wb")
             self._processes[role] = subprocess.Popen(
-                [sys.executable, "-m", "bench.hilltop_role", role, str(self.folder / "hilltop.toml")],
+                [sys.executable, "-m", *command],
                 cwd=self._packages,
                 env={
                     **os.environ,
@@ -111,7 +122,7 @@ class Hilltop:
 
     @property
     def pids(self) -> list[int]:
-        """The radius role's process."""
+        """The radius role's first process; those that answer are its children."""
         return [self._processes["radius"].pid] if "radius" in self._processes else []
 
     @property
@@ -123,13 +134,16 @@ class Hilltop:
         """(journal rows that have come into the database, sessions in it)."""
         return asyncio.run(_ingested(self.url))
 
-    def journalled(self, beyond: int) -> int:
-        """How many durable records the journal holds beyond record number ``beyond``."""
-        reader = JournalReader(self.folder / "journal" / "radius.sqlite")
-        try:
-            return reader.count_after(beyond)
-        finally:
-            reader.close()
+    def journalled(self) -> int:
+        """How many durable records the journals hold that have not come into the database."""
+        taken, waiting = asyncio.run(_positions(self.url)), 0
+        for path in (self.folder / "journal").glob("radius*.sqlite"):
+            reader = JournalReader(path)
+            try:
+                waiting += reader.count_after(taken.get(reader.id, 0))
+            finally:
+                reader.close()
+        return waiting
 
     def stop(self) -> None:
         """End every process; safe to call twice."""
@@ -150,9 +164,7 @@ async def _fill(url: str, folder: Path, people: Sequence[Subscriber], secret: Se
     workplace = Workplace(database, clock, UlidSource(clock))
     sealer = load_or_create_sealer(folder / "keys" / "sealing.key")
     try:
-        async with database.write() as connection:
-            for metadata in (core_metadata, aaa_metadata):
-                await connection.run_sync(metadata.create_all)
+        await upgrade(database)
         async with workplace.work("operator:bench") as work:
             first = await _set_up(work, sealer, people[0], secret)
             await _multiply(work, sealer, first, people[1:])
@@ -231,6 +243,16 @@ def _sure(outcome: str | Refusal) -> str:
     if isinstance(outcome, Refusal):
         raise RuntimeError(f"Hilltop refused: {outcome.message}")  # noqa: TRY004 - it is no type fault
     return outcome
+
+
+async def _positions(url: str) -> dict[str, int]:
+    database = Database(url)
+    try:
+        async with database.read() as connection:
+            rows = await connection.execute(select(journal_cursor.c.journal_id, journal_cursor.c.seq))
+            return {row.journal_id: row.seq for row in rows}
+    finally:
+        await database.close()
 
 
 async def _ingested(url: str) -> tuple[int, int]:

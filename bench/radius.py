@@ -46,6 +46,7 @@ LANES = 8
 WINDOW = 256
 IDENTIFIERS = LANES * 256
 
+OUR_WORKERS = (1, 2)
 FILES_THREADS = (0, 1, 2, 3)
 SQLITE_THREADS = (0, 1, 2)
 """No more: with four threads rlm_sql on SQLite was seen to answer for sessions that were not in the table."""
@@ -211,23 +212,30 @@ def _rows(bench: Bench) -> Iterator[Measured]:
     on_sqlite = [row for row in ON_SQLITE if bench.options.wants(row)]
     on_postgresql = [row for row in ON_POSTGRESQL if bench.options.wants(row)]
     if methods:
-        with _hilltop(bench, "ours", f"sqlite:///{bench.folder / 'ours' / 'hilltop.sqlite'}") as ours:
+        workers = _best_workers(bench, _prepare_sign_ins(bench))
+        url = f"sqlite:///{bench.folder / 'ours' / 'hilltop.sqlite'}"
+        with _hilltop(bench, "ours", url, workers=workers) as ours:
             yield from _authentication(bench, ours, methods)
     for row in EAP_ROWS:
         if bench.options.wants(row):
             yield _eap(bench, row)
+    if on_sqlite or on_postgresql:
+        workers = _best_workers(bench, _prepare_reports(bench), accounting=True)
     for row in on_sqlite:
-        with _hilltop(bench, row, f"sqlite:///{bench.folder / row / 'hilltop.sqlite'}") as ours:
+        url = f"sqlite:///{bench.folder / row / 'hilltop.sqlite'}"
+        with _hilltop(bench, row, url, workers=workers) as ours:
             yield _accounting_sqlite(bench, row, ours)
     for row in on_postgresql:
-        yield _accounting_postgresql(bench, row)
+        yield _accounting_postgresql(bench, row, workers)
 
 
 @contextmanager
-def _hilltop(bench: Bench, name: str, url: str, more_settings: str = "") -> Iterator[Hilltop]:
+def _hilltop(
+    bench: Bench, name: str, url: str, more_settings: str = "", *, workers: int = 1
+) -> Iterator[Hilltop]:
     """Hilltop with all subscribers, its radius role running."""
-    auth_port, accounting_port = free_udp_ports(2)
-    ours = Hilltop(bench.folder / name, url, auth_port, accounting_port, more_settings)
+    ports = free_udp_ports(2)
+    ours = Hilltop(bench.folder / name, url, (ports[0], ports[1]), more_settings, workers=workers)
     begun = time.monotonic()
     ours.fill(bench.people, SECRET)
     filled = time.monotonic()
@@ -235,12 +243,32 @@ def _hilltop(bench: Bench, name: str, url: str, more_settings: str = "") -> Iter
     try:
         ours.start()
         say(
-            f"Hilltop: database filled in {filled - begun:.1f} s, radius role ready after "
-            f"{time.monotonic() - filled:.1f} s with {cpu.resident_mib(ours.pids):.0f} MiB"
+            f"Hilltop: database filled in {filled - begun:.1f} s, {workers} radius processes ready after "
+            f"{time.monotonic() - filled:.1f} s with {cpu.memory_mib(ours.pids):.0f} MiB"
         )
         yield ours
     finally:
         ours.stop()
+
+
+def _best_workers(bench: Bench, prepare: Callable[[], None], *, accounting: bool = False) -> int:
+    """How many processes of ours answer most here, on SQLite; as FreeRADIUS's threads are found out."""
+    if not bench.scale.tuning_s:
+        return OUR_WORKERS[-1]
+    rates = {}
+    for count in OUR_WORKERS:
+        url = f"sqlite:///{bench.folder / 'trial' / 'hilltop.sqlite'}"
+        with _hilltop(bench, "trial", url, workers=count) as ours:
+            port = ours.accounting_port if accounting else ours.auth_port
+            prepare()
+            bench.generator.run(Load(port, WINDOW, bench.scale.tuning_s / 2, again=True))
+            prepare()
+            load = Load(port, WINDOW, bench.scale.tuning_s, again=True)
+            rates[count] = bench.generator.run(load).per_second
+    best = max(rates, key=lambda count: rates[count])
+    tried = ", ".join(f"{count} processes {rate:,.0f}/s" for count, rate in rates.items())
+    say(f"Hilltop: {tried}; taking {best}")
+    return best
 
 
 @contextmanager
@@ -291,10 +319,7 @@ def _authentication(bench: Bench, ours: Hilltop, methods: Sequence[str]) -> Iter
         configuration = freeradius.authentication(folder, port, SECRET, threads)
         return FreeRadius(folder, port, configuration, users)
 
-    def prepare() -> None:
-        bench.generator.prepare(Accesses("pap", bench.scale.stock))
-
-    with _tuned(bench, "files", FILES_THREADS, make, prepare) as theirs:
+    with _tuned(bench, "files", FILES_THREADS, make, _prepare_sign_ins(bench)) as theirs:
         bench.show("FreeRADIUS files: the first of the users", users.partition("\n\n")[0])
         for method in (row for row in methods if row in METHODS):
             our_side = Side(OURS, ours.auth_port, ours.pids)
@@ -324,14 +349,14 @@ def _overload(bench: Bench, ours: Hilltop, theirs: FreeRadius) -> Measured:
             side.resume()
             load = Load(side.port, WINDOW, bench.scale.round_s, again=True)
             peak = bench.generator.run(load).per_second
-            before_mib = cpu.resident_mib(side.pids)
+            before_mib = cpu.memory_mib(side.pids)
             seen = bench.generator.flood(Flood(side.port, OVERLOAD * peak, bench.scale.round_s * 2))
             shares[place].append(100 * seen.answered_per_second / peak)
             if turn == bench.scale.rounds - 1:
                 words.append(
                     f"{side.name}: peak {peak:,.0f}/s, offered {seen.sent_per_second:,.0f}/s, answered "
                     f"{seen.answered_per_second:,.0f}/s, memory {before_mib:.0f} MiB and after it "
-                    f"{cpu.resident_mib(side.pids):.0f} MiB"
+                    f"{cpu.memory_mib(side.pids):.0f} MiB"
                 )
             time.sleep(0.5)  # what waits in the socket is answered before the next one is measured
             side.pause()
@@ -552,7 +577,7 @@ def _drain(bench: Bench, ours: Hilltop, side: Side) -> tuple[str, bool]:
     pace = (rows - start_rows) / took if took > 0.5 else 0.0
     if rows < side.promised_reports:
         left = side.promised_reports - rows
-        kept = min(side.promised_reports, rows + ours.journalled(beyond=rows))
+        kept = min(side.promised_reports, rows + ours.journalled())
         words = f"ingestion still had {left:,} reports to go after {took:.0f} s, at {pace:,.0f}/s; "
         words += f"journal and database have {kept:,} of {side.promised_reports:,} answered reports"
         return words, kept == side.promised_reports
@@ -582,11 +607,15 @@ def _accounting_sqlite(bench: Bench, row: str, ours: Hilltop) -> Measured:
         finally:
             connection.close()
 
-    with _tuned(bench, "rlm_sql on SQLite", SQLITE_THREADS, make, _trial_reports(bench)) as theirs:
+    with _tuned(bench, "rlm_sql on SQLite", SQLITE_THREADS, make, _prepare_reports(bench)) as theirs:
         return _accounting(bench, row, ours, theirs, [], sessions)
 
 
-def _trial_reports(bench: Bench) -> Callable[[], None]:
+def _prepare_sign_ins(bench: Bench) -> Callable[[], None]:
+    return lambda: bench.generator.prepare(Accesses("pap", bench.scale.stock))
+
+
+def _prepare_reports(bench: Bench) -> Callable[[], None]:
     return lambda: bench.generator.prepare(Reports(bench.next_run(), 8_000))
 
 
@@ -600,7 +629,7 @@ def _cluster() -> Iterator[Cluster]:
         cluster.stop()
 
 
-def _accounting_postgresql(bench: Bench, row: str) -> Measured:
+def _accounting_postgresql(bench: Bench, row: str, workers: int) -> Measured:
     port, auth_port = free_udp_ports(2)
     users = freeradius.users_file(bench.people) if row.startswith("mixed") else ""
     folder = bench.folder / "freeradius-postgresql"
@@ -612,7 +641,9 @@ def _accounting_postgresql(bench: Bench, row: str) -> Measured:
         )
         their_cluster.create("radius", freeradius.STOCK_SQL / "postgresql" / "schema.sql")
         our_cluster.create("hilltop")
-        ours = stack.enter_context(_hilltop(bench, "ours-postgresql", our_cluster.url("hilltop")))
+        ours = stack.enter_context(
+            _hilltop(bench, "ours-postgresql", our_cluster.url("hilltop"), workers=workers)
+        )
 
         def make(threads: int) -> FreeRadius:
             configuration = freeradius.accounting_postgresql(
@@ -623,7 +654,7 @@ def _accounting_postgresql(bench: Bench, row: str) -> Measured:
             return FreeRadius(folder, port, configuration, users, auth_port)
 
         theirs = stack.enter_context(
-            _tuned(bench, "rlm_sql on PostgreSQL", POSTGRESQL_THREADS, make, _trial_reports(bench))
+            _tuned(bench, "rlm_sql on PostgreSQL", POSTGRESQL_THREADS, make, _prepare_reports(bench))
         )
         return _accounting(
             bench,

@@ -55,6 +55,7 @@ class Endpoint:
         self.not_sent = 0
         self._posted: list[tuple[bytes, Source]] = []
         self._in_turn = False
+        self._one_came_last = False
         self._singly: set[str] = set()
         """Addresses that the kernel does not take answers together for: a network card may not be able to."""
         self.at_once = AT_ONCE
@@ -92,21 +93,36 @@ class Endpoint:
 
     def turn(self) -> bool:
         """Handle what waits, at most a wake-up's worth; whether there was anything."""
-        drained = self._drain_wildcard() if self._wildcard else self._drain()
+        if self._one_came_last:  # one alone is answered before anybody looks for a second
+            first = self._read(1)
+            self._pass(first)
+            more = self._read(self.at_once - 1)
+            self._one_came_last = not more
+            if more:
+                self._pass(more)
+            return bool(first)
+        drained = self._read(self.at_once)
+        self._one_came_last = len(drained) < 2
+        self._pass(drained)
+        return bool(drained)
+
+    def _read(self, most: int) -> list[Datagram]:
+        """What waits in the socket, at most so much: reading it all first keeps the caches warm."""
+        return self._drain_wildcard(most) if self._wildcard else self._drain(most)
+
+    def _pass(self, drained: list[Datagram]) -> None:
         self._in_turn = True
         try:
             self.handle(drained)
         finally:
             self._in_turn = False
             self.flush()
-        return bool(drained)
 
-    def _drain(self) -> list[Datagram]:
-        """What waits in the socket, at most a wake-up's worth: reading it all first keeps the caches warm."""
+    def _drain(self, most: int) -> list[Datagram]:
         drained: list[Datagram] = []
         keep, recvfrom = drained.append, self._socket.recvfrom
         try:
-            for _ in range(self.at_once):
+            for _ in range(most):
                 keep(recvfrom(_LARGEST))
         except BlockingIOError:
             pass
@@ -114,10 +130,10 @@ class Endpoint:
             self.not_sent += 1  # an ICMP error of an earlier reply: the NAS will ask again
         return drained
 
-    def _drain_wildcard(self) -> list[Datagram]:
+    def _drain_wildcard(self, most: int) -> list[Datagram]:
         drained: list[Datagram] = []
         try:
-            for _ in range(self.at_once):
+            for _ in range(most):
                 datagram, ancillary, _flags, address = self._socket.recvmsg(_LARGEST, 128)
                 drained.append((datagram, (address[0], address[1], _arrival(ancillary), *address[2:])))
         except BlockingIOError:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from bench import directory
-from bench.directory import _Found, _rows, _weight_mib
+from bench.directory import _Found, _rows, pss_mib
 from bench.options import Measured, Options
 from bench.table import as_text
 
 
 def test_a_process_weighs_something() -> None:
-    own = _weight_mib(os.getpid())
+    own = pss_mib(os.getpid())
     ballast = bytes(range(256)) * 4 * 40_000
     assert own > 5
-    assert _weight_mib(os.getpid()) - own > 30
+    assert pss_mib(os.getpid()) - own > 30
     assert len(ballast) == 40_960_000
 
 

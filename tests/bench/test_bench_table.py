@@ -57,7 +57,7 @@ def test_processor_time_counts_the_children() -> None:
     before = cpu.used_s([os.getpid()])
     subprocess.run([sys.executable, "-c", burn], check=True)
     assert cpu.used_s([os.getpid()]) - before >= 0.05
-    assert cpu.resident_mib([os.getpid()]) > 1
+    assert cpu.memory_mib([os.getpid()]) > 1
 
 
 def test_a_missing_package_is_named_with_its_remedy(
