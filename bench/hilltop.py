@@ -134,16 +134,17 @@ class Hilltop:
         """(journal rows that have come into the database, sessions in it)."""
         return asyncio.run(_ingested(self.url))
 
-    def journalled(self) -> int:
-        """How many durable records the journals hold that have not come into the database."""
-        taken, waiting = asyncio.run(_positions(self.url)), 0
+    def kept(self) -> int:
+        """How many records have come into the database, or wait for it in the journals."""
+        taken = asyncio.run(_positions(self.url))
+        kept = sum(taken.values())
         for path in (self.folder / "journal").glob("radius*.sqlite"):
             reader = JournalReader(path)
             try:
-                waiting += reader.count_after(taken.get(reader.id, 0))
+                kept += reader.count_after(taken.get(reader.id, 0))
             finally:
                 reader.close()
-        return waiting
+        return kept
 
     def stop(self) -> None:
         """End every process; safe to call twice."""

@@ -220,7 +220,7 @@ def _rows(bench: Bench) -> Iterator[Measured]:
         if bench.options.wants(row):
             yield _eap(bench, row)
     if on_sqlite or on_postgresql:
-        workers = _best_workers(bench, _prepare_reports(bench), accounting=True)
+        workers = _best_workers(bench, _prepare_reports(bench, 100_000), accounting=True)
     for row in on_sqlite:
         url = f"sqlite:///{bench.folder / row / 'hilltop.sqlite'}"
         with _hilltop(bench, row, url, workers=workers) as ours:
@@ -577,7 +577,7 @@ def _drain(bench: Bench, ours: Hilltop, side: Side) -> tuple[str, bool]:
     pace = (rows - start_rows) / took if took > 0.5 else 0.0
     if rows < side.promised_reports:
         left = side.promised_reports - rows
-        kept = min(side.promised_reports, rows + ours.journalled())
+        kept = min(side.promised_reports, ours.kept())
         words = f"ingestion still had {left:,} reports to go after {took:.0f} s, at {pace:,.0f}/s; "
         words += f"journal and database have {kept:,} of {side.promised_reports:,} answered reports"
         return words, kept == side.promised_reports
@@ -615,8 +615,8 @@ def _prepare_sign_ins(bench: Bench) -> Callable[[], None]:
     return lambda: bench.generator.prepare(Accesses("pap", bench.scale.stock))
 
 
-def _prepare_reports(bench: Bench) -> Callable[[], None]:
-    return lambda: bench.generator.prepare(Reports(bench.next_run(), 8_000))
+def _prepare_reports(bench: Bench, count: int = 8_000) -> Callable[[], None]:
+    return lambda: bench.generator.prepare(Reports(bench.next_run(), count))
 
 
 @contextmanager
