@@ -23,7 +23,7 @@ from core.secrets import Sealer
 from core.work import Workplace
 
 SOAK = os.environ.get("HILLTOP_SOAK") == "1"
-VALLEYS = [(1, 60, 91), (2, 15, 63), (3, 15, 63)]
+VALLEYS = [(1, 30, 91), (2, 15, 63), (3, 15, 63)]
 VALLEYS += [(seed, 60, 91) for seed in range(4, 24)] if SOAK else []
 
 
