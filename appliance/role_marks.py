@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from core.files import give_to_owner_of, make_folder
+from core.files import give_to_owner_of, is_locked, make_folder
 
 ROLE_NAMES = ("radius", "collector", "worker", "web")
 
@@ -53,16 +53,9 @@ def forget_absent_roles(state: Path) -> None:
 def _held(state: Path, role: str) -> bool | None:
     """Whether a process holds the mark; None where there is none, or none to be read."""
     try:
-        descriptor = os.open(_mark(state, role), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return is_locked(_mark(state, role))
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _running() -> set[str]:

@@ -7,6 +7,7 @@ it afterwards.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from io import FileIO
@@ -34,6 +35,18 @@ def give_to_owner_of(folder: Path, made: Path | int) -> None:
         os.fchown(made, owner.st_uid, owner.st_gid)
     else:  # the folder's owner could have put a link there, to have somebody else's file given to him
         os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on the file (flock(2)). Raises ``OSError`` when it cannot be opened."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_durably(path: Path, content: bytes, mode: int) -> None:

@@ -68,7 +68,7 @@ class AccountingPipeline:
             key = (source, packet[1])
             known = self._replies.find(key, hash(packet))
             if known is not None:
-                return self._again(known[1])
+                return self.counters.again(known[1])
             if packet[0] == ACCOUNTING_REQUEST:
                 return self._accounting(nas, packet, key, now_us)
             if packet[0] == STATUS_SERVER:
@@ -78,13 +78,6 @@ class AccountingPipeline:
             return None
         self.counters.unexpected_code += 1
         return None
-
-    def _again(self, reply: bytes | None) -> bytes | None:
-        if reply is None:
-            self.counters.duplicates_in_work += 1
-        else:
-            self.counters.duplicates += 1
-        return reply
 
     def _accounting(self, nas: NasState, packet: bytes, key: Key, now_us: int) -> Pending | None:
         if not nas.secret.request_is_right(packet) and not nas.other_made(packet):
@@ -103,14 +96,12 @@ class AccountingPipeline:
         return Pending(Record(now_us, nas.nas.id, key[0][0], packet), key, hash(packet), reply)
 
     def _status(self, nas: NasState, packet: bytes) -> bytes | None:
-        """RFC 5997 section 3, on the accounting port."""
-        first, repeats = locate(packet)
-        at = first.get(80)
-        if at is None or not (nas.secret.access_is_signed(packet, at) or nas.other_signed(packet, at)):
+        reply = nas.status_reply(ACCOUNTING_RESPONSE, packet)
+        if reply is None:
             self.counters.wrong_signature += 1
-            return None
-        self.counters.status += 1
-        return nas.secret.reply(ACCOUNTING_RESPONSE, packet, proxy_states(packet, first, repeats))
+        else:
+            self.counters.status += 1
+        return reply
 
     def settle(self, pending: Pending, *, committed: bool) -> bytes | None:
         """The commit has ended: the reply to send, or nothing when the record is not on disk."""

@@ -23,10 +23,7 @@ from radius.eap.tls_trouble import UNREADABLE, CertificateTrouble, TlsTrouble, o
 
 VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 SERVER_KEYS = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_FLIGHT: Final = 4_096
-"""Octets asked of TLS at once while hands are shaken, and"""
-_LINE: Final = 960
-"""afterwards, when a few hundred are said: what is so short the allocator has at hand."""
+_AT_ONCE: Final = 16_384  # what a record holds
 _NO_AUTO_CHAIN: Final = 0x8
 """SSL_MODE_NO_AUTO_CHAIN (ssl.h): the chain is what we were given; else the root is sent too, and looked for
 in every handshake."""
@@ -242,13 +239,13 @@ class Tunnel:
 
     def outgoing(self) -> bytes:
         """What TLS has to say to the peer; behind a short read nothing is left, so it is the last."""
-        read, at_once = self._connection.bio_read, _LINE if self.established else _FLIGHT
+        read = self._connection.bio_read
         said = b""
         try:
             while True:
-                piece = read(at_once)
+                piece = read(_AT_ONCE)
                 said += piece
-                if len(piece) < at_once:
+                if len(piece) < _AT_ONCE:
                     return said
         except SSL.WantReadError:
             return said
@@ -261,9 +258,8 @@ class Tunnel:
         clear = b""
         try:
             while True:
-                piece = connection.recv(_LINE)
-                clear += piece
-                if len(piece) < _LINE and _is_one_record(octets):  # nearly always: another look would raise
+                clear += connection.recv(_AT_ONCE)
+                if _is_one_record(octets):  # nearly always: another look would only raise
                     return clear
         except SSL.WantReadError:
             return clear

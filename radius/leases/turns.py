@@ -23,6 +23,7 @@ from aaa.directory import Directory
 from aaa.lease_addresses import Giver, Grant, Reservation, dismiss, give_back, report_for_duty, reserve
 from aaa.store import pool_rows
 from core.changes import Changes
+from core.files import is_locked
 from core.log import logger
 from core.work import Workplace
 from radius.accounting.journal import JournalReader
@@ -331,16 +332,9 @@ def _waiting_grants(path: Path, position: int) -> list[Grant]:
 def _is_free(lock: Path) -> bool:
     """Whether nobody holds the lock any more."""
     try:
-        descriptor = os.open(lock, os.O_RDWR)
+        return not is_locked(lock)
     except FileNotFoundError:
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _lock_path(folder: Path, name: str) -> Path:

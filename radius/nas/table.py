@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aaa.directory import KnownNas
 from core.secrets import Secret
 from radius.guard.rate_limits import Allowance, RateLimits
+from radius.packet.codec import locate, proxy_states
 from radius.packet.shared_secret import SharedSecret
 from radius.reply.rendering import Rendering, Renderings
 
@@ -164,6 +165,15 @@ class NasState:
             return False
         self.swap()
         return True
+
+    def status_reply(self, code: int, packet: bytes) -> bytes | None:
+        """The answer to a Status-Server, which is always signed (RFC 5997 section 3); None: it is not, or
+        wrongly. Raises ``MalformedPacket``."""
+        first, repeats = locate(packet)
+        at = first.get(80)
+        if at is None or not (self.secret.access_is_signed(packet, at) or self.other_signed(packet, at)):
+            return None
+        return self.secret.reply(code, packet, proxy_states(packet, first, repeats))
 
     def other_made(self, packet: bytes) -> bool:
         """The same of the authenticator of an Accounting-Request."""

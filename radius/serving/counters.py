@@ -60,6 +60,14 @@ class Counters:
     not_sent: int = 0  # the socket would not take the reply
     failures: int = 0  # an exception of our own: a defect
 
+    def again(self, reply: bytes | None) -> bytes | None:
+        """Count a retransmit, and give the reply it got before; None while the request is in work."""
+        if reply is None:
+            self.duplicates_in_work += 1
+        else:
+            self.duplicates += 1
+        return reply
+
     def snapshot(self) -> dict[str, int]:
         """The counts as they are now."""
         return asdict(self)

@@ -76,8 +76,6 @@ _SUCCESSION_S = 0.3
 _READ_AGAIN_S = 30.0
 """What follows the database is read so often even if nothing was committed."""
 _GEAR_LEFT_S = 5.0
-_GARBAGE_EVERY = 5_000
-"""Objects between two looks for circles of garbage: requests leave none, and conversations of EAP few."""
 _log = logger("radius")
 
 
@@ -288,7 +286,6 @@ class RadiusServer:
             _log.info("directory_loaded", logins=len(directory.logins), nases=len(directory.nases))
             gc.collect()
             gc.freeze()  # a hundred thousand services must not be walked by every collection
-            gc.set_threshold(_GARBAGE_EVERY, 10, 10)
 
     def _begin(self) -> None:
         """Answer: until now nobody could, or another process did. What came meanwhile waits in sockets."""

@@ -33,7 +33,7 @@ from radius.packet.codec import (
 )
 from radius.packet.requests import read_proof
 from radius.proxying.proxy import Proxy
-from radius.reply.cache import Key, Remembered, Source
+from radius.reply.cache import Key, Source
 from radius.serving.counters import Counters
 from radius.sign_in.admission import Admission
 from radius.sign_in.answers import Answers, Asked, LateAnswers
@@ -112,7 +112,7 @@ class AuthenticationPipeline:
             key = (source, packet[1])
             known = self._replies.find(key, hash(packet))
             if known is not None:
-                return self._again(known)
+                return self.counters.again(known[1])
             if packet[0] == ACCESS_REQUEST:
                 if nas.is_plain:
                     reply = self._quick.accept(
@@ -130,23 +130,14 @@ class AuthenticationPipeline:
         self.counters.unexpected_code += 1
         return None
 
-    def _again(self, known: Remembered) -> bytes | None:
-        if known[1] is None:
-            self.counters.duplicates_in_work += 1
-        else:
-            self.counters.duplicates += 1
-        return known[1]
-
     def _status(self, nas: NasState, packet: bytes) -> bytes | None:
-        """RFC 5997 section 3: always signed, answered at once."""
-        first, repeats = locate(packet)
-        at = first.get(80)
-        if at is None or not (nas.secret.access_is_signed(packet, at) or nas.other_signed(packet, at)):
+        reply = nas.status_reply(ACCESS_ACCEPT, packet)
+        if reply is None:
             self.counters.wrong_signature += 1
             nas.wrong += 1
-            return None
-        self.counters.status += 1
-        return nas.secret.reply(ACCESS_ACCEPT, packet, proxy_states(packet, first, repeats))
+        else:
+            self.counters.status += 1
+        return reply
 
     def _access(  # noqa: PLR0911 - the ways out, the shortest first
         self, nas: NasState, packet: bytes, key: Key, now_s: float
