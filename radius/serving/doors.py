@@ -148,8 +148,8 @@ class Doors:
         if siblings is None:
             return None
 
-        def hand_over(worker: int, datagram: bytes, source: Source) -> None:
-            siblings.hand_over(worker, Handed(endpoint, source, datagram))
+        def hand_over(worker: int, datagram: bytes, source: Source) -> bool:
+            return siblings.hand_over(worker, Handed(endpoint, source, datagram))
 
         def hand_back(datagram: bytes, source: Source) -> bool:
             return siblings.hand_back(Handed(endpoint, source, datagram))

@@ -27,6 +27,7 @@ from radius.reply.cache import Source
 from radius.serving.place import Place, sibling_name
 
 _LARGEST = 131_072
+_TOGETHER_S = 0.5  # within so much a family begins
 _AT_ONCE = 64
 _HANDED, _REPORT, _GIVEN = b"D", b"R", b"L"
 
@@ -71,6 +72,7 @@ class Siblings:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._former: socket.socket | None = None
         self._inode = 0
+        self._began = float("inf")
         self.lost = 0
         """What a sibling would not take, or could not be understood."""
 
@@ -82,7 +84,8 @@ class Siblings:
         (self._folder / beginning).unlink(missing_ok=True)
         self._socket.bind(self._reachable(beginning))
         (self._folder / beginning).chmod(0o600)
-        self._inode = (self._folder / beginning).stat().st_ino
+        made = (self._folder / beginning).stat()
+        self._inode, self._began = made.st_ino, made.st_ctime + _TOGETHER_S
         self._former = _connected(self._reachable(own.name))
         (self._folder / beginning).replace(own)
         loop.add_reader(self._socket.fileno(), self._on_readable)
@@ -108,15 +111,17 @@ class Siblings:
 
     @property
     def has_successor(self) -> bool:
-        """Whether another process has taken this one's place."""
+        """Whether another process has this one's place, or the leader's: a smaller family has not all."""
         try:
-            return (self._folder / self._names[self._place.index]).stat().st_ino != self._inode
+            if (self._folder / self._names[self._place.index]).stat().st_ino != self._inode:
+                return True
+            return (self._folder / self._names[0]).stat().st_ctime > self._began
         except OSError:
             return False
 
-    def hand_over(self, index: int, handed: Handed) -> None:
-        """Give a datagram to the process it belongs to."""
-        self._send(index, _packed(handed))
+    def hand_over(self, index: int, handed: Handed) -> bool:
+        """Give a datagram to its process, of a larger family before ours too; False: there is none."""
+        return self._send(index, _packed(handed))
 
     def hand_back(self, handed: Handed) -> bool:
         """Give a datagram to the process that was in this one's place, if it is still there."""
@@ -144,11 +149,13 @@ class Siblings:
             if index != self._place.index:
                 self._send(index, message)
 
-    def _send(self, index: int, message: bytes) -> None:
+    def _send(self, index: int, message: bytes) -> bool:
         try:
-            self._socket.sendto(message, self._reachable(self._names[index]))
-        except (OSError, IndexError):
+            self._socket.sendto(message, self._reachable(sibling_name(index)))
+        except OSError:
             self.lost += 1
+            return False
+        return True
 
     def _on_readable(self) -> None:
         for _ in range(_AT_ONCE):

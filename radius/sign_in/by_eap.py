@@ -23,14 +23,15 @@ class Elsewhere:
 
     worker: int
     count: int
-    hand_over: Callable[[int, bytes, Source], None]
+    hand_over: Callable[[int, bytes, Source], bool]
+    """False: nobody is there."""
     hand_back: Callable[[bytes, Source], bool]
     """To the process that was in this one's place before; False: it is gone."""
 
     def holder_of(self, state: bytes) -> int | None:
         """Who holds the EAP conversation that a State (RFC 2865 section 5.24) of ours names, if not we."""
         holder = state[0] if state else self.worker
-        return holder if holder != self.worker and holder < self.count else None
+        return holder if holder != self.worker else None
 
 
 class EapSignIns:
@@ -61,9 +62,8 @@ class EapSignIns:
         first, repeats = located
         if self._elsewhere is not None and 24 in first:
             holder = self._elsewhere.holder_of(value_at(packet, first[24]))
-            if holder is not None:
+            if holder is not None and self._elsewhere.hand_over(holder, packet, key[0]):
                 self._counters.handed_over += 1
-                self._elsewhere.hand_over(holder, packet, key[0])
                 return None
             is_ours = self.server is None or self.server.holds(value_at(packet, first[24]))
             if not is_ours and self._elsewhere.hand_back(packet, key[0]):
