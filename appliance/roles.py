@@ -107,9 +107,9 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from appliance.billing_turns import billing_turns
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
-    from billing.bill_run import bill_run
-    from billing.check_ledger import check_ledger
-    from billing.dunning import evaluate_dunning
+    from billing.dunning.evaluate import evaluate_dunning
+    from billing.invoicing.bill_run import bill_run
+    from billing.ledger.check_ledger import check_ledger
     from core.outbox import dispatch_due
 
     async def reap() -> None:

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.clock_trust import BUILD_EPOCH, decide_clock_doubt
-from billing.store import clock_trust
-from billing.store.clock_trust import ClockTrust
+from billing.store import clock_rows
+from billing.store.clock_rows import ClockTrust
 from core.clock import Clock
 from core.database import take_lane
 from core.health import HealthIssue, close_issue, open_issue
@@ -75,15 +75,15 @@ def refuse_impossible_clock(now: datetime) -> Refusal | None:
 async def _latest_witness(
     connection: AsyncConnection, now: datetime, settings: BillingSettings
 ) -> datetime | None:
-    trust = await clock_trust.find(connection)
+    trust = await clock_rows.find(connection)
     if trust is None:
         return None
-    since = await clock_trust.since_trusted(connection)
-    sure = max(trust.at, await clock_trust.last_run(connection, since) or trust.at)
+    since = await clock_rows.since_trusted(connection)
+    sure = max(trust.at, await clock_rows.last_run(connection, since) or trust.at)
     horizon = sure + timedelta(days=settings.clock_leap_days)
     if now > horizon:
         return sure
-    return max(sure, await clock_trust.latest_record(connection, since, horizon) or sure)
+    return max(sure, await clock_rows.latest_record(connection, since, horizon) or sure)
 
 
 async def stand_by_clock(work: Work, settings: BillingSettings) -> None:
@@ -110,7 +110,7 @@ async def check_clock(
         remedy = _remedy(work.now)
         if await _time_server_is_believed(work, workplace.clock, words):
             words = None
-        elif words is None and await clock_trust.find(work.connection) is None:
+        elif words is None and await clock_rows.find(work.connection) is None:
             words, remedy = _NOBODY_SAID.format(now=work.now), _REMEDY_NOBODY
         if words is None:
             await close_issue(work, ISSUE_KEY)
@@ -126,21 +126,21 @@ async def _time_server_is_believed(work: Work, clock: Clock, doubt: str | None) 
     """
     if work.now < BUILD_EPOCH or not clock.synchronised():
         return False
-    if doubt is None and await clock_trust.find(work.connection) is not None:
+    if doubt is None and await clock_rows.find(work.connection) is not None:
         return True
-    if doubt is not None and await clock_trust.first_billed(work.connection) is not None:
+    if doubt is not None and await clock_rows.first_billed(work.connection) is not None:
         return False
     await take_lane(work.connection, "bill_run")
-    if doubt is not None or await clock_trust.find(work.connection) is None:
+    if doubt is not None or await clock_rows.find(work.connection) is None:
         await _keep_trust(work, "synchronised", doubt)
     return True
 
 
 async def _keep_trust(work: Work, how: str, doubt: str | None) -> None:
     despite = {"despite": doubt} if doubt else {}
-    await clock_trust.keep(work.connection, ClockTrust(work.now, work.actor, how))
-    newest = await clock_trust.newest_fact(work.connection)
-    await work.audit(clock_trust.TRUSTED, clock_trust.SUBJECT, how=how, after_fact=newest, **despite)
+    await clock_rows.keep(work.connection, ClockTrust(work.now, work.actor, how))
+    newest = await clock_rows.newest_fact(work.connection)
+    await work.audit(clock_rows.TRUSTED, clock_rows.SUBJECT, how=how, after_fact=newest, **despite)
 
 
 async def vouch_for_clock(work: Work, settings: BillingSettings) -> Refusal | None:
@@ -188,5 +188,5 @@ async def clock_standing(
     """How the clock stands now."""
     now = clock.now()
     words = await _find_contradiction(connection, now, settings)
-    trust = await clock_trust.find(connection)
+    trust = await clock_rows.find(connection)
     return ClockStanding(now, clock.synchronised(), trust, words, _remedy(now))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from billing.define_dunning_policy import change_dunning_policy, define_dunning_policy
-from billing.define_plan import define_plan_version
-from billing.open_account import open_account
-from billing.set_tax_rate import set_tax_rate
-from billing.subscribe import end_subscription, subscribe
+from billing.accounts.open_account import open_account
+from billing.catalogue.define_plan import define_plan_version
+from billing.dunning.define_policy import change_dunning_policy, define_dunning_policy
+from billing.subscriptions.subscribe import end_subscription, subscribe
+from billing.taxes.set_tax_rate import set_tax_rate
 
 __all__ = [
     "change_dunning_policy",

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from aaa.find_holder import Holder
 from aaa.sessions import SessionView
-from billing.render import fonts
+from billing.documents.render import fonts
 from core.periods import zone
 from ui.config import UiSettings
 from ui.read.address_report import AddressReport, Subscriber

@@ -38,7 +38,7 @@ def bill_run_now(
     trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
 ) -> None:
     """Close due cycles and issue their invoices; running it again changes nothing."""
-    from billing.bill_run import bill_run
+    from billing.invoicing.bill_run import bill_run
 
     last_turn = day(through, "--through")
 
@@ -65,7 +65,7 @@ def bill_run_now(
 @bills.command("preview")
 def bill_preview(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
     """An account's next invoice with the usage so far. Nothing is issued."""
-    from billing.preview_invoice import preview_invoice
+    from billing.invoicing.preview_invoice import preview_invoice
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
@@ -132,8 +132,8 @@ def invoice_pdf_file(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")],
 ) -> None:
     """Write an invoice as PDF."""
-    from billing.invoice_view import invoice_view
-    from billing.render import invoice_pdf
+    from billing.documents.invoice_view import invoice_view
+    from billing.documents.render import invoice_pdf
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
@@ -148,7 +148,7 @@ def explain(
     line: Annotated[int, typer.Argument(help="Line of the invoice, from 1.")],
 ) -> None:
     """Walk from an invoice line to the counter samples behind it."""
-    from billing.explain import explain_line, format_explanation
+    from billing.invoicing.explain import explain_line, format_explanation
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
@@ -161,7 +161,7 @@ def explain(
 @ledger.command("verify")
 def ledger_verify() -> None:
     """Prove the ledger: every entry balances, the trial balance is zero, invoices agree with it."""
-    from billing.ledger import trial_balance, verify_ledger
+    from billing.ledger.verify import trial_balance, verify_ledger
 
     async def body(house: House) -> bool:
         async with house.workplace.reading() as connection:
@@ -189,8 +189,8 @@ def invoice_html_file(
     ] = Path("-"),
 ) -> None:
     """Write an invoice as HTML."""
-    from billing.invoice_view import invoice_view
-    from billing.render import invoice_html
+    from billing.documents.invoice_view import invoice_view
+    from billing.documents.render import invoice_html
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:

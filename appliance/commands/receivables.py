@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
-from billing.receive_payment import PaymentReceipt
+from billing.payments.receive_payment import PaymentReceipt
 from billing.store import tables as billing
 from core.money import format_money, parse_amount
 
@@ -31,7 +31,7 @@ def pay(
     note: Annotated[str | None, typer.Option(help="For the people who look later.")] = None,
 ) -> None:
     """Record a payment; what it settles is restored at once."""
-    from billing.receive_payment import receive_payment
+    from billing.payments.receive_payment import receive_payment
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
@@ -79,7 +79,7 @@ def reverse(
     reason: Annotated[str, typer.Argument(help="Chargeback, bounced cheque, typing error …")],
 ) -> None:
     """Take a payment back whole; its invoices are open again with their own due dates."""
-    from billing.reverse_payment import reverse_payment
+    from billing.payments.reverse_payment import reverse_payment
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
@@ -101,7 +101,7 @@ def dunning_promise(
     ] = None,
 ) -> None:
     """A promise to pay: nothing worsens up to that date."""
-    from billing.dunning import record_promise
+    from billing.dunning.evaluate import record_promise
 
     last_day = day(until, "--until")
 
@@ -125,7 +125,7 @@ def dunning_run(
     trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
 ) -> None:
     """Evaluate every account by its local calendar now."""
-    from billing.dunning import evaluate_dunning
+    from billing.dunning.evaluate import evaluate_dunning
 
     async def body(house: House) -> None:
         changes = outcome_or_fail(
@@ -148,7 +148,7 @@ def dunning_preview(
 ) -> None:
     """Who would change stage, and the exact commands that devices would get. Nothing is changed."""
     from appliance.reactions import EFFECT_OF_STAGE
-    from billing.dunning import preview_dunning
+    from billing.dunning.evaluate import preview_dunning
     from provisioning.preview import preview_enforcement
 
     day(on, "--on")
@@ -208,7 +208,7 @@ def dunning_immune(
     off: Annotated[bool, typer.Option("--off", help="The ladder applies again.")] = False,
 ) -> None:
     """Leave an account alone, whatever it owes."""
-    from billing.dunning import set_immunity
+    from billing.dunning.evaluate import set_immunity
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:

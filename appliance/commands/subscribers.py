@@ -29,7 +29,7 @@ from appliance.commands.running import (
 )
 from appliance.lookup import find
 from appliance.wiring import House
-from billing.ledger import account_balance
+from billing.ledger.verify import account_balance
 from billing.set_up import open_account
 from billing.store import tables as billing
 from core.money import format_money

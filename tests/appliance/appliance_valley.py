@@ -17,9 +17,9 @@ from aaa.store.tables import hold
 from appliance.add_subscriber import add_service
 from appliance.reactions import REACTIONS
 from appliance.wiring import MeteredUsage
-from billing.bill_run import bill_run
-from billing.dunning import evaluate_dunning
-from billing.receive_payment import receive_payment
+from billing.dunning.evaluate import evaluate_dunning
+from billing.invoicing.bill_run import bill_run
+from billing.payments.receive_payment import receive_payment
 from billing.set_up import define_plan_version, open_account
 from billing.store.tables import dunning_state, invoice
 from core.clock import FakeClock

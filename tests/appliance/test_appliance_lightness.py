@@ -42,7 +42,7 @@ NEVER = {
 }  # fmt: skip
 WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with the first device it is for
 SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}
-MONEY = {"apscheduler", "billing.bill_run", "billing.store.repositories", "provisioning.enforce"}
+MONEY = {"apscheduler", "billing.invoicing.bill_run", "billing.store.repositories", "provisioning.enforce"}
 IDLE = {
     "radius": NEVER | WIRES | SCREENS | MONEY | {"aaa.close_usage", "radius.accounting.ingest", "snmp.poll"},
     "collector": NEVER | WIRES | SCREENS | MONEY | {"pyrad", "radius.serving.role"},
@@ -57,7 +57,7 @@ AT_ONCE = {
         "radius.sign_in.pipeline",
     },
     "collector": {"radius.accounting.ingest"},
-    "worker": {"appliance.reactions", "billing.bill_run", "billing.dunning"},
+    "worker": {"appliance.reactions", "billing.invoicing.bill_run", "billing.dunning.evaluate"},
     "web": {"babel.dates", "jinja2", "ui.app"},
 }
 """Nobody waits for a library in the middle of an answer: it is there when the role says that it is ready."""

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.bill_run import BillRunOutcome, bill_run
 from billing.config import BillingSettings
-from billing.dunning import StageChange, evaluate_dunning
-from billing.ledger import trial_balance, verify_ledger
-from billing.receive_payment import PaymentReceipt, receive_payment
+from billing.dunning.evaluate import StageChange, evaluate_dunning
+from billing.invoicing.bill_run import BillRunOutcome, bill_run
+from billing.ledger.verify import trial_balance, verify_ledger
+from billing.payments.receive_payment import PaymentReceipt, receive_payment
 from billing.set_up import define_plan_version, open_account, set_tax_rate, subscribe
 from billing.store.tables import dunning_event, dunning_state, invoice, invoice_line
 from billing.store.tables import metadata as billing_metadata

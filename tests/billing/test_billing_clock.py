@@ -8,10 +8,10 @@ import pytest
 from billing_story import Town, utc
 from sqlalchemy import select
 
-from billing.bill_run import BillRunOutcome, bill_run
 from billing.clock_doubt import clock_standing, vouch_for_clock
-from billing.dunning import evaluate_dunning, record_promise, set_immunity
-from billing.reverse_payment import reverse_payment
+from billing.dunning.evaluate import evaluate_dunning, record_promise, set_immunity
+from billing.invoicing.bill_run import BillRunOutcome, bill_run
+from billing.payments.reverse_payment import reverse_payment
 from billing.set_up import end_subscription, subscribe
 from billing.store.tables import subscription
 from core.clock import FakeClock

@@ -15,10 +15,10 @@ import pytest
 from billing_story import GB, Town, utc
 
 from billing.config import BillingSettings, IssuerSettings
-from billing.explain import Explanation, explain_line, format_explanation
-from billing.preview_invoice import preview_invoice
-from billing.printed import print_invoice
-from billing.render import INVOICE_CSS, InvoiceView, invoice_html, invoice_pdf, invoice_view
+from billing.documents.printed import print_invoice
+from billing.documents.render import INVOICE_CSS, InvoiceView, invoice_html, invoice_pdf, invoice_view
+from billing.invoicing.explain import Explanation, explain_line, format_explanation
+from billing.invoicing.preview_invoice import preview_invoice
 from core.refusal import Refusal, granted
 
 HOUSE = BillingSettings(

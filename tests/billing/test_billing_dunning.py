@@ -11,7 +11,6 @@ from billing_story import Town, utc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.define_dunning_policy import change_dunning_policy, define_dunning_policy
 from billing.domain.dunning import (
     STANDARD_LADDER,
     Debtor,
@@ -21,7 +20,8 @@ from billing.domain.dunning import (
     decide_stage,
     held_periods,
 )
-from billing.dunning import evaluate_dunning, preview_dunning, record_promise, set_immunity
+from billing.dunning.define_policy import change_dunning_policy, define_dunning_policy
+from billing.dunning.evaluate import evaluate_dunning, preview_dunning, record_promise, set_immunity
 from billing.set_up import end_subscription, subscribe
 from core.periods import Period
 from core.refusal import Refusal, granted

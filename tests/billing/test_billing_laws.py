@@ -33,7 +33,7 @@ from billing.domain.dunning import (
 from billing.domain.ledger import Booking, Entry, Posting, invoice_entry
 from billing.domain.proration import prorate
 from billing.domain.tax import Taxable, decide_taxes, tax_amount
-from billing.reverse_payment import reverse_payment
+from billing.payments.reverse_payment import reverse_payment
 from billing.store.tables import payment
 from core.clock import FakeClock
 from core.ids import SeededIds

@@ -11,11 +11,11 @@ import pytest
 from billing_story import GB, Town, utc
 from sqlalchemy import delete, insert, select, text
 
-from billing.check_ledger import check_ledger
 from billing.domain.charge_models import Tier, parse_tiers, rate_usage
-from billing.ledger import account_balance, trial_balance, verify_ledger
-from billing.receive_payment import receive_payment
-from billing.reverse_payment import Reversal, reverse_payment
+from billing.ledger.check_ledger import check_ledger
+from billing.ledger.verify import account_balance, trial_balance, verify_ledger
+from billing.payments.receive_payment import receive_payment
+from billing.payments.reverse_payment import Reversal, reverse_payment
 from billing.store import tables
 from billing.store.tables import allocation, payment
 from core.refusal import Refusal, granted

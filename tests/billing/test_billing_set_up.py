@@ -10,7 +10,7 @@ from billing_story import GB, Town
 from sqlalchemy import func, select
 
 from billing.set_up import define_plan_version, end_subscription, open_account, subscribe
-from billing.store import repositories
+from billing.store import account_rows, plan_rows
 from billing.store.tables import account, subscription
 from core.refusal import Refusal
 
@@ -46,7 +46,7 @@ async def test_account_numbers_follow_each_other_and_pass_over_given_ones(any_to
     await town.account("Given", number="A-000002")
     made = [await town.account(f"Person {n}") for n in range(3)]
     async with town.workplace.reading() as connection:
-        found = [await repositories.find_account(connection, one) for one in made]
+        found = [await account_rows.find_account(connection, one) for one in made]
     assert [one.number for one in found if one] == ["A-000001", "A-000003", "A-000004"]
     async with town.workplace.work("operator:test") as work:
         refused = await open_account(work, name="Twin", number="A-000002")
@@ -59,7 +59,7 @@ async def test_a_new_price_is_a_new_version_and_the_old_one_stays(any_town: Town
     first = await town.plan()
     second = await town.plan(price_minor=3500, allowance_octets=None)
     async with town.workplace.reading() as connection:
-        catalogue = await repositories.plan_versions(connection)
+        catalogue = await plan_rows.plan_versions(connection)
     assert [(catalogue[one].version, catalogue[one].price_minor) for one in (first, second)] == [
         (1, 3000),
         (2, 3500),

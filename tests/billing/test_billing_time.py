@@ -11,9 +11,9 @@ import pytest
 from billing_story import GB, PowerCut, Town, new_database, utc
 from sqlalchemy import select, update
 
-from billing.bill_run import bill_run
 from billing.config import BillingSettings
-from billing.dunning import evaluate_dunning
+from billing.dunning.evaluate import evaluate_dunning
+from billing.invoicing.bill_run import bill_run
 from billing.set_up import end_subscription
 from billing.store.tables import bill_run as bill_run_table
 from billing.store.tables import invoice_line, posting

@@ -28,7 +28,7 @@ from aaa.store.directory_rows import record_session_generation
 from aaa.store.tables import hold, session, usage_record
 from appliance.reactions import REACTIONS
 from appliance.wiring import MeteredUsage
-from billing.reverse_payment import Reversal, reverse_payment
+from billing.payments.reverse_payment import Reversal, reverse_payment
 from billing.set_up import subscribe
 from core.clock import FakeClock
 from core.outbox import dispatch_due

@@ -24,7 +24,7 @@ from aaa.domain.effect import Effect
 from aaa.record_accounting import record_accounting
 from aaa.store import tables as aaa
 from appliance.change_service import change_plan, end_line
-from billing.reverse_payment import reverse_payment
+from billing.payments.reverse_payment import reverse_payment
 from billing.store import tables as billing
 from core.clock import FakeClock
 from core.periods import local_date

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from aaa.domain.effect import Effect
 from appliance.reactions import REACTIONS, follow_dunning
-from billing.bill_run import bill_run
+from billing.invoicing.bill_run import bill_run
 from billing.set_up import end_subscription, subscribe
 from billing.store.tables import invoice
 from core.outbox import dispatch_due

@@ -20,8 +20,8 @@ from sqlalchemy import Select, func, or_, select
 from aaa.set_up import NewCredential, define_profile, register_nas
 from aaa.store.tables import credential, entitlement, entitlement_change, usage_record
 from appliance.add_subscriber import NewService, add_service
-from billing.ledger import verify_ledger
-from billing.receive_payment import PaymentReceipt, receive_payment
+from billing.ledger.verify import verify_ledger
+from billing.payments.receive_payment import PaymentReceipt, receive_payment
 from billing.set_up import define_plan_version, open_account, set_tax_rate
 from billing.store.tables import account, dunning_event, dunning_state, invoice, payment
 from core.clock import LabClock

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from aaa.set_up import NewCredential, create_service, define_profile
 from appliance.wiring import MeteredUsage
-from billing.bill_run import BillRunOutcome, bill_run
-from billing.dunning import evaluate_dunning
-from billing.receive_payment import receive_payment
+from billing.dunning.evaluate import evaluate_dunning
+from billing.invoicing.bill_run import BillRunOutcome, bill_run
+from billing.payments.receive_payment import receive_payment
 from billing.set_up import define_plan_version, open_account, subscribe
 from billing.store.tables import dunning_state, invoice
 from core.clock import FakeClock

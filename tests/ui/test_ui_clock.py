@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from ui_client import Panels, open_panel
 from ui_world import make_operators
 
-from billing.bill_run import bill_run
 from billing.clock_doubt import clock_standing
 from billing.config import BillingSettings
+from billing.invoicing.bill_run import bill_run
 from core.clock import FakeClock
 from core.refusal import Refusal
 from core.secrets import Sealer

@@ -27,10 +27,10 @@ from aaa.store import tables as aaa_tables
 from aaa.store.tables import session
 from appliance.reactions import REACTIONS
 from appliance.wiring import MeteredUsage
-from billing.bill_run import BillRunOutcome, bill_run
-from billing.dunning import evaluate_dunning
-from billing.ledger import account_balance
-from billing.receive_payment import receive_payment
+from billing.dunning.evaluate import evaluate_dunning
+from billing.invoicing.bill_run import BillRunOutcome, bill_run
+from billing.ledger.verify import account_balance
+from billing.payments.receive_payment import receive_payment
 from billing.set_up import define_plan_version, open_account, set_tax_rate, subscribe
 from billing.store import tables as billing_tables
 from core.clock import FakeClock

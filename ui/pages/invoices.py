@@ -6,9 +6,9 @@ import asyncio
 
 from aiohttp import web
 
-from billing.explain import explain_line
-from billing.invoice_view import InvoiceView
-from billing.render import invoice_html, invoice_pdf, invoice_view
+from billing.documents.invoice_view import InvoiceView
+from billing.documents.render import invoice_html, invoice_pdf, invoice_view
+from billing.invoicing.explain import explain_line
 from core.periods import local_date
 from core.refusal import Refusal
 from ui.permissions import Permission

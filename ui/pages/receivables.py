@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from billing.dunning import record_promise, set_immunity
-from billing.preview_invoice import preview_invoice
-from billing.reverse_payment import reverse_payment
+from billing.dunning.evaluate import record_promise, set_immunity
+from billing.invoicing.preview_invoice import preview_invoice
+from billing.payments.reverse_payment import reverse_payment
 from core.refusal import Refusal
 from core.work import Work
 from ui.pages.subscriber import subscriber_page

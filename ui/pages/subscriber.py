@@ -7,7 +7,7 @@ import secrets
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.receive_payment import receive_payment
+from billing.payments.receive_payment import receive_payment
 from core.periods import local_date
 from core.refusal import Refusal
 from ui.permissions import Permission

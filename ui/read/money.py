@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service, service_profile
-from billing.receive_payment import METHODS
+from billing.payments.receive_payment import METHODS
 from billing.store.tables import (
     account,
     allocation,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service
 from billing.domain.dunning import Debtor, Policy, Stage, UnpaidInvoice, decide_stage, parse_ladder
-from billing.ledger import account_balance
+from billing.ledger.verify import account_balance
 from billing.store.tables import (
     account,
     dunning_event,

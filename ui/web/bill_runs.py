@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from billing.bill_run import bill_run
 from billing.config import BillingSettings
+from billing.invoicing.bill_run import bill_run
 from billing.ports import UsageSource
 from core.log import logger
 from core.refusal import Refusal

@@ -16,7 +16,7 @@ from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from billing.render import INVOICE_CSS
+from billing.documents.render import INVOICE_CSS
 from core.clock import Clock
 from core.money import minor_digits
 from core.periods import zone

@@ -1,0 +1,209 @@
+"""Where an amount comes from: from an invoice line down to the readings behind it, as a tree of data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.invoicing import format_ppm
+from billing.ports import UsageSource
+from billing.store import invoice_rows
+from core.money import format_money, minor_digits
+from core.quantities import format_octets
+from core.refusal import Refusal
+
+_ENDS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One step: a title, its figures in words, and the steps that it rests on."""
+
+    title: str
+    figures: tuple[tuple[str, str], ...] = ()
+    because: tuple[Explanation, ...] = ()
+
+
+async def explain_line(
+    connection: AsyncConnection, usage: UsageSource, invoice_number: str, position: int
+) -> Explanation | Refusal:
+    """Line ``position`` of an invoice, its rated charge, closed usage, usage records and their readings."""
+    invoice = await invoice_rows.find_invoice(connection, invoice_number)
+    if invoice is None:
+        return Refusal("unknown_invoice", f"there is no invoice {invoice_number}", "invoice")
+    lines = await invoice_rows.lines_of(connection, invoice.id)
+    line = next((one for one in lines if one.position == position), None)
+    if line is None:
+        message = f"invoice {invoice.number} has lines 1 to {len(lines)}, not {position}"
+        return Refusal("unknown_line", message, "line")
+    figures = [("kind", line.kind), ("description", line.description)]
+    figures += [("quantity", line.quantity)] if line.quantity else []
+    figures.append(("amount", format_money(line.amount_minor, invoice.currency)))
+    figures += [("period", f"{line.period_start} up to {line.period_end} (end not included)")]
+    return Explanation(
+        f"Invoice {invoice.number}, line {position}",
+        tuple(figures),
+        tuple(await _reasons(connection, usage, line, invoice.currency)),
+    )
+
+
+async def _reasons(
+    connection: AsyncConnection, usage: UsageSource, line: Row[Any], currency: str
+) -> list[Explanation]:
+    match line.kind:
+        case "usage":
+            charge = await invoice_rows.charge_of(connection, line.id)
+            if charge is None:
+                raise RuntimeError(f"usage line {line.id} has no rated charge")
+            evidence = await usage.evidence(connection, charge.usage_close_id)
+            return [_rated_charge(charge, currency), _closed_usage(charge, evidence)]
+        case "tax":
+            return [_tax(line.explanation, currency)]
+        case "adjustment":
+            return [_difference(line.explanation, currency)]
+        case _:
+            return [_proration(line.explanation, currency)]
+
+
+def _rated_charge(charge: Row[Any], currency: str) -> Explanation:
+    why = charge.explanation
+    allowance = why["allowance_octets"]
+    included = "unlimited" if allowance is None else _octets(allowance)
+    if allowance is not None and allowance != why["allowance_of_full_cycle_octets"]:
+        included += f" (part of {_octets(why['allowance_of_full_cycle_octets'])} for a whole cycle)"
+    figures = (
+        ("plan", f"{charge.code} version {charge.version} ({charge.name})"),
+        ("counted", f"{why['metered']} of {_octets(why['octets_out'])} down, {_octets(why['octets_in'])} up"),
+        ("used", _octets(why["used_octets"])),
+        ("included", included),
+        ("beyond it", _octets(why["overage_octets"])),
+        ("exact amount", _exact(why["exact_minor"], currency)),
+        ("rounding", why["rounding"]),
+        ("amount", format_money(charge.amount_minor, currency)),
+    )
+    tiers = tuple(
+        Explanation(
+            f"Tier {number}: {_octets(tier['octets'])}, from {_octets(tier['from_octets'])} of overage on",
+            (
+                ("price per GB", _exact(tier["minor_per_gb"], currency)),
+                ("exact amount", _exact(tier["exact_minor"], currency)),
+            ),
+        )
+        for number, tier in enumerate(why["tiers"], start=1)
+    )
+    return Explanation(f"Rated charge {charge.id}, model {why['model']}", figures, tiers)
+
+
+def _closed_usage(charge: Row[Any], evidence: Sequence[Any]) -> Explanation:
+    why = charge.explanation
+    figures = (
+        ("service", charge.service_id),
+        ("days", f"{charge.period_start} up to {charge.period_end} (end not included)"),
+        ("from the subscriber", _octets(charge.octets_in)),
+        ("to the subscriber", _octets(charge.octets_out)),
+        ("records", str(why["usage_records"])),
+        ("digest", why["usage_digest"]),
+    )
+    records = tuple(_tree(f"Usage record {n}", one) for n, one in enumerate(evidence, start=1))
+    return Explanation(f"Closed usage {charge.usage_close_id}", figures, records)
+
+
+def _proration(why: Mapping[str, Any], currency: str) -> Explanation:
+    return Explanation(
+        f"Price of plan {why['plan']} version {why['plan_version']} by actual days",
+        (
+            ("price for a whole cycle", format_money(why["price_minor"], currency)),
+            ("cycle", " up to ".join(why["cycle"])),
+            ("charged", " up to ".join(why["part"])),
+            ("days", f"{why['days']} of {why['of_days']}"),
+            ("rule", why["rule"]),
+            ("amount", format_money(why["amount_minor"], currency)),
+        ),
+    )
+
+
+def _difference(why: Mapping[str, Any], currency: str) -> Explanation:
+    return Explanation(
+        "Difference between what is owed for the cycle and what was invoiced before",
+        (
+            ("owed", format_money(why["owed_minor"], currency)),
+            ("invoiced before", format_money(why["already_invoiced_minor"], currency)),
+            ("difference", format_money(why["amount_minor"], currency)),
+        ),
+        () if why["owed"] is None else (_proration({**why, **why["owed"]}, currency),),
+    )
+
+
+def _tax(why: Mapping[str, Any], currency: str) -> Explanation:
+    return Explanation(
+        f"{why['name']} of {why['jurisdiction']}",
+        (
+            ("rate", f"{format_ppm(why['rate_ppm'])}, valid from {why['valid_from']}"),
+            ("class", why["tax_class"]),
+            ("base", f"{format_money(why['base_minor'], currency)} (lines {_listed(why['lines'])})"),
+            ("rule", why["rule"]),
+            ("rounding", why["rounding"]),
+            ("amount", format_money(why["amount_minor"], currency)),
+        ),
+    )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def _octets(octets: int) -> str:
+    return f"{format_octets(octets)} ({octets} octets)"
+
+
+def _exact(minor: str, currency: str) -> str:
+    return f"{Decimal(minor).scaleb(-minor_digits(currency)):f} {currency}"
+
+
+def _tree(title: str, evidence: Any) -> Explanation:
+    """Evidence of another room, shown as it is: plain values become figures, what is nested becomes steps."""
+    fields = asdict(evidence) if is_dataclass(evidence) and not isinstance(evidence, type) else dict(evidence)
+    figures: list[tuple[str, str]] = []
+    because: list[Explanation] = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            because.append(_tree(name, value))
+        elif isinstance(value, list | tuple) and all(_is_record(one) for one in value):
+            because += [_tree(f"{name} {number}", one) for number, one in enumerate(value, start=1)]
+        elif value is not None:
+            figures.append((name, _plain(value)))
+    return Explanation(title, tuple(figures), tuple(because))
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping) or is_dataclass(value)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def format_explanation(explanation: Explanation, *, ends_shown: int = _ENDS_SHOWN) -> str:
+    """The tree as indented text. Of long lists the first and last ``ends_shown`` steps are written out."""
+    return "\n".join(_lines(explanation, 0, ends_shown))
+
+
+def _lines(explanation: Explanation, depth: int, ends_shown: int) -> Iterator[str]:
+    indent = "   " * depth
+    yield f"{indent}{explanation.title}"
+    width = max((len(label) for label, _ in explanation.figures), default=0)
+    for label, text in explanation.figures:
+        yield f"{indent}   {label:<{width}}  {text}"
+    steps = explanation.because
+    hidden = len(steps) - 2 * ends_shown
+    for number, step in enumerate(steps):
+        if hidden > 0 and number == ends_shown:
+            yield f"{indent}   … {hidden} more between …"
+        if hidden <= 0 or number < ends_shown or number >= len(steps) - ends_shown:
+            yield from _lines(step, depth + 1, ends_shown)

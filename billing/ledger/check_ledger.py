@@ -1,0 +1,31 @@
+"""Proving the books on a timetable: a contradiction becomes a health issue at once."""
+
+from __future__ import annotations
+
+from billing.ledger.verify import verify_ledger
+from core.health import HealthIssue, close_issue, open_issue
+from core.work import Workplace
+
+LEDGER_ISSUE = "billing.ledger_unsound"
+_SHOWN = 3
+
+
+async def check_ledger(workplace: Workplace) -> int:
+    """Run every proof; returns the number of contradictions, which stay open as one critical issue."""
+    async with workplace.reading() as connection:
+        faults = await verify_ledger(connection)
+    async with workplace.work("system:billing") as work:
+        if not faults:
+            await close_issue(work, LEDGER_ISSUE)
+            return 0
+        shown = "; ".join(f"{one.check} {one.subject}: {one.detail}" for one in faults[:_SHOWN])
+        await open_issue(
+            work,
+            HealthIssue(
+                LEDGER_ISSUE,
+                "critical",
+                f"The ledger contradicts itself in {len(faults)} places: {shown}",
+                "Run hilltop ledger verify for all of them; bill nothing more until they are mended.",
+            ),
+        )
+    return len(faults)

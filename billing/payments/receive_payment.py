@@ -1,0 +1,132 @@
+"""Receive a payment: recorded once, allocated oldest first, and felt by dunning in the same transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from billing.domain.catalogue import Account
+from billing.domain.ledger import Booking, payment_entry
+from billing.dunning.evaluate import StageChange, relieve_dunning
+from billing.facts import PaymentReceived
+from billing.payments.allocate_credit import allocate_credit
+from billing.store import account_rows, ledger_rows, payment_rows
+from core.money import format_money
+from core.periods import local_date
+from core.refusal import Refusal
+from core.work import Work
+
+METHODS = ("cash", "cheque", "transfer", "card")
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentReceipt:
+    """What became of a payment. ``outcome`` is received, or exists when the key was recorded before."""
+
+    payment_id: str
+    outcome: str
+    amount_minor: int
+    currency: str
+    allocations: tuple[tuple[str, int], ...]  # (invoice number, minor units)
+    unallocated_minor: int
+    stage_change: StageChange | None = None
+
+
+async def receive_payment(
+    work: Work,
+    *,
+    account_id: str,
+    amount_minor: int,
+    currency: str,
+    method: str,
+    idempotency_key: str,
+    received_on: date | None = None,
+    note: str | None = None,
+) -> PaymentReceipt | Refusal:
+    """Record money received; ``idempotency_key`` is the caller's own id of it.
+
+    The same key with the same content answers ``exists`` and changes nothing; with another content it is
+    refused with the field that differs. What no invoice needs stays as credit for the next ones. Refusals in
+    this order: amount, key, method, account, currency, day, differing content.
+    """
+    refusal = _refuse_form(amount_minor, idempotency_key, method)
+    if refusal:
+        return refusal
+    account = await account_rows.lock_account(work.connection, account_id)
+    if account is None:
+        return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
+    refusal = _refuse_terms(work, account, currency, received_on)
+    if refusal:
+        return refusal
+    values = {
+        "id": work.ids.new("pay"), "account_id": account_id, "idempotency_key": idempotency_key.strip(),
+        "method": method, "amount_minor": amount_minor, "currency": currency,
+        "received_on": received_on or local_date(work.now, account.time_zone), "received_at": work.now,
+        "recorded_by": work.actor, "note": note, "unallocated_minor": amount_minor, "reversed_at": None,
+        "reversal_reason": None,
+    }  # fmt: skip
+    if not await payment_rows.insert_payment(work.connection, values):
+        return await _recorded_before(work, values, received_on)
+    return await _book(work, account, values)
+
+
+def _refuse_form(amount_minor: int, idempotency_key: str, method: str) -> Refusal | None:
+    if isinstance(amount_minor, bool) or not 0 < amount_minor < 10**15:
+        return Refusal("bad_amount", "a payment must be more than nothing, in minor units", "amount_minor")
+    if not idempotency_key.strip() or len(idempotency_key) > 120:
+        return Refusal("bad_key", "give the payment an id of yours, 1 to 120 characters", "idempotency_key")
+    if method not in METHODS:
+        return Refusal("bad_method", f"{method!r} is not one of {', '.join(METHODS)}", "method")
+    return None
+
+
+def _refuse_terms(work: Work, account: Account, currency: str, received_on: date | None) -> Refusal | None:
+    if currency != account.currency:
+        message = f"account {account.number} pays in {account.currency}, not {currency}"
+        return Refusal("wrong_currency", message, "currency")
+    if received_on is not None and received_on > local_date(work.now, account.time_zone):
+        message = f"{received_on} has not come yet; record the payment on its day"
+        return Refusal("received_in_future", message, "received_on")
+    return None
+
+
+async def _recorded_before(
+    work: Work, values: dict[str, Any], received_on: date | None
+) -> PaymentReceipt | Refusal:
+    recorded = await payment_rows.payment_with_key(work.connection, values["idempotency_key"])
+    if recorded is None:
+        raise RuntimeError("a payment is neither new nor there")
+    compared = ["account_id", "amount_minor", "currency", "method"]
+    compared += ["received_on"] if received_on is not None else []
+    for field in compared:
+        if getattr(recorded, field) != values[field]:
+            message = (
+                f"payment {values['idempotency_key']} is recorded with {field} {getattr(recorded, field)}, "
+                f"not {values[field]}; use another key for another payment"
+            )
+            return Refusal("differs", message, field)
+    allocated = await payment_rows.allocated_of(work.connection, recorded.id)
+    return PaymentReceipt(
+        recorded.id, "exists", recorded.amount_minor, recorded.currency,
+        tuple((number, amount) for _, number, amount in allocated), recorded.unallocated_minor,
+    )  # fmt: skip
+
+
+async def _book(work: Work, account: Account, values: dict[str, Any]) -> PaymentReceipt:
+    payment_id, amount, currency = values["id"], values["amount_minor"], account.currency
+    booking = Booking(account.id, local_date(work.now, account.time_zone), currency)
+    entry = payment_entry(booking, payment_id, values["method"], amount)
+    await ledger_rows.book(work.connection, work.now, work.ids, [entry])
+    await allocate_credit(work, account)
+    await work.publish(PaymentReceived(payment_id, account.id, amount))
+    await work.audit(
+        "billing.payment_received", account.id, payment=payment_id, amount=format_money(amount, currency)
+    )
+    change = await relieve_dunning(work, account.id)
+    allocated = await payment_rows.allocated_of(work.connection, payment_id)
+    used = sum(part for _, _, part in allocated)
+    return PaymentReceipt(
+        payment_id, "received", amount, currency,
+        tuple((number, part) for _, number, part in allocated), amount - used, change,
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""Accounts: rows to values and back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import bindparam, exists, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.catalogue import Account
+from billing.store.rows import insert_if_absent
+from billing.store.tables import (
+    account,
+    dunning_state,
+)
+
+_ACCOUNT = [
+    account.c[name]
+    for name in (
+        "id", "number", "name", "email", "phone", "street", "city", "region", "postal_code", "country",
+        "currency", "time_zone", "anchor_day", "payment_terms_days", "dunning_policy_id", "next_cycle_on",
+        "closed_on",
+    )
+]  # fmt: skip
+
+
+async def insert_account(connection: AsyncConnection, values: dict[str, Any]) -> bool:
+    """A new account; False when its number is taken."""
+    return await insert_if_absent(connection, account, values)
+
+
+async def find_account(connection: AsyncConnection, id_or_number: str) -> Account | None:
+    """The account with that id or number."""
+    query = select(*_ACCOUNT).where(or_(account.c.id == id_or_number, account.c.number == id_or_number))
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else Account(*row)
+
+
+async def lock_account(connection: AsyncConnection, account_id: str) -> Account | None:
+    """The account, held against other writers until this transaction ends."""
+    query = select(*_ACCOUNT).where(account.c.id == account_id).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else Account(*row)
+
+
+async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str]) -> list[Account]:
+    """Several accounts, locked in the order of their ids so that no two transactions wait for each other."""
+    query = select(*_ACCOUNT).where(account.c.id.in_(account_ids)).order_by(account.c.id).with_for_update()
+    return [Account(*row) for row in await connection.execute(query)]
+
+
+async def accounts_due(connection: AsyncConnection, latest: date) -> list[tuple[str, str, date]]:
+    """``(account id, time zone, next cycle)`` of every account with a cycle turning up to ``latest``."""
+    query = (
+        select(account.c.id, account.c.time_zone, account.c.next_cycle_on)
+        .where(account.c.next_cycle_on <= latest)
+        .order_by(account.c.id)
+    )
+    return [(row.id, row.time_zone, row.next_cycle_on) for row in await connection.execute(query)]
+
+
+async def set_next_cycle(connection: AsyncConnection, account_id: str, day: date | None) -> None:
+    """Note which cycle is to be invoiced next."""
+    await set_next_cycles(connection, [(account_id, day)])
+
+
+async def set_next_cycles(connection: AsyncConnection, turns: Sequence[tuple[str, date | None]]) -> None:
+    """Note for many accounts which cycle is to be invoiced next."""
+    if turns:
+        await connection.execute(
+            update(account).where(account.c.id == bindparam("b_id")).values(next_cycle_on=bindparam("b_day")),
+            [{"b_id": account_id, "b_day": day} for account_id, day in turns],
+        )
+
+
+async def insert_dunning_state(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    """The state every account is born with: clear."""
+    await connection.execute(insert(dunning_state).values(values))
+
+
+async def account_number_taken(connection: AsyncConnection, number: str) -> bool:
+    """Whether an account carries the number."""
+    return bool((await connection.execute(select(exists().where(account.c.number == number)))).scalar())

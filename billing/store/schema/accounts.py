@@ -1,0 +1,34 @@
+"""Tables: who pays."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Date, Integer, String, Table
+
+from billing.store.schema.base import metadata
+from core.store.columns import Instant
+
+account = Table(
+    "billing_account",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("number", String(40), nullable=False, unique=True),  # what the customer quotes
+    Column("name", String(160), nullable=False),
+    Column("email", String(254)),
+    Column("phone", String(40)),
+    Column("street", String(200)),
+    Column("city", String(100)),
+    Column("region", String(40)),  # state or province; picks the tax
+    Column("postal_code", String(20)),
+    Column("country", String(2), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("time_zone", String(64), nullable=False),
+    Column("anchor_day", Integer, nullable=False),
+    Column("payment_terms_days", Integer, nullable=False),
+    Column("dunning_policy_id", String(40), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("closed_on", Date),
+    Column(
+        "next_cycle_on", Date, index=True
+    ),  # first day of the first cycle not invoiced; None: nothing to bill
+    CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_day"),
+)

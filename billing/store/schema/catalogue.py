@@ -1,0 +1,34 @@
+"""Tables: what is sold."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, String, Table, UniqueConstraint
+
+from billing.store.schema.base import metadata
+from core.store.columns import Instant
+
+plan = Table(
+    "billing_plan",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("code", String(40), nullable=False, unique=True),
+    Column("name", String(120), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+plan_version = Table(  # never changes once written; a new price is a new version
+    "billing_plan_version",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("plan_id", String(40), ForeignKey("billing_plan.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("price_minor", BigInteger, nullable=False),  # for one month, in advance, net of tax
+    Column("allowance_octets", BigInteger),  # None: unlimited
+    Column("overage_tiers", JSON, nullable=False),  # see billing.domain.charge_models
+    Column("metered", String(10), nullable=False),  # sum, down, up
+    Column("tax_class", String(40), nullable=False),
+    Column("service_profile_id", String(40), nullable=False),  # opaque here
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("plan_id", "version"),
+)
