@@ -42,9 +42,7 @@ async def reverse_payment(
     if found is None:
         return Refusal("unknown_payment", f"there is no payment {payment_id}", "payment_id")
     account = await account_rows.lock_account(work.connection, found.account_id)
-    found = await payment_rows.find_payment(
-        work.connection, payment_id
-    )  # now locked
+    found = await payment_rows.find_payment(work.connection, payment_id)  # now locked
     if account is None or found is None:
         raise RuntimeError(f"payment {payment_id} has no account")
     if found.method == CREDIT_METHOD:

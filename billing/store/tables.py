@@ -7,6 +7,16 @@ from billing.store.schema.base import metadata
 from billing.store.schema.catalogue import plan, plan_version
 from billing.store.schema.clock import clock_trust
 from billing.store.schema.dunning import dunning_event, dunning_policy, dunning_state
+from billing.store.schema.gateways import (
+    autopay,
+    gateway,
+    gateway_charge,
+    gateway_charge_step,
+    gateway_customer,
+    gateway_event,
+    hosted_page,
+    payment_method,
+)
 from billing.store.schema.invoices import bill_run, invoice, invoice_line, number_series
 from billing.store.schema.ledger import ledger_entry, posting
 from billing.store.schema.payments import allocation, payment
@@ -17,17 +27,25 @@ from billing.store.schema.taxes import tax_rate
 __all__ = [
     "account",
     "allocation",
+    "autopay",
     "bill_run",
     "clock_trust",
     "dunning_event",
     "dunning_policy",
     "dunning_state",
+    "gateway",
+    "gateway_charge",
+    "gateway_charge_step",
+    "gateway_customer",
+    "gateway_event",
+    "hosted_page",
     "invoice",
     "invoice_line",
     "ledger_entry",
     "metadata",
     "number_series",
     "payment",
+    "payment_method",
     "plan",
     "plan_version",
     "posting",
