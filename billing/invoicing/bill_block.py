@@ -163,7 +163,9 @@ def _line_rows(work: Work, issued: Sequence[Issued]) -> tuple[list[dict[str, Any
             row = {
                 "id": work.ids.new("lin"), "invoice_id": one.id, "position": position, "kind": line.kind,
                 "description": line.description, "quantity": line.quantity,
-                "amount_minor": line.amount_minor, "subscription_id": line.subscription_id,
+                "amount_minor": line.amount_minor, "quoted_minor": line.amount_minor,
+                "revenue": None if line.kind == "tax" else "usage" if line.kind == "usage" else "recurring",
+                "deferred": False, "charged_for": line.period.start, "subscription_id": line.subscription_id,
                 "period_start": line.period.start, "period_end": line.period.end,
                 "explanation": line.explanation,
             }  # fmt: skip

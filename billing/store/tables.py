@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from billing.store.schema.accounts import account
 from billing.store.schema.base import metadata
-from billing.store.schema.catalogue import plan, plan_version
+from billing.store.schema.catalogue import plan, plan_version, promotion
 from billing.store.schema.clock import clock_trust
 from billing.store.schema.dunning import dunning_event, dunning_policy, dunning_state
 from billing.store.schema.gateways import (
@@ -17,11 +17,11 @@ from billing.store.schema.gateways import (
     hosted_page,
     payment_method,
 )
-from billing.store.schema.invoices import bill_run, invoice, invoice_line, number_series
+from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
 from billing.store.schema.ledger import ledger_entry, posting
 from billing.store.schema.payments import allocation, payment
 from billing.store.schema.rating import rated_charge
-from billing.store.schema.subscriptions import subscription
+from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
 from billing.store.schema.taxes import tax_rate
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "allocation",
     "autopay",
     "bill_run",
+    "charge",
     "clock_trust",
     "dunning_event",
     "dunning_policy",
@@ -49,7 +50,10 @@ __all__ = [
     "plan",
     "plan_version",
     "posting",
+    "promotion",
+    "promotion_use",
     "rated_charge",
     "subscription",
+    "subscription_change",
     "tax_rate",
 ]

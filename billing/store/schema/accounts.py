@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Date, Integer, String, Table
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+)
 
 from billing.store.schema.base import metadata
 from core.store.columns import Instant
@@ -27,8 +35,15 @@ account = Table(
     Column("dunning_policy_id", String(40), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("closed_on", Date),
-    Column(
-        "next_cycle_on", Date, index=True
-    ),  # first day of the first cycle not invoiced; None: nothing to bill
+    Column("next_cycle_on", Date, index=True),  # first cycle not invoiced; None: nothing to bill
+    Column("account_class", String(40), nullable=False, default="standard"),  # picks policies
+    Column("payer_account_id", String(40), ForeignKey("billing_account.id"), index=True),  # None: pays itself
+    Column("entity_id", String(40)),  # the legal entity that invoices; None: the house's own
+    Column("cycle_unit", String(8), nullable=False, default="month"),  # day, week, month, quarter, year
+    Column("cycle_count", Integer, nullable=False, default=1),
+    Column("cycle_from", Date),  # the day from which cycles are counted; None: by anchor_day alone
+    Column("invoice_offset_days", Integer, nullable=False, default=0),  # after its cycle turns
+    Column("locale", String(20)),  # babel; None: the house's own
+    Column("delivery", String(10), nullable=False, default="email"),  # email, paper, none
     CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_day"),
 )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, String, Table, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Date,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
 from billing.store.schema.base import metadata
 from core.store.columns import Instant
@@ -13,6 +23,7 @@ plan = Table(
     Column("id", String(40), primary_key=True),
     Column("code", String(40), nullable=False, unique=True),
     Column("name", String(120), nullable=False),
+    Column("kind", String(10), nullable=False, default="plan"),  # plan, addon, bundle
     Column("created_at", Instant, nullable=False),
 )
 
@@ -31,4 +42,24 @@ plan_version = Table(  # never changes once written; a new price is a new versio
     Column("service_profile_id", String(40), nullable=False),  # opaque here
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("plan_id", "version"),
+)
+
+promotion = Table(
+    "billing_promotion",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("code", String(40), nullable=False, unique=True),  # what the customer quotes
+    Column("name", String(120), nullable=False),
+    Column("percent_ppm", Integer),  # either a share of the price …
+    Column("amount_minor", BigInteger),  # … or so much off each period
+    Column("currency", String(3)),
+    Column("item_kinds", JSON, nullable=False),  # which items it reduces
+    Column("plan_codes", JSON, nullable=False),  # empty: every plan
+    Column("months", Integer),  # how long from the subscription's first day; None: for good
+    Column("redeem_from", Date),
+    Column("redeem_until", Date),  # exclusive
+    Column("max_uses", Integer),
+    Column("referral_minor", BigInteger),  # credit for the account that brought this one
+    Column("created_at", Instant, nullable=False),
+    Column("withdrawn_at", Instant),
 )

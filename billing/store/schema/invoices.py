@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Date,
     ForeignKey,
@@ -17,7 +18,7 @@ from sqlalchemy import (
 )
 
 from billing.store.schema.base import metadata
-from core.store.columns import Instant
+from core.store.columns import Instant, partial_index
 
 bill_run = Table(
     "billing_bill_run",
@@ -35,7 +36,10 @@ invoice = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("number", String(40), unique=True),  # gapless per series, given when finalised
+    Column("kind", String(12), nullable=False, default="invoice"),  # invoice, charges, credit_note
     Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False),
+    Column("entity_id", String(40)),
+    Column("corrects_id", String(40), ForeignKey("billing_invoice.id"), index=True),  # of a credit note
     Column("cycle_start", Date, nullable=False),  # the cycle that this invoice opens
     Column("cycle_end", Date, nullable=False),
     Column("issued_on", Date, nullable=False),
@@ -45,12 +49,16 @@ invoice = Table(
     Column("tax_minor", BigInteger, nullable=False),
     Column("total_minor", BigInteger, nullable=False),
     Column("open_minor", BigInteger, nullable=False),  # total less allocations; the ledger is the proof
-    Column("status", String(12), nullable=False, index=True),  # finalised, paid, credited
+    Column("status", String(12), nullable=False, index=True),  # finalised, paid, credited, written_off
     Column("bill_to", JSON, nullable=False),  # name and address as they were
     Column("bill_run_id", String(40), ForeignKey("billing_bill_run.id")),
     Column("created_at", Instant, nullable=False),
-    UniqueConstraint("account_id", "cycle_start"),
+    Index("ix_billing_invoice_account", "account_id", "issued_on"),
 )
+partial_index(
+    "uq_billing_invoice_cycle", invoice.c.account_id, invoice.c.cycle_start,
+    where=invoice.c.kind == "invoice", unique=True,
+)  # fmt: skip
 
 invoice_line = Table(
     "billing_invoice_line",
@@ -58,18 +66,52 @@ invoice_line = Table(
     Column("id", String(40), primary_key=True),
     Column("invoice_id", String(40), ForeignKey("billing_invoice.id"), nullable=False, index=True),
     Column("position", Integer, nullable=False),
-    Column("kind", String(12), nullable=False),  # recurring, usage, tax, adjustment
+    Column("kind", String(12), nullable=False),  # see billing.domain.invoicing.lines
     Column("description", Text, nullable=False),
     Column("quantity", String(60)),
     Column("amount_minor", BigInteger, nullable=False),
     Column("subscription_id", String(40), ForeignKey("billing_subscription.id")),
+    Column("plan_version_id", String(40)),
+    Column("item_code", String(40)),  # which item of the plan version, or of what else
+    Column("charged_for", Date),  # first day of the item's own period: what was charged for it before
+    Column("charge_id", String(40), ForeignKey("billing_charge.id")),  # the one-off charge it is made of
+    Column("quoted_minor", BigInteger, nullable=False, default=0),  # as priced, with tax if included
+    Column("revenue", String(40)),  # the name of its revenue in the ledger; None: tax
+    Column("deferred", Boolean, nullable=False, default=False),  # earned day by day over its period
     Column("period_start", Date),
     Column("period_end", Date),
     Column("explanation", JSON, nullable=False),  # how the amount came to be, as data
     UniqueConstraint("invoice_id", "position"),
 )
 
-Index("ix_billing_invoice_line_subscription", invoice_line.c.subscription_id, invoice_line.c.period_start)
+Index("ix_billing_invoice_line_charged", invoice_line.c.subscription_id, invoice_line.c.charged_for)
+partial_index(
+    "uq_billing_invoice_line_charge", invoice_line.c.charge_id,
+    where=invoice_line.c.charge_id.is_not(None), unique=True,
+)  # fmt: skip
+
+charge = Table(  # asked for once, by hand or by another room; billed with the next invoice
+    "billing_charge",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False, index=True),
+    Column("subscription_id", String(40), ForeignKey("billing_subscription.id")),
+    Column("kind", String(20), nullable=False),  # late_fee, top_up, early_end, credit, …
+    Column("description", Text, nullable=False),
+    Column("quantity", String(60)),
+    Column("quoted_minor", BigInteger, nullable=False),  # negative: a credit
+    Column("tax_included", Boolean, nullable=False),
+    Column("tax_class", String(40), nullable=False),
+    Column("revenue", String(40), nullable=False),
+    Column("happened_on", Date, nullable=False),
+    Column("bill_from", Date, nullable=False),  # not on an invoice issued before this day
+    Column("period_end", Date),  # exclusive, when it is for a time from happened_on on
+    Column("source", String(120), nullable=False, unique=True),  # the same event twice charges once
+    Column("explanation", JSON, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    Column("recorded_by", String(80), nullable=False),
+    Column("withdrawn_at", Instant),
+)
 
 number_series = Table(
     "billing_number_series",

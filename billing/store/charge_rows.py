@@ -1,0 +1,71 @@
+"""One-off charges: rows to values and back. A charge is billed when an invoice line names it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.charge import OneOffCharge
+from billing.store.rows import insert_if_absent
+from billing.store.tables import charge, invoice_line
+
+_CHARGE = [
+    charge.c[name]
+    for name in (
+        "id", "account_id", "subscription_id", "kind", "description", "quantity", "quoted_minor",
+        "tax_included", "tax_class", "revenue", "happened_on", "bill_from", "period_end", "source",
+        "explanation",
+    )
+]  # fmt: skip
+
+
+async def insert_charge(connection: AsyncConnection, values: dict[str, Any]) -> bool:
+    """A new charge; False when its source is charged already."""
+    return await insert_if_absent(connection, charge, values)
+
+
+async def charge_of_source(connection: AsyncConnection, source: str) -> Row[Any] | None:
+    """The charge made of that event, withdrawn ones too."""
+    return (await connection.execute(select(charge).where(charge.c.source == source))).one_or_none()
+
+
+async def find_charge(connection: AsyncConnection, charge_id: str) -> Row[Any] | None:
+    """The charge with that id."""
+    return (await connection.execute(select(charge).where(charge.c.id == charge_id))).one_or_none()
+
+
+async def is_billed(connection: AsyncConnection, charge_id: str) -> bool:
+    """Whether an invoice line is made of it."""
+    query = select(exists().where(invoice_line.c.charge_id == charge_id))
+    return bool((await connection.execute(query)).scalar())
+
+
+async def withdraw_charge(connection: AsyncConnection, charge_id: str, at: datetime) -> None:
+    """It is not asked for after all."""
+    await connection.execute(update(charge).where(charge.c.id == charge_id).values(withdrawn_at=at))
+
+
+async def waiting_charges(
+    connection: AsyncConnection, account_ids: Collection[str], until: date
+) -> dict[str, list[OneOffCharge]]:
+    """Charges to bill on an invoice issued on ``until``, by account, in the order of their days."""
+    billed = exists().where(invoice_line.c.charge_id == charge.c.id)
+    query = (
+        select(*_CHARGE)
+        .where(
+            charge.c.account_id.in_(account_ids),
+            charge.c.withdrawn_at.is_(None),
+            charge.c.bill_from <= until,
+            ~billed,
+        )
+        .order_by(charge.c.account_id, charge.c.happened_on, charge.c.id)
+    )
+    found: dict[str, list[OneOffCharge]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.account_id, []).append(OneOffCharge(*row))
+    return found
