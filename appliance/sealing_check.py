@@ -13,6 +13,7 @@ from sqlalchemy import Column, Select, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store import tables as aaa
+from billing.store import tables as billing
 from core.health import HealthIssue, close_issue, open_issue
 from core.secrets import Sealer, SealError, Secret
 from core.store.tables import audit
@@ -30,6 +31,7 @@ _SEALED: tuple[tuple[Column[str], str, Column[str]], ...] = (  # what is sealed,
     (aaa.certificate.c.key_sealed, "certificate.private_key", aaa.certificate.c.subject),
     (provisioning.device.c.password_sealed, "device.password", provisioning.device.c.name),
     (provisioning.device.c.private_key_sealed, "device.private_key", provisioning.device.c.name),
+    (billing.mail_server.c.password_sealed, "mail_server.password", billing.mail_server.c.host),
     (snmp.target.c.community_sealed, "snmp.community", snmp.target.c.name),
     (snmp.target.c.auth_sealed, "snmp.auth", snmp.target.c.name),
     (snmp.target.c.privacy_sealed, "snmp.privacy", snmp.target.c.name),

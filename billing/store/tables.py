@@ -6,6 +6,7 @@ from billing.store.schema.accounts import account
 from billing.store.schema.base import metadata
 from billing.store.schema.catalogue import plan, plan_version, promotion
 from billing.store.schema.clock import clock_trust
+from billing.store.schema.documents import document_file, document_look
 from billing.store.schema.dunning import dunning_event, dunning_policy, dunning_state
 from billing.store.schema.gateways import (
     autopay,
@@ -19,6 +20,7 @@ from billing.store.schema.gateways import (
 )
 from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
 from billing.store.schema.ledger import ledger_entry, posting
+from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
 from billing.store.schema.payments import allocation, payment
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
@@ -31,6 +33,8 @@ __all__ = [
     "bill_run",
     "charge",
     "clock_trust",
+    "document_file",
+    "document_look",
     "dunning_event",
     "dunning_policy",
     "dunning_state",
@@ -43,6 +47,10 @@ __all__ = [
     "invoice",
     "invoice_line",
     "ledger_entry",
+    "mail_dead_address",
+    "mail_message",
+    "mail_server",
+    "mail_template",
     "metadata",
     "number_series",
     "payment",
