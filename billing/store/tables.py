@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from billing.store.schema.accounts import account
+from billing.store.schema.ach import (
+    ach_batch,
+    ach_entry,
+    ach_originator,
+    ach_return,
+    bank_account,
+    bank_file,
+)
 from billing.store.schema.base import metadata
 from billing.store.schema.catalogue import plan, plan_version, promotion
 from billing.store.schema.clock import clock_trust
@@ -28,8 +36,14 @@ from billing.store.schema.taxes import tax_rate
 
 __all__ = [
     "account",
+    "ach_batch",
+    "ach_entry",
+    "ach_originator",
+    "ach_return",
     "allocation",
     "autopay",
+    "bank_account",
+    "bank_file",
     "bill_run",
     "charge",
     "clock_trust",
