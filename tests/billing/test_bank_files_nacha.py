@@ -149,7 +149,7 @@ def test_dishonoured_returns_are_told_apart():
         (lambda t: t.replace("0000012354A", "0000012355A"), 5, "total of debits"),
         (lambda t: t.replace("6091400606123", "6091400616123"), 5, "entry hash"),
         (lambda t: t.replace("9000002", "9000003"), 10, "batch count"),
-        (lambda t: t.replace("\n799R01", "\n699R01"), 4, "routing number"),
+        (lambda t: t.replace("\n799R01", "\n699R01"), 3, "addenda indicator"),
         (lambda t: t.replace("S 1091000017611242", "S 0091000017611242"), 3, "addenda indicator"),
         (lambda t: t.replace("1810170306", "1813170306"), 1, "file creation date"),
         (lambda t: t.replace("094101", "095101"), 1, "record size"),
