@@ -11,9 +11,9 @@ from functools import lru_cache
 
 @lru_cache(maxsize=32)
 def _holidays(year: int) -> frozenset[date]:
-    from holidays import FED  # loaded where a file is made, not by every role
+    from holidays import financial_holidays  # loaded where a file is made, not by every role
 
-    return frozenset(FED(years=year).keys())
+    return frozenset(financial_holidays("XFED", years=year).keys())
 
 
 def is_banking_day(day: date) -> bool:
