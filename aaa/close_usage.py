@@ -158,6 +158,59 @@ async def usage_between(
     return inside[0] + octets_in, inside[1] + octets_out
 
 
+async def usage_of_many(
+    connection: AsyncConnection, spans: Sequence[tuple[str, datetime, datetime]]
+) -> list[tuple[int, int]]:
+    """``usage_between`` of many ``(service, from, until)``, in their order: a few queries for each span."""
+    by_span: dict[tuple[datetime, datetime], set[str]] = {}
+    for service_id, from_at, until_at in spans:
+        by_span.setdefault((from_at, until_at), set()).add(service_id)
+    found: dict[tuple[str, datetime, datetime], tuple[int, int]] = {}
+    for (from_at, until_at), service_ids in by_span.items():
+        inside = await usage_rows.totals_inside(connection, service_ids, from_at, until_at)
+        crossing = await usage_rows.all_crossing(connection, service_ids, from_at, until_at)
+        for service_id in service_ids:
+            total_in, total_out = inside.get(service_id, (0, 0))
+            records = map(_interval, crossing.get(service_id, ()))
+            ((octets_in, octets_out),) = spread(records, [from_at, until_at])
+            found[service_id, from_at, until_at] = (total_in + octets_in, total_out + octets_out)
+    return [found[one] for one in spans]
+
+
+async def slices_between(
+    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+) -> list[tuple[datetime, datetime, int, int]]:
+    """``(start, end, octets in, octets out)`` of the span, live; records across its ends are cut by time.
+
+    Together they are what ``usage_between`` gives.
+    """
+    found = []
+    for row in await usage_rows.records_between(connection, service_id, from_at, until_at):
+        ((octets_in, octets_out),) = spread([_interval(row)], [from_at, until_at])
+        if octets_in or octets_out:
+            start, end = max(row.start_at, from_at), min(row.end_at, until_at)
+            found.append((start, end, octets_in, octets_out))
+    return found
+
+
+async def slices_of_closes(
+    connection: AsyncConnection, close_ids: Sequence[str]
+) -> dict[str, list[tuple[datetime, datetime, int, int]]]:
+    """``(start, end, octets in, octets out)`` of the frozen records of each close, in order.
+
+    A close holds no record across its ends, but one that came late begins at its start.
+    """
+    found = await usage_rows.records_of_closes(connection, close_ids)
+    return {close_id: found.get(close_id, []) for close_id in close_ids}
+
+
+async def fastest_rates(
+    connection: AsyncConnection, service_ids: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """``(down, up)`` in bit/s: the fastest that each service's profile lets it be; unknown ones left out."""
+    return await usage_rows.fastest_rates(connection, service_ids)
+
+
 async def usage_by_day(
     connection: AsyncConnection, service_id: str, from_date: date, until_date: date, zone: str
 ) -> list[tuple[date, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +26,7 @@ from core.work import Work, Workplace
 
 if TYPE_CHECKING:
     from aaa.close_usage import ClosedUsage
+    from billing.ports import UsageSlice, UsageSpan
 
 
 class MeteredUsage:
@@ -46,6 +47,38 @@ class MeteredUsage:
         from aaa.close_usage import usage_between
 
         return await usage_between(connection, service_id, from_at, until_at)
+
+    async def between_many(
+        self, connection: AsyncConnection, spans: Sequence[UsageSpan]
+    ) -> Sequence[tuple[int, int]]:
+        """``between`` of many services and spans at once."""
+        from aaa.close_usage import usage_of_many
+
+        return await usage_of_many(connection, spans)
+
+    async def slices_between(
+        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+    ) -> Sequence[UsageSlice]:
+        """When the octets of a span were used, so far."""
+        from aaa.close_usage import slices_between
+
+        return await slices_between(connection, service_id, from_at, until_at)
+
+    async def slices_of_closes(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> Mapping[str, Sequence[UsageSlice]]:
+        """When the octets of closes were used."""
+        from aaa.close_usage import slices_of_closes
+
+        return await slices_of_closes(connection, close_ids)
+
+    async def fastest_rates(
+        self, connection: AsyncConnection, service_ids: Sequence[str]
+    ) -> Mapping[str, tuple[int, int]]:
+        """The fastest that each service's profile lets it be."""
+        from aaa.close_usage import fastest_rates
+
+        return await fastest_rates(connection, service_ids)
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> list[Any]:
         """The records behind a close, each with its readings and raw counters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -54,3 +54,38 @@ class LiveUsageSource(Protocol):
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
     ) -> tuple[int, int]:
         """``(octets_in, octets_out)`` of the span so far; nothing is frozen."""
+
+
+UsageSlice = tuple[datetime, datetime, int, int]
+"""``(start, end, octets_in, octets_out)`` over a half-open span; equal ends: at one instant."""
+
+UsageSpan = tuple[str, datetime, datetime]
+"""``(service id, from, until)``."""
+
+
+class UsageSlices(Protocol):
+    """When closed usage was used, for terms that ask: time classes, allowances by day, percentiles."""
+
+    async def slices_of_closes(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> Mapping[str, Sequence[UsageSlice]]:
+        """The records of each close, in order; their octets add up to the close's totals."""
+
+
+class WatchedUsage(Protocol):
+    """Open usage of many services, for alerts and caps."""
+
+    async def between_many(
+        self, connection: AsyncConnection, spans: Sequence[UsageSpan]
+    ) -> Sequence[tuple[int, int]]:
+        """``(octets_in, octets_out)`` of each span so far, in order."""
+
+    async def slices_between(
+        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+    ) -> Sequence[UsageSlice]:
+        """The records of the span so far, cut to it."""
+
+    async def fastest_rates(
+        self, connection: AsyncConnection, service_ids: Sequence[str]
+    ) -> Mapping[str, tuple[int, int]]:
+        """``(down, up)`` in bit/s: how fast each service can use up what is left; unknown ones left out."""

@@ -11,11 +11,15 @@ from aaa.domain.effect import Effect
 
 
 class Holder(StrEnum):
-    """Who may place a hold. Each owns its own and no other."""
+    """Who may place a hold. Each owns its own and no other.
+
+    ``quota`` is the profile's rules, ``cap`` what the plan includes: two keepers, so two holders.
+    """
 
     DUNNING = "dunning"
     OPERATOR = "operator"
     QUOTA = "quota"
+    CAP = "cap"
     SCHEDULE = "schedule"
     CONTRACT = "contract"
     ABUSE = "abuse"

@@ -11,7 +11,14 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.repositories import chunks
-from aaa.store.tables import meter, meter_reading, service, usage_close, usage_record
+from aaa.store.tables import (
+    meter,
+    meter_reading,
+    service,
+    service_profile,
+    usage_close,
+    usage_record,
+)
 from core.database import take_lane
 
 Rows = Sequence[Mapping[str, Any]]
@@ -332,3 +339,74 @@ async def record_at(connection: AsyncConnection, meter_id: str, at: datetime) ->
         usage_record.c.close_id.is_(None),
     )  # fmt: skip
     return (await connection.execute(statement)).one_or_none()
+
+
+async def totals_inside(
+    connection: AsyncConnection, service_ids: Iterable[str], from_at: datetime, until_at: datetime
+) -> dict[str, tuple[int, int]]:
+    """``total_inside`` of many services over one span; those without a record are left out."""
+    record = usage_record.c
+    found: dict[str, tuple[int, int]] = {}
+    for some in chunks(service_ids):
+        statement = (
+            select(record.service_id, func.sum(record.octets_in), func.sum(record.octets_out))
+            .where(
+                record.service_id.in_(some), record.start_at >= from_at, record.start_at < until_at,
+                record.end_at <= until_at,
+            )
+            .group_by(record.service_id)
+        )  # fmt: skip
+        found |= {row[0]: (int(row[1]), int(row[2])) for row in await connection.execute(statement)}
+    return found
+
+
+async def all_crossing(
+    connection: AsyncConnection, service_ids: Iterable[str], from_at: datetime, until_at: datetime
+) -> dict[str, list[Row[Any]]]:
+    """``records_crossing`` of many services over one span, by service."""
+    record = usage_record.c
+    across_start = (record.start_at < from_at) & (record.end_at > from_at)
+    across_end = (record.start_at >= from_at) & (record.start_at < until_at) & (record.end_at > until_at)
+    found: dict[str, list[Row[Any]]] = {}
+    for some in chunks(service_ids):
+        statement = select(usage_record).where(record.service_id.in_(some), across_start | across_end)
+        for row in await connection.execute(statement):
+            found.setdefault(row.service_id, []).append(row)
+    return found
+
+
+async def records_of_closes(
+    connection: AsyncConnection, close_ids: Iterable[str]
+) -> dict[str, list[tuple[datetime, datetime, int, int]]]:
+    """``(start, end, octets in, octets out)`` of the frozen records of many closes, by close."""
+    record = usage_record.c
+    found: dict[str, list[tuple[datetime, datetime, int, int]]] = {}
+    for some in chunks(close_ids):
+        statement = (
+            select(record.close_id, record.start_at, record.end_at, record.octets_in, record.octets_out)
+            .where(record.close_id.in_(some))
+            .order_by(record.close_id, record.start_at, record.end_at, record.meter_id, record.id)
+        )
+        for close_id, *values in await connection.execute(statement):
+            found.setdefault(close_id, []).append((values[0], values[1], values[2], values[3]))
+    return found
+
+
+async def fastest_rates(
+    connection: AsyncConnection, service_ids: Iterable[str]
+) -> dict[str, tuple[int, int]]:
+    """``(down, up)`` in bit/s: the fastest that each service's profile ever lets it be."""
+    found: dict[str, tuple[int, int]] = {}
+    profile = service_profile.c
+    for some in chunks(service_ids):
+        statement = (
+            select(
+                service.c.id,
+                func.coalesce(profile.burst_down_bps, profile.rate_down_bps),
+                func.coalesce(profile.burst_up_bps, profile.rate_up_bps),
+            )
+            .join(service_profile, profile.id == service.c.profile_id)
+            .where(service.c.id.in_(some))
+        )
+        found |= {row[0]: (int(row[1]), int(row[2])) for row in await connection.execute(statement)}
+    return found

@@ -19,7 +19,7 @@ from provisioning.store import tables as provisioning
 
 holds = typer.Typer(help="Holds on services.", no_args_is_help=True)
 enforcement = typer.Typer(help="Making towers match entitlements.", no_args_is_help=True)
-_RULED = (Holder.DUNNING, Holder.QUOTA, Holder.SCHEDULE)
+_RULED = (Holder.DUNNING, Holder.QUOTA, Holder.CAP, Holder.SCHEDULE)
 _OURS = tuple(str(holder) for holder in Holder if holder not in _RULED)
 
 
@@ -27,7 +27,7 @@ def _check_holder(holder: str) -> None:
     if holder not in _OURS:
         fail(
             f"--holder {holder!r}: use one of {', '.join(_OURS)}; dunning's own holds follow payments, "
-            "those of quota and schedule the rules of the profile",
+            "those of quota and schedule the rules of the profile, that of cap the usage terms of the plan",
             2,
         )
 

@@ -12,8 +12,12 @@ from aaa.close_usage import (
     ClosedUsage,
     close_usage,
     evidence_of,
+    fastest_rates,
+    slices_between,
+    slices_of_closes,
     usage_between,
     usage_by_day,
+    usage_of_many,
     verify_close,
 )
 from aaa.store.tables import usage_record
@@ -196,3 +200,32 @@ async def test_gaps_between_closes_are_left_alone(workplace: Workplace, ann: str
     first = await _close(workplace, ann, 0, 60, "first")
     assert first.octets_out == 600
     assert await total(workplace) == (0, 900)
+
+
+async def test_many_services_at_once_give_what_each_gives_alone(workplace: Workplace, ann: str) -> None:
+    """Totals of many spans, and when they were used: records across the ends are cut by time."""
+    await report(workplace, ANN.start(), ANN.interim(55, (10, 100)), ANN.interim(65, (21, 203)))
+    spans = [(ann, minute(0), minute(60)), (ann, minute(60), minute(120)), ("svc_0", minute(0), minute(60))]
+    async with workplace.reading() as connection:
+        totals = await usage_of_many(connection, spans)
+        alone = [await usage_between(connection, *one) for one in spans]
+        slices = await slices_between(connection, *spans[0])
+        rates = await fastest_rates(connection, [ann, "svc_0"])
+    assert totals == alone == [(15, 151), (6, 52), (0, 0)]
+    assert slices == [(minute(0), minute(55), 10, 100), (minute(55), minute(60), 5, 51)]
+    assert set(rates) == {ann}
+
+
+async def test_a_close_says_when_its_octets_were_used(workplace: Workplace, ann: str) -> None:
+    await report(workplace, ANN.start(), ANN.interim(55, (10, 100)), ANN.interim(65, (21, 203)))
+    march, april = (
+        await _close(workplace, ann, 0, 60, "march"),
+        await _close(workplace, ann, 60, 120, "april"),
+    )
+    async with workplace.reading() as connection:
+        slices = await slices_of_closes(connection, [march.close_id, april.close_id, "ucl_0"])
+    assert slices == {
+        march.close_id: [(minute(0), minute(55), 10, 100), (minute(55), minute(60), 5, 51)],
+        april.close_id: [(minute(60), minute(65), 6, 52)],
+        "ucl_0": [],
+    }
