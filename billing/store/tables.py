@@ -32,7 +32,7 @@ from billing.store.schema.mail import mail_dead_address, mail_message, mail_serv
 from billing.store.schema.payments import allocation, payment
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
-from billing.store.schema.taxes import tax_rate
+from billing.store.schema.taxes import tax_certificate_scan, tax_exemption, tax_rate, tax_rule
 
 __all__ = [
     "account",
@@ -77,5 +77,8 @@ __all__ = [
     "rated_charge",
     "subscription",
     "subscription_change",
+    "tax_certificate_scan",
+    "tax_exemption",
     "tax_rate",
+    "tax_rule",
 ]

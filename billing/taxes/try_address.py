@@ -1,0 +1,55 @@
+"""What a line at an address on a day would be taxed with: for the panel, the command line and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.taxes.decide import TaxableLine, TaxDecision, decide_taxes
+from billing.domain.taxes.place import Place
+from billing.domain.taxes.rule import Exemption
+from billing.store import account_rows, tax_rows
+from billing.taxes.tax_books import TaxBooks
+from core.refusal import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class TaxQuestion:
+    """A line that is thought of. ``account``: whose certificates count (id or number), or nobody's."""
+
+    place: Place
+    on: date
+    price_minor: int
+    currency: str
+    tax_class: str = "internet"
+    kind: str = "recurring"
+    inclusive: bool = False
+    quantity: Decimal = Decimal(1)
+    account: str | None = None
+    as_of: datetime | None = None
+
+
+async def try_address(
+    connection: AsyncConnection, question: TaxQuestion, books: TaxBooks | None = None
+) -> TaxDecision | Refusal:
+    """The taxes of that one line, by the rules as they are known (or were, at ``as_of``)."""
+    exemptions: Sequence[Exemption] = ()
+    if question.account is not None:
+        account = await account_rows.find_account(connection, question.account)
+        if account is None:
+            return Refusal("unknown_account", f"there is no account {question.account[:40]}", "account")
+        found = await tax_rows.exemptions_of(connection, [account.id], question.as_of)
+        exemptions = found.get(account.id, ())
+    book = await (books or TaxBooks()).book(connection, question.as_of)
+    line = TaxableLine(
+        1, question.price_minor, question.inclusive, question.tax_class, question.kind, question.on,
+        question.place, question.quantity,
+    )  # fmt: skip
+    try:
+        return decide_taxes([line], book, exemptions, question.currency)
+    except ValueError as trouble:
+        return Refusal("other_currency", str(trouble), "currency")
