@@ -50,6 +50,25 @@ class BillingSettings(BaseModel):
     correction_cycles: int = Field(
         13, ge=1, le=60, description="how many cycles back a bill run looks for corrections"
     )
+    returned_payment_fees: dict[str, dict[str, int]] = Field(
+        default_factory=dict,
+        description="fee in minor units by kind of reversal (nsf, ach_return, chargeback) and currency",
+    )
+    fee_tax_class: str = Field("fee", max_length=40, description="tax class of fees for returned payments")
+
+    def returned_payment_fee(self, kind: str, currency: str) -> int:
+        """What a reversal of that kind costs the customer, in minor units."""
+        return self.returned_payment_fees.get(kind, {}).get(currency, 0)
+
+    @field_validator("returned_payment_fees")
+    @classmethod
+    def _fees_of_known_kinds(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        for kind, fees in value.items():
+            if kind not in {"nsf", "ach_return", "chargeback"}:
+                raise ValueError(f"{kind!r} is not nsf, ach_return or chargeback")
+            if any(fee < 0 for fee in fees.values()):
+                raise ValueError(f"a fee for {kind} is below nothing")
+        return value
 
     @field_validator("locale")
     @classmethod

@@ -69,3 +69,52 @@ class PaymentReversed(Fact):
 
     def subject(self) -> str:
         return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRestored(Fact):
+    """Money of a payment that had been taken back is there again: a dispute was won."""
+
+    kind: ClassVar[str] = "billing.payment_restored"
+
+    payment_id: str
+    account_id: str
+    amount_minor: int
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrdered(Fact):
+    """Money is owed back to a customer. Method ``gateway``: by the way that ``payment_id`` came.
+
+    Whoever pays it out says so with ``end_refund``.
+    """
+
+    kind: ClassVar[str] = "billing.refund_ordered"
+
+    refund_id: str
+    account_id: str
+    payment_id: str | None
+    method: str
+    amount_minor: int
+    currency: str
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class RefundEnded(Fact):
+    """A refund was paid out, or failed and is credit again (``outcome``: paid, failed)."""
+
+    kind: ClassVar[str] = "billing.refund_ended"
+
+    refund_id: str
+    account_id: str
+    outcome: str
+    amount_minor: int
+
+    def subject(self) -> str:
+        return self.account_id

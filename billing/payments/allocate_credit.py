@@ -1,8 +1,10 @@
-"""Use an account's unallocated money for its open invoices, oldest first."""
+"""Use an account's unallocated money for its open invoices, by the account's rule."""
 
 from __future__ import annotations
 
-from billing.domain.allocation import Allocated, OpenInvoice, allocate_oldest_first
+from collections.abc import Sequence
+
+from billing.domain.allocation import Allocated, OpenInvoice, allocate_by_rule
 from billing.domain.catalogue import Account
 from billing.domain.ledger import Booking, allocation_entry
 from billing.store import dunning_rows, invoice_rows, ledger_rows, payment_rows
@@ -10,26 +12,41 @@ from core.periods import local_date
 from core.work import Work
 
 
-async def allocate_credit(work: Work, account: Account) -> list[Allocated]:
-    """Allocate what there is; the account must be locked by this transaction."""
+async def allocate_credit(work: Work, account: Account, *, first: Sequence[str] = ()) -> list[Allocated]:
+    """Allocate what there is, to the invoices ``first`` (ids) before all others.
+
+    The account must be locked by this transaction. What an operator keeps in hand is left alone.
+    """
     credit = (await payment_rows.credits_of(work.connection, [account.id])).get(account.id, [])
     if not credit:
         return []
-    waiting = (await dunning_rows.open_invoices(work.connection, [account.id]))[account.id]
-    claims = [OpenInvoice(one.id, one.number, one.due_on, one.open_minor) for one in waiting]
-    allocated = allocate_oldest_first(credit, claims)
+    claims = await open_claims(work, account.id)
+    rule = await payment_rows.rule_of(work.connection, account.id)
+    allocated = allocate_by_rule(rule, credit, claims, first)
     await record_allocations(work, account, allocated)
     return allocated
 
 
-async def record_allocations(work: Work, account: Account, allocated: list[Allocated]) -> None:
-    """Write the rows, the ledger entries and the new rests; a negative amount takes an allocation back."""
+async def open_claims(work: Work, account_id: str) -> list[OpenInvoice]:
+    """What the account's invoices still ask for."""
+    waiting = (await dunning_rows.open_invoices(work.connection, [account_id]))[account_id]
+    return [OpenInvoice(one.id, one.number, one.due_on, one.open_minor) for one in waiting]
+
+
+async def record_allocations(
+    work: Work, account: Account, allocated: Sequence[Allocated], sources: Sequence[str | None] = ()
+) -> None:
+    """Write the rows, the ledger entries and the new rests; a negative amount takes an allocation back.
+
+    ``sources``: for each, the order it follows; none for what the rule decides.
+    """
+    named = list(sources) + [None] * (len(allocated) - len(sources))
     rows = [
         {
             "id": work.ids.new("alc"), "payment_id": one.payment_id, "invoice_id": one.invoice_id,
-            "amount_minor": one.amount_minor, "at": work.now,
+            "amount_minor": one.amount_minor, "at": work.now, "source": source,
         }
-        for one in allocated
+        for one, source in zip(allocated, named, strict=True)
     ]  # fmt: skip
     booking = Booking(account.id, local_date(work.now, account.time_zone), account.currency)
     await payment_rows.insert_allocations(work.connection, rows)

@@ -1,13 +1,15 @@
-"""Receive a payment: recorded once, allocated oldest first, and felt by dunning in the same transaction."""
+"""Receive a payment: recorded once, allocated by rule, and felt by dunning in the same transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from billing.domain.catalogue import Account
-from billing.domain.ledger import Booking, payment_entry
+from billing.domain.ledger import Booking
+from billing.domain.money_entries import cash, landed_entry
 from billing.dunning.evaluate import StageChange, relieve_dunning
 from billing.facts import PaymentReceived
 from billing.payments.allocate_credit import allocate_credit
@@ -18,6 +20,9 @@ from core.refusal import Refusal
 from core.work import Work
 
 METHODS = ("cash", "cheque", "transfer", "card")
+"""What an operator records."""
+BY_FILE = ("ach",)
+"""What a file to or from a bank records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +48,22 @@ async def receive_payment(
     idempotency_key: str,
     received_on: date | None = None,
     note: str | None = None,
+    reference: str | None = None,
+    landed_in: str | None = None,
+    first: Sequence[str] = (),
+    by_hand: bool = False,
 ) -> PaymentReceipt | Refusal:
     """Record money received; ``idempotency_key`` is the caller's own id of it.
 
     The same key with the same content answers ``exists`` and changes nothing; with another content it is
     refused with the field that differs. What no invoice needs stays as credit for the next ones. Refusals in
     this order: amount, key, method, account, currency, day, differing content.
+
+    ``reference``: cheque number, bank reference. ``landed_in``: the ledger account when it is not the cash of
+    its method (in_transit:ach). ``first``: ids of invoices that are paid before the account's rule is asked.
+    ``by_hand``: it pays nothing until an operator allocates it, or keeps it as a deposit.
     """
-    refusal = _refuse_form(amount_minor, idempotency_key, method)
+    refusal = _refuse_form(amount_minor, idempotency_key, method, reference)
     if refusal:
         return refusal
     account = await account_rows.lock_account(work.connection, account_id)
@@ -64,19 +77,23 @@ async def receive_payment(
         "method": method, "amount_minor": amount_minor, "currency": currency,
         "received_on": received_on or local_date(work.now, account.time_zone), "received_at": work.now,
         "recorded_by": work.actor, "note": note, "unallocated_minor": amount_minor, "reversed_at": None,
-        "reversal_reason": None,
+        "reversal_reason": None, "reference": reference, "landed_in": landed_in, "by_hand": by_hand,
     }  # fmt: skip
     if not await payment_rows.insert_payment(work.connection, values):
         return await _recorded_before(work, values, received_on)
-    return await _book(work, account, values)
+    return await _book(work, account, values, first)
 
 
-def _refuse_form(amount_minor: int, idempotency_key: str, method: str) -> Refusal | None:
+def _refuse_form(
+    amount_minor: int, idempotency_key: str, method: str, reference: str | None
+) -> Refusal | None:
     if isinstance(amount_minor, bool) or not 0 < amount_minor < 10**15:
         return Refusal("bad_amount", "a payment must be more than nothing, in minor units", "amount_minor")
     if not idempotency_key.strip() or len(idempotency_key) > 120:
         return Refusal("bad_key", "give the payment an id of yours, 1 to 120 characters", "idempotency_key")
-    if method not in METHODS:
+    if reference is not None and not (1 <= len(reference) <= 140 and reference.isprintable()):
+        return Refusal("bad_reference", "a reference is one line of 1 to 140 characters", "reference")
+    if method not in METHODS + BY_FILE:
         return Refusal("bad_method", f"{method!r} is not one of {', '.join(METHODS)}", "method")
     return None
 
@@ -113,12 +130,13 @@ async def _recorded_before(
     )  # fmt: skip
 
 
-async def _book(work: Work, account: Account, values: dict[str, Any]) -> PaymentReceipt:
+async def _book(work: Work, account: Account, values: dict[str, Any], first: Sequence[str]) -> PaymentReceipt:
     payment_id, amount, currency = values["id"], values["amount_minor"], account.currency
     booking = Booking(account.id, local_date(work.now, account.time_zone), currency)
-    entry = payment_entry(booking, payment_id, values["method"], amount)
+    lands_in = values["landed_in"] or cash(values["method"])
+    entry = landed_entry(booking, payment_id, lands_in, values["method"], amount)
     await ledger_rows.book(work.connection, work.now, work.ids, [entry])
-    await allocate_credit(work, account)
+    await allocate_credit(work, account, first=first)
     await work.publish(PaymentReceived(payment_id, account.id, amount))
     await work.audit(
         "billing.payment_received", account.id, payment=payment_id, amount=format_money(amount, currency)

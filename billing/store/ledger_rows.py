@@ -10,7 +10,18 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.ledger import CUSTOMER_CREDIT, RECEIVABLE, Entry
-from billing.store.tables import allocation, invoice, invoice_line, ledger_entry, payment, posting
+from billing.store.tables import (
+    allocation,
+    credit_use,
+    deposit,
+    invoice,
+    invoice_line,
+    ledger_entry,
+    payment,
+    posting,
+    refund,
+    reversal,
+)
 from core.ids import IdSource
 
 
@@ -127,30 +138,36 @@ async def invoices_out_of_sum(connection: AsyncConnection) -> list[Any]:
 
 
 async def payments_out_of_sum(connection: AsyncConnection) -> list[Any]:
-    """Payments whose allocations and rest are not their amount (0 once reversed)."""
+    """Payments whose allocations, other uses and rest are not their amount."""
     allocated = (
         select(allocation.c.payment_id, func.sum(allocation.c.amount_minor).label("used"))
         .group_by(allocation.c.payment_id)
         .subquery()
     )
-    used = func.coalesce(allocated.c.used, 0)
-    kept = payment.c.reversed_at.is_(None)
+    elsewhere = (
+        select(credit_use.c.payment_id, func.sum(credit_use.c.amount_minor).label("used"))
+        .group_by(credit_use.c.payment_id)
+        .subquery()
+    )
+    used = func.coalesce(allocated.c.used, 0) + func.coalesce(elsewhere.c.used, 0)
     query = (
         select(payment.c.id, payment.c.amount_minor, payment.c.unallocated_minor, used.label("used"))
         .outerjoin(allocated, allocated.c.payment_id == payment.c.id)
-        .where(
-            (kept & (used + payment.c.unallocated_minor != payment.c.amount_minor))
-            | (~kept & ((used != 0) | (payment.c.unallocated_minor != 0)))
-        )
+        .outerjoin(elsewhere, elsewhere.c.payment_id == payment.c.id)
+        .where(used + payment.c.unallocated_minor != payment.c.amount_minor)
         .order_by(payment.c.id)
     )
     return list(await connection.execute(query))
 
 
 async def sources_without_entry(connection: AsyncConnection) -> list[tuple[str, str]]:
-    """Invoices, payments and allocations that the ledger knows nothing of."""
+    """Invoices, payments and whatever moves their money that the ledger knows nothing of."""
     missing: list[tuple[str, str]] = []
-    for kind, table in (("invoice", invoice), ("payment", payment), ("allocation", allocation)):
+    booked_tables = (
+        ("invoice", invoice), ("payment", payment), ("allocation", allocation), ("reversal", reversal),
+        ("refund", refund), ("deposit", deposit),
+    )  # fmt: skip
+    for kind, table in booked_tables:
         booked = select(ledger_entry.c.source_id).where(ledger_entry.c.source_kind == kind)
         query = select(table.c.id).where(table.c.id.not_in(booked)).order_by(table.c.id)
         missing += [(kind, row.id) for row in await connection.execute(query)]

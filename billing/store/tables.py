@@ -29,7 +29,20 @@ from billing.store.schema.gateways import (
 from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
 from billing.store.schema.ledger import ledger_entry, posting
 from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
-from billing.store.schema.payments import allocation, payment
+from billing.store.schema.payments import (
+    allocation,
+    allocation_rule,
+    credit_use,
+    deposit,
+    deposit_release,
+    deposit_slip,
+    deposit_slip_item,
+    payment,
+    refund,
+    refund_outcome,
+    reversal,
+    settlement,
+)
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
 from billing.store.schema.taxes import tax_certificate_scan, tax_exemption, tax_rate, tax_rule
@@ -41,12 +54,18 @@ __all__ = [
     "ach_originator",
     "ach_return",
     "allocation",
+    "allocation_rule",
     "autopay",
     "bank_account",
     "bank_file",
     "bill_run",
     "charge",
     "clock_trust",
+    "credit_use",
+    "deposit",
+    "deposit_release",
+    "deposit_slip",
+    "deposit_slip_item",
     "document_file",
     "document_look",
     "dunning_event",
@@ -75,6 +94,10 @@ __all__ = [
     "promotion",
     "promotion_use",
     "rated_charge",
+    "refund",
+    "refund_outcome",
+    "reversal",
+    "settlement",
     "subscription",
     "subscription_change",
     "tax_certificate_scan",
