@@ -12,6 +12,7 @@ from billing.store.schema.ach import (
     bank_file,
 )
 from billing.store.schema.base import metadata
+from billing.store.schema.buckets import bucket_movement, quota_event, quota_state, top_up
 from billing.store.schema.catalogue import plan, plan_version, promotion
 from billing.store.schema.clock import clock_trust
 from billing.store.schema.documents import document_file, document_look
@@ -59,6 +60,7 @@ __all__ = [
     "bank_account",
     "bank_file",
     "bill_run",
+    "bucket_movement",
     "charge",
     "clock_trust",
     "credit_use",
@@ -93,6 +95,8 @@ __all__ = [
     "posting",
     "promotion",
     "promotion_use",
+    "quota_event",
+    "quota_state",
     "rated_charge",
     "refund",
     "refund_outcome",
@@ -104,4 +108,5 @@ __all__ = [
     "tax_exemption",
     "tax_rate",
     "tax_rule",
+    "top_up",
 ]
