@@ -107,10 +107,15 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from appliance.billing_turns import billing_turns
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
+    from billing.documents.keep_look import note_looks
     from billing.dunning.evaluate import evaluate_dunning
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
     from core.outbox import dispatch_due
+
+    async def note_letterhead() -> None:
+        async with house.workplace.work("system:documents") as work:
+            await note_looks(work, house.settings.billing)
 
     async def reap() -> None:
         async with house.workplace.work("system:reaping") as work:
@@ -153,6 +158,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
                 "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
+            job("letterhead", pace.ledger_check_s, note_letterhead),
             job("reaping", pace.reaping_s, reap),
             job("pools", pace.pools_s, look_after_pools),
             job("rules", pace.rules_s, rules.turn),

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,14 @@ class MeteredUsage:
         from aaa.close_usage import fastest_rates
 
         return await fastest_rates(connection, service_ids)
+
+    async def by_day(
+        self, connection: AsyncConnection, service_id: str, from_date: date, until_date: date, zone: str
+    ) -> Sequence[tuple[date, int, int]]:
+        """Octets from and to the service on each local day, for charts."""
+        from aaa.close_usage import usage_by_day
+
+        return await usage_by_day(connection, service_id, from_date, until_date, zone)
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> list[Any]:
         """The records behind a close, each with its readings and raw counters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from core.iban import check_iban
 from core.locales import check_locale
 
 
@@ -18,7 +19,15 @@ class IssuerSettings(BaseModel):
     phone: str | None = None
     website: str | None = None
     tax_number: str | None = None
+    bank: str | None = Field(None, description="name of the bank, beside the account number")
+    iban: str | None = Field(None, description="account for transfers; in euro it makes the payment code")
+    bic: str | None = Field(None, pattern="^[A-Z0-9]{8}([A-Z0-9]{3})?$")
     payment_instructions: str = "Please quote the invoice number with your payment."
+
+    @field_validator("iban")
+    @classmethod
+    def _an_iban(cls, value: str | None) -> str | None:
+        return None if value is None else check_iban(value)
 
 
 class BillingSettings(BaseModel):

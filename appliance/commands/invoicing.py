@@ -131,14 +131,13 @@ def invoice_pdf_file(
     number: Annotated[str, typer.Argument(help="Invoice number.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")],
 ) -> None:
-    """Write an invoice as PDF."""
-    from billing.documents.invoice_view import invoice_view
-    from billing.documents.render import invoice_pdf
+    """Write an invoice as PDF, as it was issued: the same octets each time."""
+    from billing.documents.render import as_issued, invoice_pdf, invoice_view
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            view = outcome_or_fail(await invoice_view(connection, number, house.settings.billing))
-        write_file(output, invoice_pdf(view))
+            view = await invoice_view(connection, number, house.settings.billing, house.usage)
+        write_file(output, invoice_pdf(as_issued(outcome_or_fail(view))))
 
     in_house(body)
 
@@ -188,13 +187,12 @@ def invoice_html_file(
         Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")
     ] = Path("-"),
 ) -> None:
-    """Write an invoice as HTML."""
-    from billing.documents.invoice_view import invoice_view
-    from billing.documents.render import invoice_html
+    """Write an invoice as HTML, with what was paid since."""
+    from billing.documents.render import invoice_html, invoice_view
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            view = outcome_or_fail(await invoice_view(connection, number, house.settings.billing))
-        write_file(output, invoice_html(view).encode())
+            view = await invoice_view(connection, number, house.settings.billing, house.usage)
+        write_file(output, invoice_html(outcome_or_fail(view)).encode())
 
     in_house(body)

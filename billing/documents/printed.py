@@ -1,174 +1,248 @@
-"""An invoice as printed words: the one mapping that the HTML and the Typst template both show.
+"""Documents as printed words: the one mapping that the Typst and the HTML templates show.
 
-Fields: ``title``, ``heading``, ``paper``, ``number``, ``issuer`` (name, address, footer), ``bill_to`` (name,
-address), ``facts`` (label, value), ``claim`` (label, words, amount), ``lines`` (description, details, period,
-quantity, amount, share of the allowance in percent or none), ``sums`` (label, amount, strong),
-``payment_instructions``, ``note``. Every value is text, a list of texts, a number or none.
+Every document has ``kind``, ``title``, ``heading``, ``number``, ``language``, ``paper``, ``accent``, ``logo``
+(png, svg or none), ``issuer`` (name, address, footer), ``to`` (name, address), ``facts`` (label, value),
+``claim`` (label, words, amount, or none), ``pay`` (heading, text, rows of label and value, code as SVG,
+code_words, link, or none), ``note``, ``page_words`` and ``words`` (the headings of tables). An invoice has
+``lines`` (description, details, period, quantity, amount, share of the allowance in percent or none),
+``sums`` (label, amount, strong) and ``charts`` beside; the others have ``columns``, ``rows`` and ``sums``, a
+statement ``ages``, a letter ``paragraphs``. Every value is text, a list, a number, true or false, or none.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from decimal import Decimal
+import re
+from collections.abc import Mapping
+from decimal import InvalidOperation
 from typing import Any
 
-from babel import Locale
-from babel.dates import format_date, format_interval
-from babel.numbers import format_currency
-
 from billing.documents.invoice_view import InvoiceView, LineView
-from core.money import minor_digits
-from core.periods import Period
-from core.quantities import format_octets
+from billing.documents.look import Look
+from billing.documents.payment_code import payment_code
+from billing.documents.usage_chart import usage_chart
+from billing.documents.words import Words
 
-_LETTER_PAPER = {"US", "CA", "MX", "PH", "CL", "CO", "VE"}
+_LONG_WORD = re.compile(r"\S{25,}")
+_ZERO_WIDTH_SPACE = "\u200b"
+_WHAT_A_GB_IS = "1 GB is 1,000,000,000 bytes. Ask us for the meter readings behind any line of this invoice."
+
+
+def breakable(text: str) -> str:
+    """The text with places to break in words that no column holds."""
+    return _LONG_WORD.sub(
+        lambda found: _ZERO_WIDTH_SPACE.join(
+            found[0][start : start + 12] for start in range(0, len(found[0]), 12)
+        ),
+        text,
+    )
+
+
+def printed_frame(look: Look, words: Words, *, kind: str, heading: str, number: str) -> dict[str, Any]:
+    """What all documents have: letterhead, language, sheet."""
+    paper = look.terms.paper
+    return {
+        "kind": kind,
+        "title": f"{heading} {number}".strip(),
+        "heading": heading,
+        "number": number,
+        "language": words.language,
+        "paper": words.paper if paper == "auto" else paper,
+        "accent": look.terms.accent,
+        "logo": look.logo.suffix if look.logo else None,
+        "issuer": _issuer(look, words),
+        "page_words": words.say("page {page} of {pages}", page="|", pages="|").split("|"),
+        "facts": [],
+        "claim": None,
+        "pay": None,
+        "note": None,
+        "words": {
+            "to": words.say("Billed to"),
+            "description": words.say("Description"),
+            "period": words.say("Period"),
+            "quantity": words.say("Quantity"),
+            "amount": words.say("Amount"),
+        },
+    }
 
 
 def print_invoice(view: InvoiceView) -> dict[str, Any]:
     """The view in the words, dates and amounts of its locale."""
-    printer = _Printer(view.locale, view.currency)
-    heading = "Credit note" if view.total_minor < 0 else "Invoice"
+    words = Words(view.locale, view.currency)
+    is_credit = view.kind == "credit_note" or view.total_minor < 0
+    heading = words.say("Credit note") if is_credit else words.say("Invoice")
+    charts = [usage_chart(breakable(one.title), one.days, words) for one in view.usage]
     return {
-        "title": f"{heading} {view.number}",
-        "heading": heading,
-        "paper": "us-letter" if Locale.parse(view.locale).territory in _LETTER_PAPER else "a4",
-        "number": view.number,
-        "issuer": _issuer(view),
-        "bill_to": _bill_to(view),
-        "facts": _facts(view, printer),
-        "claim": _claim(view, printer),
-        "lines": [_line(line, printer) for line in view.lines if line.kind != "tax"],
-        "sums": _sums(view, printer),
-        "payment_instructions": view.issuer.payment_instructions,
-        "note": _note(view),
+        **printed_frame(view.look, words, kind="invoice", heading=heading, number=view.number),
+        "to": print_address(view.bill_to),
+        "facts": _facts(view, words, is_credit=is_credit),
+        "claim": _claim(view, words),
+        "lines": [_line(line, words) for line in view.lines if line.kind != "tax"],
+        "sums": _sums(view, words),
+        "charts": [one for one in charts if one],
+        "pay": None if is_credit else print_pay(view.look, words, view.number, view.open_minor),
+        "note": _note(view, words),
     }
 
 
-class _Printer:
-    """Dates and amounts in one locale and currency."""
-
-    def __init__(self, locale: str, currency: str) -> None:
-        self._locale = locale
-        self._currency = currency
-
-    def money(self, amount_minor: int) -> str:
-        major = Decimal(amount_minor).scaleb(-minor_digits(self._currency))
-        return format_currency(major, self._currency, locale=self._locale)
-
-    def unit_price(self, minor: str) -> str:
-        """A price that may have more decimals than the currency."""
-        digits = minor_digits(self._currency)
-        major = Decimal(minor).scaleb(-digits)
-        if major == round(major, digits):
-            return format_currency(major, self._currency, locale=self._locale)
-        return format_currency(
-            major.normalize(), self._currency, locale=self._locale, decimal_quantization=False
-        )
-
-    def day(self, day: date) -> str:
-        return format_date(day, "long", locale=self._locale)
-
-    def period(self, period: Period) -> str:
-        """First to last day, both included, as people write it."""
-        last = period.end - timedelta(days=1)
-        if last <= period.start:
-            return format_date(period.start, "medium", locale=self._locale)
-        return str(format_interval(period.start, last, "yMMMd", locale=self._locale))
-
-
-def _issuer(view: InvoiceView) -> dict[str, Any]:
-    issuer = view.issuer
-    tax_number = None if issuer.tax_number is None else f"Tax no. {issuer.tax_number}"
+def _issuer(look: Look, words: Words) -> dict[str, Any]:
+    issuer = look.issuer
+    tax_number = issuer.tax_number and words.say("Tax no. {number}", number=issuer.tax_number)
     contact = (issuer.name, issuer.phone, issuer.email, issuer.website, tax_number)
     return {
-        "name": issuer.name,
-        "address": list(issuer.address),
-        "footer": [text for text in contact if text],
+        "name": breakable(issuer.name),
+        "address": [breakable(line) for line in issuer.address],
+        "footer": [breakable(text) for text in contact if text],
     }
 
 
-def _bill_to(view: InvoiceView) -> dict[str, Any]:
-    to = view.bill_to
-    place = " ".join(text for text in (to["region"], to["postal_code"]) if text)
-    town = ", ".join(text for text in (to["city"], place) if text)
+def print_address(to: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and address as the country's letters have them: the code before the town, or behind the region."""
+    country, town = to.get("country"), to.get("city")
+    region, code = to.get("region"), to.get("postal_code")
+    if country in {"US", "CA", "AU", "BR", "MX", None}:
+        place = " ".join(text for text in (region, code) if text)
+        line = ", ".join(text for text in (town, place) if text)
+    else:
+        line = " ".join(text for text in (code, town) if text)
     return {
-        "name": to["name"],
-        "address": [text for text in (to["street"], town, to["country"]) if text],
+        "name": breakable(to["name"]),
+        "address": [breakable(text) for text in (to.get("street"), line, country) if text],
     }
 
 
-def _facts(view: InvoiceView, printer: _Printer) -> list[dict[str, str]]:
+def _facts(view: InvoiceView, words: Words, *, is_credit: bool) -> list[dict[str, str]]:
     facts = [
-        ("Number", view.number),
-        ("Date", printer.day(view.issued_on)),
-        ("Account", view.account_number),
-        ("Service month", printer.period(view.cycle)),
+        (words.say("Number"), view.number),
+        (words.say("Date"), words.day(view.issued_on)),
+        (words.say("Account"), view.account_number),
     ]
-    if view.total_minor > 0:
-        facts.insert(2, ("Due", printer.day(view.due_on)))
-    return [{"label": label, "value": value} for label, value in facts]
+    if view.corrects:
+        facts.append((words.say("Corrects invoice"), view.corrects))
+    if not is_credit and view.total_minor > 0:
+        facts.insert(2, (words.say("Due"), words.day(view.due_on)))
+    if view.kind == "invoice" and view.cycle.days:
+        facts.append((words.say("Service period"), words.period(view.cycle)))
+    return [{"label": label, "value": breakable(value)} for label, value in facts]
 
 
-def _claim(view: InvoiceView, printer: _Printer) -> dict[str, str]:
+def _claim(view: InvoiceView, words: Words) -> dict[str, str]:
     if view.total_minor < 0:
-        return _said("Credit", "Kept for you and used for your next invoices", -view.total_minor, printer)
+        said = words.say("Kept for you and used for your next invoices")
+        return _said(words.say("Credit"), said, -view.total_minor, words)
     if view.open_minor == 0:
-        return _said("Nothing due", "Paid in full. Thank you.", 0, printer)
-    return _said("Amount due", f"Please pay by {printer.day(view.due_on)}", view.open_minor, printer)
+        return _said(words.say("Nothing due"), words.say("Paid in full. Thank you."), 0, words)
+    said = words.say("Please pay by {day}", day=words.day(view.due_on))
+    return _said(words.say("Amount due"), said, view.open_minor, words)
 
 
-def _said(label: str, words: str, amount_minor: int, printer: _Printer) -> dict[str, str]:
-    return {"label": label, "words": words, "amount": printer.money(amount_minor)}
+def _said(label: str, said: str, amount_minor: int, words: Words) -> dict[str, str]:
+    return {"label": label, "words": said, "amount": words.money(amount_minor)}
 
 
-def _line(line: LineView, printer: _Printer) -> dict[str, Any]:
+def print_pay(look: Look, words: Words, number: str, open_minor: int) -> dict[str, Any] | None:
+    """How an open amount is paid: bank details, words, and a code where one can be made."""
+    issuer = look.issuer
+    code = None
+    if look.terms.payment_code == "auto":
+        code = payment_code(
+            name=issuer.name, iban=issuer.iban, bic=issuer.bic, pay_url=look.terms.pay_url,
+            amount_minor=open_minor, currency=words.currency, number=number,
+        )  # fmt: skip
+    rows = []
+    if issuer.iban:
+        grouped = " ".join(issuer.iban[start : start + 4] for start in range(0, len(issuer.iban), 4))
+        rows.append({"label": "IBAN", "value": grouped})
+        if issuer.bic or issuer.bank:
+            bank = ", ".join(text for text in (issuer.bank, issuer.bic) if text)
+            rows.append({"label": words.say("Bank"), "value": breakable(bank)})
+        rows.append({"label": words.say("Reference"), "value": number})
+    caption = {
+        "epc": words.say("Scan with your banking app"),
+        "link": words.say("Scan to pay online"),
+    }
     return {
-        "description": line.description,
-        "details": _details(line, printer),
-        "period": "" if line.period is None else printer.period(line.period),
-        "quantity": line.quantity or "",
-        "amount": printer.money(line.amount_minor),
+        "heading": words.say("How to pay"),
+        "text": breakable(issuer.payment_instructions),
+        "rows": rows if open_minor > 0 else [],
+        "code": code.svg if code else None,
+        "code_words": caption[code.kind] if code else "",
+        "link": code.target if code else None,
+    }
+
+
+def _line(line: LineView, words: Words) -> dict[str, Any]:
+    return {
+        "description": breakable(line.description),
+        "details": [breakable(one) for one in _details(line, words)],
+        "period": "" if line.period is None or not line.period.days else words.period(line.period),
+        "quantity": breakable(line.quantity or ""),
+        "amount": words.money(line.amount_minor),
         "share": _share(line),
     }
 
 
-def _details(line: LineView, printer: _Printer) -> list[str]:
+def _details(line: LineView, words: Words) -> list[str]:
+    """What the line's explanation says in a few words; nothing for one that is not known."""
     why = line.explanation
-    if line.kind == "usage":
-        down, up = format_octets(why["octets_out"]), format_octets(why["octets_in"])
-        tiers = [
-            f"{format_octets(tier['octets'])} beyond it at {printer.unit_price(tier['minor_per_gb'])} per GB"
-            for tier in why["tiers"]
-        ]
-        return [f"{down} down, {up} up", *tiers]
-    if line.kind == "recurring" and why["days"] != why["of_days"]:
-        return [f"{printer.money(why['price_minor'])} for a whole month"]
+    try:
+        if line.kind == "usage":
+            return _usage_details(why, words)
+        if line.kind in {"recurring", "rental"} and why["days"] != why["of_days"]:
+            return [words.say("{price} for a whole period", price=words.money(int(why["price_minor"])))]
+    except (KeyError, TypeError, ValueError, InvalidOperation):
+        return []
     return []
 
 
+def _usage_details(why: Mapping[str, Any], words: Words) -> list[str]:
+    moved = words.say(
+        "{down} down, {up} up",
+        down=words.octets(int(why["octets_out"])),
+        up=words.octets(int(why["octets_in"])),
+    )
+    tiers = [
+        words.say(
+            "{octets} beyond it at {price} per GB", octets=words.octets(int(tier["octets"])),
+            price=words.unit_price(str(tier["minor_per_gb"])),
+        )
+        for tier in why.get("tiers", ())
+    ]  # fmt: skip
+    return [moved, *tiers]
+
+
 def _share(line: LineView) -> int | None:
-    allowance = line.explanation.get("allowance_octets")
-    if line.kind != "usage" or not allowance:
+    allowance, used = line.explanation.get("allowance_octets"), line.explanation.get("used_octets")
+    if line.kind != "usage" or not isinstance(allowance, int) or not isinstance(used, int) or not allowance:
         return None
-    return int(line.explanation["used_octets"]) * 100 // int(allowance)
+    return used * 100 // allowance
 
 
-def _sums(view: InvoiceView, printer: _Printer) -> list[dict[str, Any]]:
-    sums: list[tuple[str, int, bool]] = [("Net", view.net_minor, False)]
+def _sums(view: InvoiceView, words: Words) -> list[dict[str, Any]]:
+    sums: list[tuple[str, int, bool]] = [(words.say("Net"), view.net_minor, False)]
     sums += [(line.description, line.amount_minor, False) for line in view.lines if line.kind == "tax"]
-    sums.append(("Total", view.total_minor, True))
+    sums.append((words.say("Total"), view.total_minor, True))
     for paid in view.paid:
-        words = "Paid" if paid.amount_minor > 0 else "Taken back"
-        method = "" if paid.method == "credit" else f", {paid.method}"
-        sums.append((f"{words} {printer.day(paid.received_on)}{method}", -paid.amount_minor, False))
+        said = "Paid {day}" if paid.amount_minor > 0 else "Taken back {day}"
+        label = words.say(said, day=words.day(paid.received_on))
+        if paid.method != "credit":
+            label = f"{label}, {words.say(paid.method)}"
+        sums.append((label, -paid.amount_minor, False))
     if view.paid:
-        sums.append(("Amount due", view.open_minor, True))
+        sums.append((words.say("Amount due"), view.open_minor, True))
     return [
-        {"label": label, "amount": printer.money(amount), "strong": strong} for label, amount, strong in sums
+        {"label": breakable(label), "amount": words.money(amount), "strong": strong}
+        for label, amount, strong in sums
     ]
 
 
-def _note(view: InvoiceView) -> str | None:
-    if not any(line.kind == "usage" for line in view.lines):
-        return None
-    return "1 GB is 1,000,000,000 bytes. Ask us for the meter readings behind any line of this invoice."
+def _note(view: InvoiceView, words: Words) -> str | None:
+    said = []
+    if any(line.kind == "usage" for line in view.lines):
+        said.append(
+            words.say(
+                "1 GB is 1,000,000,000 bytes. Ask us for the meter readings behind any line of this invoice."
+            )
+        )
+    if view.look.terms.closing:
+        said.append(breakable(view.look.terms.closing))
+    return " ".join(said) or None

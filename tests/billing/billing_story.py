@@ -23,7 +23,7 @@ from billing.store.tables import dunning_event, dunning_state, invoice, invoice_
 from billing.store.tables import metadata as billing_metadata
 from core.clock import FakeClock
 from core.database import Database, sqlite_url
-from core.periods import start_of_day
+from core.periods import Period, start_of_day
 from core.refusal import Refusal, granted
 from core.store.tables import fact
 from core.store.tables import metadata as core_metadata
@@ -81,6 +81,20 @@ class TestMeters:
     ) -> tuple[int, int]:
         inside = [one for one in self.used.get(service_id, []) if from_at <= one[0] < until_at]
         return sum(one[1] for one in inside), sum(one[2] for one in inside)
+
+    async def by_day(
+        self, connection: AsyncConnection, service_id: str, from_date: date, until_date: date, zone: str
+    ) -> list[tuple[date, int, int]]:
+        days = [from_date + timedelta(days=number) for number in range((until_date - from_date).days)]
+        return [
+            (
+                day,
+                *await self.between(
+                    connection, service_id, *Period(day, day + timedelta(days=1)).instants(zone)
+                ),
+            )
+            for day in days
+        ]
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> Sequence[Any]:
         from_at, until_at = self.spans[close_id]

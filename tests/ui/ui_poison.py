@@ -39,7 +39,7 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.invoice_line: ("description", "quantity"),
     billing.payment: ("note", "recorded_by", "reversal_reason"),
     billing.dunning_event: ("because",),
-    billing.invoicing.bill_run: ("parked",),
+    billing.bill_run: ("parked",),
     aaa.nas: ("name", "network", "identifier"),
     aaa.service_profile: ("name", "pool", "filter_id", "router_group", "ipv6_pool"),
     aaa.service: ("label",),

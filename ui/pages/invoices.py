@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from billing.documents.invoice_view import InvoiceView
-from billing.documents.render import invoice_html, invoice_pdf, invoice_view
+from billing.documents.render import as_issued, invoice_html, invoice_pdf, invoice_view
 from billing.invoicing.explain import explain_line
 from core.periods import local_date
 from core.refusal import Refusal
@@ -15,6 +15,7 @@ from ui.permissions import Permission
 from ui.read import money, receivables
 from ui.read.rows import EXPORT, PAGE
 from ui.web.csv_files import csv_file
+from ui.web.documents import html_document, pdf_document
 from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
@@ -56,25 +57,22 @@ async def invoice(visit: Visit) -> web.StreamResponse:
 
 @routes.get("/invoices/{invoice_id}/document", Permission.LOOK)
 async def document(visit: Visit) -> web.StreamResponse:
-    """The invoice as the customer sees it."""
-    view = await _view(visit)
-    href = visit.panel.templates.assets.address("invoice.css")
-    return web.Response(text=invoice_html(view, stylesheet_href=href), content_type="text/html")
+    """The invoice as the customer sees it, with what was paid since."""
+    return html_document(invoice_html(await _view(visit)))
 
 
 @routes.get("/invoices/{invoice_id}/pdf", Permission.LOOK)
 async def pdf(visit: Visit) -> web.StreamResponse:
-    """The invoice as PDF."""
-    view = await _view(visit)
-    body = await asyncio.to_thread(invoice_pdf, view)
-    name = "".join(one if one.isascii() and one.isalnum() else "-" for one in view.number)
-    headers = {"Content-Type": "application/pdf", "Content-Disposition": f'attachment; filename="{name}.pdf"'}
-    return web.Response(body=body, headers=headers)
+    """The invoice as PDF, as it was issued."""
+    view = as_issued(await _view(visit))
+    return pdf_document(await asyncio.to_thread(invoice_pdf, view), view.number)
 
 
 async def _view(visit: Visit) -> InvoiceView:
     async with visit.reading() as connection:
-        view = await invoice_view(connection, visit.path("invoice_id"), visit.panel.billing)
+        view = await invoice_view(
+            connection, visit.path("invoice_id"), visit.panel.billing, visit.panel.usage
+        )
     if isinstance(view, Refusal):
         raise missing()
     return view

@@ -16,7 +16,6 @@ from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from billing.documents.render import INVOICE_CSS
 from core.clock import Clock
 from core.money import minor_digits
 from core.periods import zone
@@ -105,7 +104,6 @@ class Assets:
     def __init__(self) -> None:
         folder = _HERE / "static"
         self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-        self.files["invoice.css"] = INVOICE_CSS.encode()
         self._digests = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in self.files.items()}
 
     def address(self, name: str) -> str:
