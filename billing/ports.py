@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-=======
-from collections.abc import Sequence
 from datetime import date, datetime
->>>>>>> f655526 (Documents in five languages, with logo, payment code and usage chart; an issued invoice keeps the look of its day)
 from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,7 +56,6 @@ class LiveUsageSource(Protocol):
         """``(octets_in, octets_out)`` of the span so far; nothing is frozen."""
 
 
-<<<<<<< HEAD
 UsageSlice = tuple[datetime, datetime, int, int]
 """``(start, end, octets_in, octets_out)`` over a half-open span; equal ends: at one instant."""
 
@@ -95,7 +89,8 @@ class WatchedUsage(Protocol):
         self, connection: AsyncConnection, service_ids: Sequence[str]
     ) -> Mapping[str, tuple[int, int]]:
         """``(down, up)`` in bit/s: how fast each service can use up what is left; unknown ones left out."""
-=======
+
+
 class DailyUsageSource(Protocol):
     """Usage day by day, for charts."""
 
@@ -106,4 +101,3 @@ class DailyUsageSource(Protocol):
 
         Of a span that was closed the answer is the same for good.
         """
->>>>>>> f655526 (Documents in five languages, with logo, payment code and usage chart; an issued invoice keeps the look of its day)
