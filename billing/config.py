@@ -79,6 +79,14 @@ class BillingSettings(BaseModel):
                 raise ValueError(f"a fee for {kind} is below nothing")
         return value
 
+    close_days_by_itself: bool = Field(True, description="whether the worker closes the days of the ledger")
+    close_after_days: int = Field(
+        3,
+        ge=0,
+        le=366,
+        description="how many days a day of the ledger stays open after it is over everywhere",
+    )
+
     @field_validator("locale")
     @classmethod
     def _a_locale(cls, value: str) -> str:

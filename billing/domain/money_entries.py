@@ -100,4 +100,4 @@ def deposit_released_entry(booking: Booking, payment_id: str, amount_minor: int)
 
 
 def _moved(kind: str, source_id: str, booking: Booking, words: str, *postings: Posting) -> Entry:
-    return Entry(kind, source_id, booking.booked_on, words, booking.currency, postings)
+    return Entry(kind, source_id, booking.booked_on, words, booking.currency, postings, booking.entity_id)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.domain.ledger import CUSTOMER_CREDIT, RECEIVABLE, Entry
+from billing.domain.ledger import (
+    CUSTOMER_CREDIT,
+    DEPOSIT,
+    DEPOSITS,
+    RECEIVABLE,
+    BookedEntry,
+    Entry,
+    entry_digest,
+)
+from billing.store import closing_rows
 from billing.store.tables import (
     allocation,
     credit_use,
@@ -23,31 +33,47 @@ from billing.store.tables import (
     reversal,
 )
 from core.ids import IdSource
+from core.store.columns import to_microseconds
 
 
 async def book(connection: AsyncConnection, now: datetime, ids: IdSource, entries: Sequence[Entry]) -> None:
-    """Write balanced entries; a second entry for the same source breaks a unique key and raises."""
+    """Write balanced entries; a second entry for the same source breaks a unique key and raises.
+
+    What belongs to a closed or locked day is booked on the first open one (see `billing.domain.closing`).
+    """
     if not entries:
         return
-    numbered = [(ids.new("le"), entry) for entry in entries]
-    await connection.execute(
-        insert(ledger_entry),
-        [
+    await closing_rows.hold_days(connection)
+    days = await closing_rows.find_open_days(connection)
+    closes = await closing_rows.closes_of(
+        connection, {one.booked_on for one in entries if days.closed_before(one.booked_on)}
+    )
+    postings: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    recorded_us = to_microseconds(now)
+    for entry in entries:
+        booked_on, happened_on = days.place(entry.booked_on)
+        entry_id, supplement = ids.new("le"), closes.get(booked_on, 0)
+        row = BookedEntry(
+            entry_id, booked_on.isoformat(), happened_on.isoformat() if happened_on else None, supplement,
+            entry.source_kind, entry.source_id, entry.description, entry.entity_id, recorded_us,
+        )  # fmt: skip
+        sides = [
+            (one.ledger_account, one.account_id, entry.currency, one.amount_minor) for one in entry.postings
+        ]
+        rows.append({
+            "id": entry_id, "booked_on": booked_on, "happened_on": happened_on, "supplement": supplement,
+            "source_kind": entry.source_kind, "source_id": entry.source_id, "description": entry.description,
+            "entity_id": entry.entity_id, "recorded_at": now, "digest": entry_digest(row, sides),
+        })  # fmt: skip
+        postings += [
             {
-                "id": entry_id, "booked_on": entry.booked_on, "source_kind": entry.source_kind,
-                "source_id": entry.source_id, "description": entry.description, "recorded_at": now,
+                "entry_id": entry_id, "ledger_account": name, "account_id": owner, "currency": currency,
+                "amount_minor": amount,
             }
-            for entry_id, entry in numbered
-        ],
-    )  # fmt: skip
-    postings = [
-        {
-            "entry_id": entry_id, "ledger_account": one.ledger_account, "account_id": one.account_id,
-            "currency": entry.currency, "amount_minor": one.amount_minor,
-        }
-        for entry_id, entry in numbered
-        for one in entry.postings
-    ]  # fmt: skip
+            for name, owner, currency, amount in sides
+        ]  # fmt: skip
+    await connection.execute(insert(ledger_entry), rows)
     if postings:
         await connection.execute(insert(posting), postings)
 
@@ -81,6 +107,92 @@ async def unbalanced_entries(connection: AsyncConnection) -> list[tuple[str, int
         .order_by(posting.c.entry_id)
     )
     return [(row[0], int(row[1])) for row in await connection.execute(query)]
+
+
+async def currency_sums(connection: AsyncConnection) -> list[tuple[str, int]]:
+    """The sum of all postings by currency: 0 each."""
+    query = select(posting.c.currency, func.sum(posting.c.amount_minor)).group_by(posting.c.currency)
+    return [(row[0], int(row[1])) for row in await connection.execute(query.order_by(posting.c.currency))]
+
+
+async def ledger_accounts(connection: AsyncConnection) -> list[str]:
+    """Every ledger account that has postings."""
+    query = select(posting.c.ledger_account).group_by(posting.c.ledger_account)
+    return [row[0] for row in await connection.execute(query.order_by(posting.c.ledger_account))]
+
+
+async def stray_postings(connection: AsyncConnection) -> list[int]:
+    """Postings whose entry is gone."""
+    query = (
+        select(posting.c.seq)
+        .outerjoin(ledger_entry, ledger_entry.c.id == posting.c.entry_id)
+        .where(ledger_entry.c.id.is_(None))
+        .order_by(posting.c.seq)
+        .limit(100)
+    )
+    return [row.seq for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class WrongBooking:
+    """An invoice that the ledger tells otherwise than its lines."""
+
+    number: str
+    words: str
+
+
+_SIDES = ("tax", "deferred", "deposits", "revenue")
+
+
+async def invoices_booked_wrong(connection: AsyncConnection) -> list[WrongBooking]:
+    """Invoices and credit notes whose tax, deferred, deposit or revenue lines are not what was booked."""
+    line = invoice_line.c
+    told = case(
+        (line.kind == "tax", "tax"),
+        (line.revenue == DEPOSIT, "deposits"),
+        (line.deferred.is_(True) & line.period_start.is_not(None), "deferred"),
+        else_="revenue",
+    )
+    lines = (
+        select(
+            line.invoice_id,
+            *(func.sum(case((told == side, line.amount_minor), else_=0)).label(side) for side in _SIDES),
+        )
+        .group_by(line.invoice_id)
+        .subquery()
+    )
+    name = posting.c.ledger_account
+    of_side = {side: name == side if side == DEPOSITS else name.startswith(f"{side}:") for side in _SIDES}
+    booked = (
+        select(
+            ledger_entry.c.source_id,
+            *(
+                func.sum(case((of_side[side], -posting.c.amount_minor), else_=0)).label(side)
+                for side in _SIDES
+            ),
+        )
+        .outerjoin(posting, posting.c.entry_id == ledger_entry.c.id)
+        .where(ledger_entry.c.source_kind == "invoice")
+        .group_by(ledger_entry.c.source_id)
+        .subquery()
+    )
+    pairs = [(side, func.coalesce(lines.c[side], 0), func.coalesce(booked.c[side], 0)) for side in _SIDES]
+    query = (
+        select(invoice.c.number, *(part for _, said, kept in pairs for part in (said, kept)))
+        .join(booked, booked.c.source_id == invoice.c.id)
+        .outerjoin(lines, lines.c.invoice_id == invoice.c.id)
+        .where(or_(*(said != kept for _, said, kept in pairs)))
+        .order_by(invoice.c.number)
+        .limit(100)
+    )
+    return [
+        WrongBooking(row[0], "; ".join(
+            f"{side}: lines {row[1 + 2 * place]}, ledger {row[2 + 2 * place]}"
+            for place, side in enumerate(_SIDES)
+            if row[1 + 2 * place] != row[2 + 2 * place]
+        ))
+        for row in await connection.execute(query)
+    ]  # fmt: skip
 
 
 async def account_sums(connection: AsyncConnection, ledger_account: str) -> dict[str, int]:

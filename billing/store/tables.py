@@ -28,7 +28,7 @@ from billing.store.schema.gateways import (
     payment_method,
 )
 from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
-from billing.store.schema.ledger import ledger_entry, posting
+from billing.store.schema.ledger import closing_act, ledger_code, ledger_entry, posting
 from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
 from billing.store.schema.payments import (
     allocation,
@@ -63,6 +63,7 @@ __all__ = [
     "bucket_movement",
     "charge",
     "clock_trust",
+    "closing_act",
     "credit_use",
     "deposit",
     "deposit_release",
@@ -81,6 +82,7 @@ __all__ = [
     "hosted_page",
     "invoice",
     "invoice_line",
+    "ledger_code",
     "ledger_entry",
     "mail_dead_address",
     "mail_message",

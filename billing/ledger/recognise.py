@@ -1,0 +1,116 @@
+"""Turn deferred into earned revenue, day by day of its service period.
+
+What is booked is the difference between what all deferred lines have earned through a day and what was
+recognised so far, by revenue name, currency and legal entity. So a crash, a second run, a credit note or a
+back-dated correction come right with the next recognition, and none is ever edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.domain.ledger import Entry, recognition_entry
+from billing.domain.recognition import (
+    MonthEarned,
+    RevenueKey,
+    earned_by_key,
+    earned_through,
+    recognition_schedule,
+)
+from billing.store import closing_rows, ledger_rows, recognition_rows
+from core.refusal import Refusal
+from core.work import Work
+
+
+async def recognise_through(work: Work, through: date) -> list[Entry] | Refusal:
+    """Book what was earned through that day and not recognised yet; again changes nothing.
+
+    Refused for a day before the last one that was recognised: what is earned is not taken back by asking.
+    """
+    last = await recognition_rows.last_recognition(work.connection)
+    if last is not None and through < last[0]:
+        message = f"revenue is recognised through {last[0]}; choose that day or a later one"
+        return Refusal("recognised_further", message, "through")
+    if not await closing_rows.stop_bookings(work.connection):
+        return BUSY
+    entries = [
+        recognition_entry(await _source(work.connection, through, key), through, key, amount)
+        for key, amount in await _differences(work.connection, through)
+    ]
+    await ledger_rows.book(work.connection, work.now, work.ids, entries)
+    return entries
+
+
+BUSY = Refusal("books_busy", "somebody is booking at this moment; try again in some seconds")
+
+
+async def _differences(connection: AsyncConnection, through: date) -> list[tuple[RevenueKey, int]]:
+    earned = await recognition_rows.whole_by_key(connection, through)
+    running = await recognition_rows.running_lines(connection, through)
+    for key, amount in earned_by_key(running, through).items():
+        earned[key] = earned.get(key, 0) + amount
+    before = await recognition_rows.recognised_by_key(connection)
+    differences = {key: earned.get(key, 0) - before.get(key, 0) for key in earned.keys() | before.keys()}
+    return [
+        (key, differences[key]) for key in sorted(differences, key=lambda one: one.order) if differences[key]
+    ]
+
+
+async def _source(connection: AsyncConnection, through: date, key: RevenueKey) -> str:
+    """Unique by day and revenue; a further recognition of the same day has the next number."""
+    named = hashlib.sha256(f"{key.revenue}\n{key.entity_id or ''}".encode()).hexdigest()[:12]
+    prefix = f"{through:%Y%m%d}-{key.currency}-{named}-"
+    return f"{prefix}{await recognition_rows.sources_since(connection, prefix)}"
+
+
+@dataclass(frozen=True, slots=True)
+class EarnedLine:
+    """What one invoice line gave to a recognition."""
+
+    invoice_number: str
+    account_number: str
+    account_name: str
+    position: int
+    description: str
+    period_start: date
+    period_end: date
+    amount_minor: int
+    earned_minor: int
+    currency: str
+
+
+async def lines_behind(
+    connection: AsyncConnection, key: RevenueKey, after: date | None, through: date, limit: int = 1_000
+) -> Sequence[EarnedLine]:
+    """The lines of a revenue with what each earned after the day ``after`` through ``through``."""
+    found: list[EarnedLine] = []
+    for line in await recognition_rows.lines_earning(connection, key, after, through, limit):
+        before = 0
+        if after is not None and line.booked_on <= after:
+            before = earned_through(line.amount_minor, line.period, after)
+        earned = earned_through(line.amount_minor, line.period, through) - before
+        found.append(
+            EarnedLine(
+                line.invoice_number, line.account_number, line.account_name, line.position,
+                line.description, line.period.start, line.period.end, line.amount_minor, earned, key.currency,
+            )
+        )  # fmt: skip
+    return found
+
+
+async def schedule(connection: AsyncConnection, today: date) -> list[MonthEarned]:
+    """How much of what is billed by now will be recognised in which month, from the last recognition on."""
+    last = await recognition_rows.last_recognition(connection)
+    first = await closing_rows.first_booked_day(connection)
+    after = last[0] if last is not None else min(first or today, today)
+    running = await recognition_rows.running_lines(connection, after, booked_by=date.max)
+    ended = await recognition_rows.whole_by_key(connection, after)
+    late = await recognition_rows.recognised_by_key(connection)
+    for key, amount in ended.items():
+        late[key] = late.get(key, 0) - amount
+    return recognition_schedule(running, late, after)
