@@ -53,7 +53,7 @@ DOORS = {
     "realm": Door("realms", "realms", "Realms: whose sign-ins another server answers, and which are ours."),
     "home-server": Door("realms", "home_servers", "RADIUS servers that sign-ins are forwarded to."),
     "plan": Door("catalogue", "plans", "What is sold."),
-    "tax": Door("catalogue", "taxes", "Tax rates."),
+    "tax": Door("taxes", "taxes", "Taxes, surcharges and exemptions; what an address is taxed with."),
     "account": Door("subscribers", "accounts", "Who pays."),
     "service": Door("subscribers", "services", "Access lines."),
     "sessions": Door("sessions", "sessions", "Who is online, who was, and who had an address."),

@@ -1,15 +1,14 @@
-"""Commands for plans and taxes."""
+"""Commands for plans."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
 
-from appliance.commands.running import actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import tables as billing
@@ -17,7 +16,6 @@ from core.money import format_money, minor_digits, parse_amount
 from core.quantities import GB, format_octets
 
 plans = typer.Typer(help="What is sold.", no_args_is_help=True)
-taxes = typer.Typer(help="Tax rates.", no_args_is_help=True)
 
 
 def _amount(text: str, currency: str, option: str) -> int:
@@ -108,72 +106,5 @@ def plan_list() -> None:
                 for r in rows
             ],
         )
-
-    in_house(body)
-
-
-@taxes.command("add")
-def tax_add(
-    name: str,
-    percent: Annotated[str, typer.Option(help="Such as 7.25.")],
-    country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US",
-    region: Annotated[str | None, typer.Option(help="State or province; none: the whole country.")] = None,
-    tax_class: Annotated[str, typer.Option(help="What is taxed so.")] = "internet",
-    valid_from: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; else since ever.")
-    ] = None,
-) -> None:
-    """Set a tax rate from a date on."""
-    from billing.set_up import set_tax_rate
-
-    try:
-        rate_ppm = Decimal(percent) * 10_000
-    except InvalidOperation:
-        fail(f"--percent {percent!r}: write it like 7.25", 2)
-    if not rate_ppm.is_finite() or not 0 <= rate_ppm <= 1_000_000:
-        fail(f"--percent {percent!r}: from 0 to 100", 2)
-    if rate_ppm != int(rate_ppm):
-        fail(f"--percent {percent!r}: at most four decimals", 2)
-    first_day = day(valid_from, "--valid-from")
-
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await set_tax_rate(
-                    work,
-                    name=name,
-                    tax_class=tax_class,
-                    country=country,
-                    region=region,
-                    rate_ppm=int(rate_ppm),
-                    valid_from=first_day or date(2000, 1, 1),
-                )
-            )
-        say(f"tax {name}: {percent} %")
-
-    in_house(body)
-
-
-@taxes.command("list")
-def tax_list() -> None:
-    """All tax rates."""
-
-    async def body(house: House) -> None:
-        table = billing.tax_rate
-        async with house.workplace.reading() as connection:
-            rows = (
-                await connection.execute(
-                    select(table).order_by(table.c.country, table.c.region, table.c.name, table.c.valid_from)
-                )
-            ).all()
-        show(
-            "Tax rates",
-            ["name", "class", "country", "region", "percent", "from", "until"],
-            [
-                [r.name, r.tax_class, r.country, r.region or "(all)", Decimal(r.rate_ppm) / 10_000,
-                 r.valid_from, r.valid_until]
-                for r in rows
-            ],
-        )  # fmt: skip
 
     in_house(body)

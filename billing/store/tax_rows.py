@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import TaxRate
@@ -31,14 +31,28 @@ async def tax_rates(connection: AsyncConnection) -> list[TaxRate]:
     return [TaxRate(*row) for row in await connection.execute(query)]
 
 
-async def insert_tax_rate(connection: AsyncConnection, values: dict[str, Any]) -> None:
-    """A new dated rate."""
-    await connection.execute(insert(tax_rate).values(values))
+async def _show_as_rates(connection: AsyncConnection, rules: Iterable[TaxRule]) -> None:
+    """Drafts still read ``billing_tax_rate``: rules that are plain enough stand there too."""
+    rates = [
+        {
+            "id": rule.id, "name": rule.name, "tax_class": next(iter(rule.tax_classes)),
+            "country": rule.jurisdiction.country, "region": rule.jurisdiction.region,
+            "rate_ppm": rule.rate_ppm, "valid_from": rule.valid_from, "valid_until": rule.valid_until,
+        }
+        for rule in rules
+        if len(rule.tax_classes) == 1 and _is_plain(rule)
+    ]  # fmt: skip
+    if rates:
+        await connection.execute(insert(tax_rate), rates)
 
 
-async def end_tax_rate(connection: AsyncConnection, rate_id: str, valid_until: date) -> None:
-    """The day on which the rate no longer holds."""
-    await connection.execute(update(tax_rate).where(tax_rate.c.id == rate_id).values(valid_until=valid_until))
+def _is_plain(rule: TaxRule) -> bool:
+    plain = TaxRule(
+        rule.id, rule.name, Jurisdiction(rule.jurisdiction.country, rule.jurisdiction.region),
+        rule.valid_from, rule.valid_until, tax_classes=rule.tax_classes, rate_ppm=rule.rate_ppm,
+        recorded_at=rule.recorded_at,
+    )  # fmt: skip
+    return plain == rule
 
 
 def _known(table: Table, as_of: datetime | None) -> ColumnElement[bool]:
@@ -114,6 +128,7 @@ async def insert_rules(connection: AsyncConnection, rules: Sequence[RuleToWrite]
             [{**_rule_values(one.rule), "replaces_id": one.replaces_id, "recorded_by": recorded_by[:80]}
              for one in rules],
         )  # fmt: skip
+        await _show_as_rates(connection, [one.rule for one in rules])
 
 
 async def withdraw_rules(
@@ -122,11 +137,13 @@ async def withdraw_rules(
     """From that instant on these rows are history."""
     ids = list(rule_ids)
     for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
         await connection.execute(
             update(tax_rule)
-            .where(tax_rule.c.id.in_(ids[start : start + 500]), tax_rule.c.withdrawn_at.is_(None))
+            .where(tax_rule.c.id.in_(some), tax_rule.c.withdrawn_at.is_(None))
             .values(withdrawn_at=at, withdrawn_by=by[:80])
         )
+        await connection.execute(delete(tax_rate).where(tax_rate.c.id.in_(some)))
 
 
 def scope_of(rule: TaxRule) -> str:

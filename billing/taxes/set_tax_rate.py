@@ -6,11 +6,9 @@ The short form of a rule: a percentage of one class on net prices, in a country 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 from billing.domain.taxes.place import Jurisdiction
 from billing.domain.taxes.rule import TaxRule
-from billing.store import tax_rows
 from billing.taxes.define_rule import define_tax_rule
 from core.refusal import Refusal
 from core.work import Work
@@ -34,30 +32,10 @@ async def set_tax_rate(
     name, region = name.strip(), (region or "").strip() or None
     if not 0 <= rate_ppm <= 1_000_000:
         return Refusal("bad_rate", "rate_ppm must be 0 to 1000000; 7.25 % is 72500", "rate_ppm")
-    rule_id = await define_tax_rule(
+    return await define_tax_rule(
         work,
         TaxRule(
             "", name, Jurisdiction(country, region), valid_from, tax_classes=frozenset({tax_class}),
             rate_ppm=rate_ppm,
         ),
     )  # fmt: skip
-    if isinstance(rule_id, Refusal):
-        return rule_id
-    await _note_for_the_present_drafts(
-        work,
-        {
-            "id": rule_id, "name": name, "tax_class": tax_class, "country": country, "region": region,
-            "rate_ppm": rate_ppm, "valid_from": valid_from, "valid_until": None,
-        },
-    )  # fmt: skip
-    return rule_id
-
-
-async def _note_for_the_present_drafts(work: Work, values: dict[str, Any]) -> None:
-    """Drafts read ``billing_tax_rate``: the same rate stands there, with the one before it ended."""
-    valid_from: date = values["valid_from"]
-    for rate in await tax_rows.tax_rates(work.connection):
-        same = all(getattr(rate, key) == values[key] for key in ("name", "tax_class", "country", "region"))
-        if same and (rate.valid_until is None or rate.valid_until > valid_from):
-            await tax_rows.end_tax_rate(work.connection, rate.id, valid_from)
-    await tax_rows.insert_tax_rate(work.connection, values)
