@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from core.facts import Fact
 
@@ -114,6 +114,41 @@ class RefundEnded(Fact):
     refund_id: str
     account_id: str
     outcome: str
+    amount_minor: int
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeDue(Fact):
+    """The subscriber is to be told something: by which channel (email, sms, letter), from which template.
+
+    ``source`` is unique: the same words are due once. ``context`` is what the template may say, JSON values;
+    amounts are in minor units of ``currency``, days are ISO dates of the account.
+    """
+
+    kind: ClassVar[str] = "billing.notice_due"
+
+    account_id: str
+    channel: str
+    template: str
+    source: str
+    context: dict[str, Any]
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceWrittenOff(Fact):
+    """A claim was given up, or (a negative amount) came in after all."""
+
+    kind: ClassVar[str] = "billing.invoice_written_off"
+
+    invoice_id: str
+    account_id: str
+    number: str
     amount_minor: int
 
     def subject(self) -> str:

@@ -101,7 +101,7 @@ def dunning_promise(
     ] = None,
 ) -> None:
     """A promise to pay: nothing worsens up to that date."""
-    from billing.dunning.evaluate import record_promise
+    from billing.dunning.exceptions import record_promise
 
     last_day = day(until, "--until")
 
@@ -148,7 +148,7 @@ def dunning_preview(
 ) -> None:
     """Who would change stage, and the exact commands that devices would get. Nothing is changed."""
     from appliance.reactions import EFFECT_OF_STAGE
-    from billing.dunning.evaluate import preview_dunning
+    from billing.dunning.preview import preview_dunning
     from provisioning.preview import preview_enforcement
 
     day(on, "--on")
@@ -208,7 +208,7 @@ def dunning_immune(
     off: Annotated[bool, typer.Option("--off", help="The ladder applies again.")] = False,
 ) -> None:
     """Leave an account alone, whatever it owes."""
-    from billing.dunning.evaluate import set_immunity
+    from billing.dunning.exceptions import set_immunity
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:

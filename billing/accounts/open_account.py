@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from billing.domain.dunning import Stage
+from billing.domain.dunning_policy import Stage
 from billing.dunning.define_policy import STANDARD, policy_named
 from billing.store import account_rows, number_rows
 from core.periods import local_date, zone
@@ -70,6 +70,7 @@ async def open_account(
         {
             "account_id": account_id, "stage": Stage.CLEAR, "since": work.now, "immune": False,
             "evaluated_on": local_date(work.now, time_zone), "promise_until": None,
+            "own_policy": dunning_policy != STANDARD,
         },
     )  # fmt: skip
     await work.audit("billing.account_opened", account_id, number=values["number"], name=texts["name"])

@@ -1,57 +1,33 @@
-"""Dunning: evaluate the ladder by date, preview it, relieve it at once when money comes in.
+"""Dunning: evaluate the ladder by date, relieve it at once when money comes in, decide anew on other facts.
 
-A reminder is a stage with its event and fact; whoever sends messages acts on the fact.
+Each step is recorded as an event of its day; one fact tells the whole move, others the words to send.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock_doubt import check_clock, find_clock_doubt
 from billing.config import BillingSettings
-from billing.domain.dunning import (
-    Debtor,
-    Decision,
-    Policy,
-    Stage,
-    UnpaidInvoice,
-    decide_relief,
-    decide_stage,
-    held_periods,
-    replay_days,
-)
-from billing.facts import DunningStageChanged
-from billing.store import account_rows, dunning_rows
-from billing.store.dunning_rows import DunningState
+from billing.domain.dunning import decide_promise, overdue_on
+from billing.domain.dunning_policy import Policy
+from billing.dunning.debtors import Case, load_cases
+from billing.dunning.record_outcomes import FEE_REVENUE, StageChange, record_outcomes
+from billing.dunning.settle import CAPPED, Outcome, settle, settle_relief
+from billing.invoicing.add_charge import add_charge
+from billing.store import account_rows, dunning_policy_rows, dunning_rows, exception_rows
+from core.health import HealthIssue, close_issue, open_issue
 from core.periods import local_date
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
 from core.work import Work, Workplace
 
+__all__ = ["StageChange", "evaluate_dunning", "reconsider_dunning", "relieve_dunning"]
 
-@dataclass(frozen=True, slots=True)
-class StageChange:
-    """An account that moved, after all the days that were made up for."""
-
-    account_id: str
-    from_stage: Stage
-    to_stage: Stage
-    service_ids: tuple[str, ...]
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class WouldChange:
-    """An account that would move if the ladder were evaluated at that instant and nothing paid till then."""
-
-    account_id: str
-    from_stage: Stage
-    to_stage: Stage
-    service_ids: tuple[str, ...]
-    because: str
+CAP_ISSUE = "billing.dunning_capped:"
 
 
 async def evaluate_dunning(
@@ -61,10 +37,11 @@ async def evaluate_dunning(
     settings: BillingSettings | None = None,
     trust_clock: bool = False,
 ) -> list[StageChange] | Refusal:
-    """Bring every account to the stage of its own local today, missed days in order.
+    """Bring every account to the stage of its own local today, missed days in order, the worst debts first.
 
-    Each step is recorded as an event of its day; one fact tells the whole move. Refused on a doubtful clock;
-    with ``trust_clock`` the actor has looked at it and vouches for it.
+    An account is decided once a day; a cut that waits for its hour is looked at again when it strikes. What
+    exceeds a policy's cap waits for the next night. Refused on a doubtful clock; with ``trust_clock`` the
+    actor has looked at it and vouches for it.
     """
     settings = settings or BillingSettings()
     doubt = await check_clock(workplace, settings, actor, vouched=trust_clock)
@@ -72,10 +49,14 @@ async def evaluate_dunning(
         return doubt
     async with workplace.reading() as connection:
         now = workplace.clock.now()
-        in_question = await dunning_rows.accounts_in_question(connection, _tomorrow(now))
+        in_question = await dunning_rows.accounts_in_question(connection, tomorrow(now))
+        cuts = Cuts(await dunning_policy_rows.bases(connection))
     # One evaluation a day: what else moves an account (payment, reversal, promise) is decided as it happens.
     account_ids = [
-        one for one, zone_name, evaluated in in_question if evaluated != local_date(now, zone_name)
+        one.account_id
+        for one in in_question
+        if one.evaluated_on != local_date(now, one.time_zone)
+        or (one.look_again_at is not None and one.look_again_at <= now)
     ]
     changes: list[StageChange] = []
     for start in range(0, len(account_ids), settings.block_size):
@@ -83,209 +64,193 @@ async def evaluate_dunning(
             doubt = await find_clock_doubt(work.connection, work.now, settings)
             if doubt is not None:  # it stepped since
                 return doubt
-            changes += await _evaluate_block(work, account_ids[start : start + settings.block_size])
+            changes += await _evaluate_block(work, account_ids[start : start + settings.block_size], cuts)
+    if account_ids:
+        await _tell_of_caps(workplace, actor, cuts)
     return changes
 
 
-def _tomorrow(now: datetime) -> date:
-    return now.astimezone(UTC).date() + timedelta(days=1)  # somewhere it has begun
+def tomorrow(now: datetime) -> date:
+    """A day that has begun nowhere yet, or just somewhere."""
+    return now.astimezone(UTC).date() + timedelta(days=1)
 
 
-async def _evaluate_block(work: Work, account_ids: Sequence[str]) -> list[StageChange]:
+@dataclass(slots=True)
+class Cuts:
+    """How many may still be cut by each policy in each local night, and how many must wait.
+
+    ``bases``: how many accounts each policy is for.
+    """
+
+    bases: dict[str, int]
+    _left: dict[tuple[str, date], int] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    caps: dict[str, int] = field(default_factory=dict)
+
+    async def left(self, connection: AsyncConnection, case: Case) -> int | None:
+        """For the account's policy in its night; None: nothing bounds it."""
+        policy, policy_id = case.policy, case.state.policy_id
+        if policy.cap is None:
+            return None
+        key = (policy_id, case.today)
+        if key not in self._left:
+            allowed = policy.cap.allows(self.bases.get(policy_id, 0))
+            used = await dunning_rows.cuts_of_night(connection, policy_id, case.today)
+            self._left[key] = max(0, allowed - used)
+            self.caps[policy_id] = allowed
+        return self._left[key]
+
+    def count(self, case: Case) -> None:
+        """One more is cut."""
+        key = (case.state.policy_id, case.today)
+        if key in self._left:
+            self._left[key] -= 1
+
+    def exhausted(self, policy_id: str) -> bool:
+        """Whether some night of the policy has nothing left."""
+        return any(left == 0 for (found, _), left in self._left.items() if found == policy_id)
+
+
+async def settle_within(
+    connection: AsyncConnection, case: Case, now: datetime, cuts: Cuts, *, any_hour: bool = False
+) -> Outcome:
+    """The account's outcome, its cut put off when the night has had enough of them."""
+    outcome = settle(case, now, any_hour=any_hour)
+    if not outcome.is_cut:
+        return outcome
+    left = await cuts.left(connection, case)
+    if left is None or left > 0:
+        cuts.count(case)
+        return outcome
+    outcome = settle(case, now, may_cut=False, any_hour=any_hour)
+    if outcome.last.deferred is not None and outcome.last.deferred.code == CAPPED.code:
+        cuts.waiting[case.state.policy_id] = cuts.waiting.get(case.state.policy_id, 0) + 1
+    return outcome
+
+
+async def _evaluate_block(work: Work, account_ids: Sequence[str], cuts: Cuts) -> list[StageChange]:
     await account_rows.lock_accounts(work.connection, account_ids)
-    debtors = await _debtors(work.connection, account_ids)
-    moves: list[tuple[DunningState, list[Decision]]] = []
-    evaluated: dict[str, date] = {}
-    for one in debtors:
-        today = local_date(work.now, one.state.time_zone)
-        if today != one.state.evaluated_on:
-            evaluated[one.state.account_id] = today
-        # A day to come was noted by a wrong clock: it is taken back, else nothing is decided till then.
-        if today >= one.state.evaluated_on:
-            moves.append((one.state, list(replay_days(one.debtor, one.policy, today))))
-    await dunning_rows.save_evaluated(work.connection, evaluated)
-    return await _record_moves(work, [(state, steps) for state, steps in moves if steps])
+    cases = {one.state.account_id: one for one in await load_cases(work.connection, account_ids, work.now)}
+    outcomes: list[Outcome] = []
+    early: dict[str, date] = {}
+    for account_id in account_ids:  # in the order of the evaluation: the worst first
+        case = cases[account_id]
+        if case.today < case.state.evaluated_on:
+            # A day to come was noted by a wrong clock: it is taken back, else nothing is decided till then.
+            early[account_id] = case.today
+        else:
+            outcomes.append(await settle_within(work.connection, case, work.now, cuts))
+    await dunning_rows.take_back_days(work.connection, early)
+    broken = await _end_promises(work, [one.case for one in outcomes])
+    return await record_outcomes(work, outcomes, broken=broken)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    state: DunningState
-    debtor: Debtor
-    policy: Policy
-
-
-async def _debtors(connection: AsyncConnection, account_ids: Collection[str]) -> list[_Case]:
-    """The accounts as the ladder sees them."""
-    policies = await dunning_rows.policies(connection)
-    unpaid = await dunning_rows.open_invoices(connection, account_ids)
-    ids = [one.id for group in unpaid.values() for one in group]
-    history = await dunning_rows.allocations_undone(connection, ids)
-    cases = []
-    for state in await dunning_rows.states(connection, account_ids):
-        invoices = tuple(
-            UnpaidInvoice(
-                one.number, one.due_on, one.open_minor,
-                held_periods(one.total_minor, _local_history(history.get(one.id, ()), state.time_zone)),
-            )
-            for one in unpaid[state.account_id]
+async def _end_promises(work: Work, cases: Sequence[Case]) -> set[str]:
+    """Tell kept promises from broken ones; those that are over defer no more. Returns the broken accounts."""
+    concerned = {one.state.account_id: one for one in cases if one.state.promise_until is not None}
+    if not concerned:
+        return set()
+    promises = await exception_rows.open_promises(work.connection, concerned)
+    paid = await exception_rows.paid_since(work.connection, {one.account_id: one.made_at for one in promises})
+    ended, broken = [], set()
+    for promise in promises:
+        case = concerned[promise.account_id]
+        state = decide_promise(
+            promise.until, promise.promised_minor, paid[promise.account_id],
+            overdue_on(case.debtor, case.today), case.today,
         )  # fmt: skip
-        debtor = Debtor(
-            state.stage, state.evaluated_on, invoices, state.currency, state.promise_until, state.immune
-        )
-        cases.append(_Case(state, debtor, policies[state.policy_id]))
-    return cases
+        if state != "open":
+            ended.append((promise.id, state))
+        if state == "broken":
+            broken.add(promise.account_id)
+    await exception_rows.end_promises(work.connection, ended, work.now)
+    over: dict[str, date | None] = {
+        account_id: None
+        for account_id, case in concerned.items()
+        if case.state.promise_until is not None and case.state.promise_until < case.today
+    }
+    await exception_rows.set_promise_until(work.connection, over)
+    return broken
 
 
-def _local_history(history: Sequence[tuple[datetime, int]], time_zone: str) -> list[tuple[date, int]]:
-    return [(local_date(at, time_zone), amount) for at, amount in history]
+async def _tell_of_caps(workplace: Workplace, actor: str, cuts: Cuts) -> None:
+    if not cuts.caps:
+        return
+    async with workplace.work(actor) as work:
+        names = await dunning_policy_rows.names(work.connection)
+        for policy_id, cap in cuts.caps.items():
+            waiting = cuts.waiting.get(policy_id, 0)
+            if waiting:
+                title = f"{waiting} accounts wait to be cut: {names[policy_id]} allows {cap} in one night"
+                remedy = (
+                    "Look at the dunning preview: is everybody on it rightly? If so, do nothing, the rest "
+                    "follows in the next nights; or raise the cap of the policy."
+                )
+                await open_issue(work, HealthIssue(f"{CAP_ISSUE}{policy_id}", "warning", title, remedy))
+            elif not cuts.exhausted(policy_id):
+                await close_issue(work, f"{CAP_ISSUE}{policy_id}")
 
 
-async def _record_moves(
-    work: Work, moves: Sequence[tuple[DunningState, Sequence[Decision]]]
-) -> list[StageChange]:
-    """Write the steps as events and the last of them as state; publish a fact for each account that moved."""
-    await dunning_rows.insert_events(
-        work.connection, [event for state, steps in moves for event in _events(work, state, steps)]
-    )
-    moved = [(state, steps[-1]) for state, steps in moves if steps[-1].stage is not state.stage]
-    await dunning_rows.save_stages(
-        work.connection,
-        [{"account_id": state.account_id, "stage": last.stage, "since": work.now} for state, last in moved],
-    )
-    changes = await _changes(work, moved)
-    await work.publish(
-        *(
-            DunningStageChanged(
-                one.account_id, list(one.service_ids), one.from_stage, one.to_stage, one.because
-            )
-            for one in changes
-        )
-    )
-    return changes
-
-
-def _events(work: Work, state: DunningState, steps: Sequence[Decision]) -> list[dict[str, object]]:
-    events: list[dict[str, object]] = []
-    stage = state.stage
-    for step in steps:
-        events.append({
-            "account_id": state.account_id, "on_date": step.on, "from_stage": stage, "to_stage": step.stage,
-            "because": {
-                "text": step.because, "overdue_minor": step.overdue_minor, "days_overdue": step.days_overdue,
-            },
-            "at": work.now,
-        })  # fmt: skip
-        stage = step.stage
-    return events
-
-
-async def _changes(work: Work, moved: Sequence[tuple[DunningState, Decision]]) -> list[StageChange]:
-    days = {state.account_id: local_date(work.now, state.time_zone) for state, _ in moved}
-    services = await dunning_rows.services_of(work.connection, days)
-    changes = []
-    for state, last in moved:
-        concerned = list(services[state.account_id])
-        if last.stage.rank < state.stage.rank:
-            concerned += await dunning_rows.services_left_behind(
-                work.connection, state.account_id, days[state.account_id]
-            )
-        changes.append(
-            StageChange(
-                state.account_id, state.stage, last.stage, tuple(dict.fromkeys(concerned)), last.because
-            )
-        )
-    return changes
-
-
-async def relieve_dunning(work: Work, account_id: str) -> StageChange | None:
+async def relieve_dunning(work: Work, account_id: str, *, paid: bool = True) -> StageChange | None:
     """After money came in: move the account to the milder stage it deserves now; it never gets worse here.
 
-    The account must be locked by this transaction.
+    The account must be locked by this transaction. ``paid``: it was the subscriber's money, which also keeps
+    his promise, and whose reconnection may cost a fee.
     """
-    [case] = await _debtors(work.connection, [account_id])
-    today = local_date(work.now, case.state.time_zone)
-    relief = decide_relief(case.debtor, case.policy, today)
-    if relief is None:
+    [case] = await load_cases(work.connection, [account_id], work.now, for_relief=True)
+    if paid:
+        await _end_promises(work, [case] if case.state.promise_until is not None else [])
+    outcome = settle_relief(case)
+    if not outcome.steps and not case.approvals:
         return None
-    await _note_evaluated(work, case.state, today)
-    [change] = await _record_moves(work, [(case.state, [relief])])
-    return change
+    return await _record_one(work, outcome, paid=paid)
 
 
 async def reconsider_dunning(work: Work, account_id: str, *, clock_doubted: bool) -> StageChange | None:
-    """Decide today alone, for better or worse: a payment was taken back, an exception was set.
+    """Decide anew, for better or worse, missed days in order: a payment was taken back, an exception was set.
 
     While the clock is doubted, or stands before a day already decided, only for better: what is worse is left
     to the evaluation that follows when the clock is right.
     """
-    [case] = await _debtors(work.connection, [account_id])
-    today = local_date(work.now, case.state.time_zone)
-    if clock_doubted or today < case.state.evaluated_on:
-        decision = decide_relief(case.debtor, case.policy, today)
-    else:
-        await _note_evaluated(work, case.state, today)
-        decision = decide_stage(case.debtor, case.policy, today)
-    if decision is None or decision.stage is case.state.stage:
+    [case] = await load_cases(work.connection, [account_id], work.now)
+    if clock_doubted or case.today < case.state.evaluated_on:
+        outcome = settle_relief(case)
+        return await _record_one(work, outcome, paid=False) if outcome.steps else None
+    cuts = Cuts(await dunning_policy_rows.bases(work.connection) if case.policy.cap else {})
+    return await _record_one(work, await settle_within(work.connection, case, work.now, cuts), paid=False)
+
+
+async def _record_one(work: Work, outcome: Outcome, *, paid: bool) -> StageChange | None:
+    changes = await record_outcomes(work, [outcome])
+    before, policy = outcome.case.state.stage, outcome.case.policy
+    if paid and policy.reconnect_fee_minor and _is_reconnected(outcome):
+        await _charge_reconnection(work, outcome, policy)
+    if not changes:
         return None
-    [change] = await _record_moves(work, [(case.state, [decision])])
-    return change
+    [change] = changes
+    return change if change.to_stage is not before else None
 
 
-async def _note_evaluated(work: Work, state: DunningState, today: date) -> None:
-    if today > state.evaluated_on:
-        await dunning_rows.save_evaluated(work.connection, {state.account_id: today})
+def _is_reconnected(outcome: Outcome) -> bool:
+    """Out of the walled garden or a block: back from a throttle nobody is reconnected."""
+    suspended, now = outcome.case.state.stage, outcome.stage
+    return suspended in _DISCONNECTED and now not in _DISCONNECTED
 
 
-async def preview_dunning(
-    connection: AsyncConnection, on: datetime, account_ids: Collection[str] | None = None
-) -> list[WouldChange]:
-    """Who would move, and whereto, if the ladder were evaluated at ``on``: nothing is written."""
-    in_question = await dunning_rows.accounts_in_question(connection, _tomorrow(on))
-    concerned = {account_id for account_id, _, _ in in_question}
-    if account_ids is not None:
-        concerned &= set(account_ids)
-    cases = await _debtors(connection, sorted(concerned))
-    days = {case.state.account_id: local_date(on, case.state.time_zone) for case in cases}
-    services = await dunning_rows.services_of(connection, days)
-    would = []
-    for case in cases:
-        account_id, stage = case.state.account_id, case.state.stage
-        last = next(reversed(list(replay_days(case.debtor, case.policy, days[account_id]))), None)
-        if last is not None and last.stage is not stage:
-            held = tuple(services[account_id])
-            would.append(WouldChange(account_id, stage, last.stage, held, last.because))
-    return would
+_DISCONNECTED = ("suspended", "ended")
 
 
-async def record_promise(
-    work: Work, *, account_id: str, until: date | None, settings: BillingSettings | None = None
-) -> StageChange | Refusal | None:
-    """A promise to pay by ``until`` (included) defers worsening; None withdraws it.
-
-    By a doubted clock no day is past.
-    """
-    account = await account_rows.lock_account(work.connection, account_id)
-    if account is None:
-        return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
-    doubted = await _clock_doubted(work, settings)
-    if until is not None and not doubted and until < local_date(work.now, account.time_zone):
-        return Refusal("promise_in_the_past", f"{until} is past; take today or a later day", "until")
-    await dunning_rows.set_promise(work.connection, account_id, until)
-    await work.audit("billing.promise_recorded", account_id, until=None if until is None else str(until))
-    return await reconsider_dunning(work, account_id, clock_doubted=doubted)
-
-
-async def set_immunity(
-    work: Work, *, account_id: str, immune: bool, settings: BillingSettings | None = None
-) -> StageChange | Refusal | None:
-    """Leave the account alone, or stop doing so; the stage follows at once."""
-    if await account_rows.lock_account(work.connection, account_id) is None:
-        return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
-    await dunning_rows.set_immune(work.connection, account_id, immune)
-    await work.audit("billing.immunity_set", account_id, immune=immune)
-    return await reconsider_dunning(work, account_id, clock_doubted=await _clock_doubted(work, settings))
-
-
-async def _clock_doubted(work: Work, settings: BillingSettings | None) -> bool:
-    """Whether it was ever trusted need not be asked: before that nobody was billed, and nobody owes."""
-    return await find_clock_doubt(work.connection, work.now, settings or BillingSettings()) is not None
+async def _charge_reconnection(work: Work, outcome: Outcome, policy: Policy) -> None:
+    state = outcome.case.state
+    granted(
+        await add_charge(
+            work, account_id=state.account_id, kind="reconnect_fee", description="Reconnection fee",
+            amount_minor=policy.reconnect_fee_minor, tax_class=policy.fee_tax_class, revenue=FEE_REVENUE,
+            source=f"reconnect_fee:{state.account_id}:{int(state.since.timestamp())}",
+            explanation={
+                "suspended_at": state.since.isoformat(), "restored_at": work.now.isoformat(),
+                "policy_version": policy.version_id,
+            },
+            happened_on=outcome.case.today,
+        )
+    )  # fmt: skip

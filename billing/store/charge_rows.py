@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.domain.charge import OneOffCharge
 from billing.store.rows import insert_if_absent
 from billing.store.tables import charge, invoice_line
+from core.database import insert_for
 
 _CHARGE = [
     charge.c[name]
@@ -27,6 +28,12 @@ _CHARGE = [
 async def insert_charge(connection: AsyncConnection, values: dict[str, Any]) -> bool:
     """A new charge; False when its source is charged already."""
     return await insert_if_absent(connection, charge, values)
+
+
+async def insert_charges(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """New charges; those whose source is charged already are left as they stand."""
+    if rows:
+        await connection.execute(insert_for(connection, charge).on_conflict_do_nothing(), list(rows))
 
 
 async def charge_of_source(connection: AsyncConnection, source: str) -> Row[Any] | None:

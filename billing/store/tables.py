@@ -16,7 +16,18 @@ from billing.store.schema.buckets import bucket_movement, quota_event, quota_sta
 from billing.store.schema.catalogue import plan, plan_version, promotion
 from billing.store.schema.clock import clock_trust
 from billing.store.schema.documents import document_file, document_look
-from billing.store.schema.dunning import dunning_event, dunning_policy, dunning_state
+from billing.store.schema.dunning import (
+    deferral,
+    dispute,
+    dunning_approval,
+    dunning_class_policy,
+    dunning_event,
+    dunning_policy,
+    dunning_policy_version,
+    dunning_state,
+    promise,
+    write_off,
+)
 from billing.store.schema.gateways import (
     autopay,
     gateway,
@@ -30,6 +41,7 @@ from billing.store.schema.gateways import (
 from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
 from billing.store.schema.ledger import closing_act, ledger_code, ledger_entry, posting
 from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
+from billing.store.schema.notices import letter, sms_gateway, sms_message
 from billing.store.schema.payments import (
     allocation,
     allocation_rule,
@@ -65,14 +77,19 @@ __all__ = [
     "clock_trust",
     "closing_act",
     "credit_use",
+    "deferral",
     "deposit",
     "deposit_release",
     "deposit_slip",
     "deposit_slip_item",
+    "dispute",
     "document_file",
     "document_look",
+    "dunning_approval",
+    "dunning_class_policy",
     "dunning_event",
     "dunning_policy",
+    "dunning_policy_version",
     "dunning_state",
     "gateway",
     "gateway_charge",
@@ -84,6 +101,7 @@ __all__ = [
     "invoice_line",
     "ledger_code",
     "ledger_entry",
+    "letter",
     "mail_dead_address",
     "mail_message",
     "mail_server",
@@ -95,6 +113,7 @@ __all__ = [
     "plan",
     "plan_version",
     "posting",
+    "promise",
     "promotion",
     "promotion_use",
     "quota_event",
@@ -104,6 +123,8 @@ __all__ = [
     "refund_outcome",
     "reversal",
     "settlement",
+    "sms_gateway",
+    "sms_message",
     "subscription",
     "subscription_change",
     "tax_certificate_scan",
@@ -111,4 +132,5 @@ __all__ = [
     "tax_rate",
     "tax_rule",
     "top_up",
+    "write_off",
 ]

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from billing.clock_doubt import refuse_impossible_clock
 from billing.domain.catalogue import Account, Subscription
-from billing.domain.dunning import Stage
+from billing.domain.dunning_policy import Stage
 from billing.facts import DunningStageChanged
 from billing.store import account_rows, dunning_rows, plan_rows, subscription_rows
 from core.periods import cycle_containing, local_date

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
-from billing.dunning.evaluate import StageChange, evaluate_dunning
+from billing.dunning.evaluate import evaluate_dunning
+from billing.dunning.record_outcomes import StageChange
 from billing.invoicing.bill_run import BillRunOutcome, bill_run
 from billing.ledger.verify import trial_balance, verify_ledger
 from billing.payments.receive_payment import PaymentReceipt, receive_payment

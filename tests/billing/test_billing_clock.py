@@ -9,7 +9,8 @@ from billing_story import Town, utc
 from sqlalchemy import select
 
 from billing.clock_doubt import clock_standing, vouch_for_clock
-from billing.dunning.evaluate import evaluate_dunning, record_promise, set_immunity
+from billing.dunning.evaluate import evaluate_dunning
+from billing.dunning.exceptions import record_promise, set_immunity
 from billing.invoicing.bill_run import BillRunOutcome, bill_run
 from billing.payments.reverse_payment import reverse_payment
 from billing.set_up import end_subscription, subscribe

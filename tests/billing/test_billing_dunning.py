@@ -11,17 +11,12 @@ from billing_story import Town, utc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.domain.dunning import (
-    STANDARD_LADDER,
-    Debtor,
-    Policy,
-    Stage,
-    UnpaidInvoice,
-    decide_stage,
-    held_periods,
-)
+from billing.domain.dunning import Debtor, UnpaidInvoice, decide_stage, held_periods
+from billing.domain.dunning_policy import STANDARD_LADDER, Policy, Stage
 from billing.dunning.define_policy import change_dunning_policy, define_dunning_policy
-from billing.dunning.evaluate import evaluate_dunning, preview_dunning, record_promise, set_immunity
+from billing.dunning.evaluate import evaluate_dunning
+from billing.dunning.exceptions import record_promise, set_immunity
+from billing.dunning.preview import preview_dunning
 from billing.set_up import end_subscription, subscribe
 from core.periods import Period
 from core.refusal import Refusal, granted

@@ -21,15 +21,13 @@ from billing.domain.catalogue import TaxRate
 from billing.domain.charge_models import Tier, rate_usage
 from billing.domain.dunning import (
     Debtor,
-    Policy,
-    Rung,
-    Stage,
     UnpaidInvoice,
     days_that_matter,
     decide_relief,
     decide_stage,
     replay_days,
 )
+from billing.domain.dunning_policy import Policy, Rung, Stage
 from billing.domain.ledger import Booking, Entry, Posting, invoice_entry
 from billing.domain.proration import prorate
 from billing.domain.tax import Taxable, decide_taxes, tax_amount

@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
-from billing.dunning.evaluate import WouldChange, preview_dunning
+from billing.dunning.preview import WouldChange, preview_dunning
 from core.periods import local_date, start_of_day
 from provisioning.preview import PreviewedChange, preview_enforcement
 from ui.permissions import Permission

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from billing.dunning.evaluate import record_promise, set_immunity
+from billing.dunning.exceptions import record_promise, set_immunity
 from billing.invoicing.preview_invoice import preview_invoice
 from billing.payments.reverse_payment import reverse_payment
 from core.refusal import Refusal

@@ -36,7 +36,7 @@ async def subscriber_page(visit: Visit, account_id: str, form: Form, status: int
         if zone is None:
             raise missing()
         today = local_date(visit.panel.workplace.clock.now(), zone)
-        view = await subscriber.account_view(connection, account_id, today)
+        view = await subscriber.account_view(connection, account_id, visit.panel.workplace.clock.now())
         if view is None:
             raise missing()
         lines = [await _service_context(connection, one) for one in view.service_ids[:20]]
@@ -74,8 +74,7 @@ async def record_payment(visit: Visit) -> web.StreamResponse:
         zone = await subscriber.time_zone_of(connection, account_id)
         if zone is None:
             raise missing()
-        today = local_date(visit.panel.workplace.clock.now(), zone)
-        view = await subscriber.account_view(connection, account_id, today)
+        view = await subscriber.account_view(connection, account_id, visit.panel.workplace.clock.now())
     currency = view.currency if view else "USD"
     amount_minor = form.amount("amount", currency)
     method = form.choice("method", METHODS)

@@ -10,18 +10,20 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service
-from billing.domain.dunning import Debtor, Policy, Stage, UnpaidInvoice, decide_stage, parse_ladder
+from billing.domain.dunning import Debtor, decide_stage
+from billing.domain.dunning_policy import Ladders
+from billing.dunning.debtors import load_cases
 from billing.ledger.verify import account_balance
 from billing.store.tables import (
     account,
     dunning_event,
-    dunning_policy,
     dunning_state,
     invoice,
     plan,
     plan_version,
     subscription,
 )
+from core.periods import local_date
 
 _AHEAD_DAYS = 100
 
@@ -93,11 +95,12 @@ class DunningEventRow:
     because: Any
 
 
-async def account_view(connection: AsyncConnection, account_id: str, today: date) -> AccountView | None:
-    """The account with its balance; ``today`` is its own local date."""
+async def account_view(connection: AsyncConnection, account_id: str, now: datetime) -> AccountView | None:
+    """The account with its balance at ``now``, by its own calendar."""
     row = (await connection.execute(select(account).where(account.c.id == account_id))).one_or_none()
     if row is None:
         return None
+    today = local_date(now, row.time_zone)
     return AccountView(
         id=row.id, number=row.number, name=row.name, email=row.email, phone=row.phone, address=_address(row),
         currency=row.currency, time_zone=row.time_zone, anchor_day=row.anchor_day,
@@ -105,7 +108,7 @@ async def account_view(connection: AsyncConnection, account_id: str, today: date
         balance_minor=await account_balance(connection, account_id),
         overdue_minor=await _overdue(connection, account_id, today),
         service_ids=await _service_ids(connection, account_id),
-        dunning=await _dunning_view(connection, row, today),
+        dunning=await _dunning_view(connection, row, now),
     )  # fmt: skip
 
 
@@ -150,38 +153,24 @@ async def _overdue(connection: AsyncConnection, account_id: str, today: date) ->
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _dunning_view(connection: AsyncConnection, row: Row[Any], today: date) -> DunningView:
+async def _dunning_view(connection: AsyncConnection, row: Row[Any], now: datetime) -> DunningView:
     state = (
         await connection.execute(select(dunning_state).where(dunning_state.c.account_id == row.id))
     ).one_or_none()
-    unpaid = await _unpaid(connection, row.id)
-    policy = (
-        await connection.execute(select(dunning_policy).where(dunning_policy.c.id == row.dunning_policy_id))
-    ).one_or_none()
-    stage = Stage(state.stage) if state else Stage.CLEAR
-    promise, immune = (state.promise_until, state.immune) if state else (None, False)
-    following = None
-    if policy is not None and unpaid:
-        ladder = Policy(parse_ladder(policy.ladder), policy.minimum_balance_minor, policy.skip_weekends)
-        following = next_stage(Debtor(stage, today, unpaid, row.currency, promise, immune), ladder, today)
+    [case] = await load_cases(connection, [row.id], now)
+    debtor = case.debtor
     return DunningView(
-        stage, state.since if state else None, promise, immune,
-        min((one.due_on for one in unpaid), default=None), following,
+        str(debtor.stage), state.since if state else None, debtor.promise_until, debtor.immune,
+        min((one.due_on for one in debtor.unpaid), default=None),
+        next_stage(debtor, case.ladders, case.today) if debtor.unpaid else None,
     )  # fmt: skip
 
 
-async def _unpaid(connection: AsyncConnection, account_id: str) -> tuple[UnpaidInvoice, ...]:
-    query = select(invoice.c.number, invoice.c.due_on, invoice.c.open_minor).where(
-        invoice.c.account_id == account_id, invoice.c.open_minor > 0
-    )
-    return tuple(UnpaidInvoice(*row) for row in await connection.execute(query))
-
-
-def next_stage(debtor: Debtor, policy: Policy, today: date) -> NextStage | None:
+def next_stage(debtor: Debtor, ladders: Ladders, today: date) -> NextStage | None:
     """The first day after ``today`` on which the ladder decides on a worse stage, looking a season ahead."""
     for offset in range(1, _AHEAD_DAYS):
         on = today + timedelta(days=offset)
-        decided = decide_stage(debtor, policy, on)
+        decided = decide_stage(debtor, ladders, on)
         if decided.stage.rank > debtor.stage.rank:
             return NextStage(str(decided.stage), on, decided.because)
     return None
