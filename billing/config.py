@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.iban import check_iban
@@ -30,12 +32,33 @@ class IssuerSettings(BaseModel):
         return None if value is None else check_iban(value)
 
 
+class AutopaySettings(BaseModel):
+    """When automatic payment tries; an account may have a day of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    day_rule: Literal["after_issue", "before_due"] = "before_due"
+    days: int = Field(0, ge=0, le=60, description="after the invoice's issue, or before it is due")
+    retry_days: list[Annotated[int, Field(ge=1, le=60)]] = Field(
+        default_factory=lambda: [1, 3, 5],
+        description="days after the first try on which a declined payment is tried again",
+    )
+
+    @field_validator("retry_days")
+    @classmethod
+    def _in_order(cls, days: list[int]) -> list[int]:
+        if sorted(set(days)) != days:
+            raise ValueError("the days must grow, like [1, 3, 5]")
+        return days
+
+
 class BillingSettings(BaseModel):
     """How the bill run behaves and what an invoice looks like."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: IssuerSettings = Field(default_factory=IssuerSettings)
+    autopay: AutopaySettings = Field(default_factory=AutopaySettings)
     locale: str = Field("en_US", description="babel locale of dates and amounts on invoices")
     invoice_prefix: str = Field("INV-", max_length=20)
     account_prefix: str = Field("A-", max_length=20)

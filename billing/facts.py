@@ -44,6 +44,31 @@ class InvoiceFinalised(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class AutopayFailed(Fact):
+    """Automatic payment of an account was declined.
+
+    ``decline`` is soft or hard; ``code`` and ``said`` are the gateway's own words, for operators: a
+    subscriber is not told that his bank calls his card stolen. ``next_try_on`` is an ISO date; None: nothing
+    more is tried by itself.
+    """
+
+    kind: ClassVar[str] = "billing.autopay_failed"
+
+    charge_id: str
+    account_id: str
+    invoice_id: str
+    amount_minor: int
+    currency: str
+    decline: str
+    code: str
+    said: str
+    next_try_on: str | None
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentReceived(Fact):
     """Money arrived for an account."""
 

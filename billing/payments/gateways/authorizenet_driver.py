@@ -26,6 +26,7 @@ from billing.payments.gateways.port import (
     GatewayAccess,
     GatewayBusyError,
     GatewayEvent,
+    GatewayLockedError,
     GatewayRefusedError,
     GatewaySilentError,
     HostedPage,
@@ -255,7 +256,7 @@ class AuthorizeNetGateway:
         if (told.get("messages") or {}).get("resultCode") == "Ok" or code in fine:
             return told
         if code in ("E00005", "E00006", "E00007", "E00008"):
-            raise GatewayRefusedError("Authorize.net does not take the API login id and transaction key")
+            raise GatewayLockedError("Authorize.net does not take the API login id and transaction key")
         if code == "E00053":
             raise GatewayBusyError("Authorize.net answers that it is too busy")
         if code in ("", "E00001"):

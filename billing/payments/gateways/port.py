@@ -14,6 +14,9 @@ from typing import Any, Final, Protocol
 from billing.domain.gateway_charges import ChargeAnswer, ChargeState, Decline, DeclineKind
 from core.secrets import Secret
 
+GATEWAYS: Final = ("stripe", "authorizenet")
+TELLS_NO_RETURNS: Final = frozenset({"authorizenet"})
+"""Gateways that tell nobody when a bank debit comes back after it was paid: they are asked, daily."""
 LONGEST_CALL_S: Final = 30.0
 """No call to a gateway takes longer; a charge without an answer by then is looked up."""
 
@@ -32,6 +35,10 @@ class GatewayBusyError(GatewayError):
 
 class GatewayRefusedError(GatewayError):
     """It was not done and will not be: wrong keys, a form it does not take."""
+
+
+class GatewayLockedError(GatewayRefusedError):
+    """It does not take our keys, or we have none: nothing is done until a person has seen to it."""
 
 
 class BadSignatureError(GatewayError):

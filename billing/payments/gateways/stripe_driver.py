@@ -24,6 +24,7 @@ from billing.payments.gateways.port import (
     GatewayAccess,
     GatewayBusyError,
     GatewayEvent,
+    GatewayLockedError,
     GatewayRefusedError,
     GatewaySilentError,
     HostedPage,
@@ -220,7 +221,7 @@ async def _asking() -> AsyncIterator[None]:
     except stripe.RateLimitError:
         raise GatewayBusyError("Stripe answers that too much is asked at once") from None
     except (stripe.AuthenticationError, stripe.PermissionError) as trouble:
-        raise GatewayRefusedError(f"Stripe does not take the key: {_words(trouble)}") from None
+        raise GatewayLockedError(f"Stripe does not take the key: {_words(trouble)}") from None
     except stripe.InvalidRequestError as trouble:
         raise GatewayRefusedError(f"{trouble.code or 'invalid_request'}: {_words(trouble)}") from None
     except stripe.StripeError as trouble:  # 409, 500 and no connection among them
