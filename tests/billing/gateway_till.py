@@ -24,7 +24,7 @@ from billing.payments.gateways.set_autopay import set_autopay
 from billing.payments.gateways.take_event import take_event
 from billing.store import gateway_rows
 from billing.store.gateway_rows import accounts_with_payment_in_flight
-from billing.store.tables import gateway_charge, hosted_page, payment, payment_method
+from billing.store.tables import gateway_charge, hosted_page, payment, payment_method, reversal
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 
@@ -141,8 +141,11 @@ class Till:
 
     async def payments(self) -> list[int]:
         """What stands of every payment, in the order they came."""
-        rows = await self.rows(payment)
-        return [one.amount_minor for one in sorted(rows, key=lambda one: one.id) if one.reversed_at is None]
+        rows, taken = await self.rows(payment), await self.rows(reversal)
+        left = {one.id: one.amount_minor for one in sorted(rows, key=lambda one: one.id)}
+        for one in taken:
+            left[one.payment_id] -= one.amount_minor
+        return [amount for amount in left.values() if amount]
 
     async def open_minor(self) -> int:
         """What all invoices together still want."""

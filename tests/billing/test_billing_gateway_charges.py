@@ -316,6 +316,7 @@ async def test_a_late_chargeback_takes_the_payment_back_and_a_won_dispute_brings
             assert (await shop.payments(), await shop.open_minor()) == ([], DEBT)
         shop.other.sandbox.close_dispute(dispute, won=True)
         await shop.deliver(copies=2, order=order)
+        await shop.turn(minutes=3)  # what came too early is taken up again
         assert (await shop.payments(), await shop.open_minor()) == ([DEBT], 0)
         await town.prove_books()
 

@@ -22,6 +22,7 @@ from billing.payments.gateways.port import (
 from billing.payments.gateways.record_answer import record_answer
 from billing.payments.gateways.saved_methods import token_of
 from billing.store import account_rows, gateway_rows
+from billing.store.in_flight_rows import accounts_with_debit_in_flight
 from core.health import HealthIssue, close_issue, open_issue
 from core.money import format_money
 from core.refusal import Refusal
@@ -59,11 +60,9 @@ async def begin_charge(
     method = await _method(work, account_id, method_id)
     if isinstance(method, Refusal):
         return method
-    under_way = await gateway_rows.charge_in_flight(work.connection, account_id)
-    if under_way is not None:
-        amount = format_money(under_way.amount_minor, under_way.currency)
-        message = f"a charge of {amount} is under way ({under_way.state}); wait for its end"
-        return Refusal("in_flight", message, "amount_minor")
+    under_way = await _under_way(work, account_id)
+    if under_way:
+        return Refusal("in_flight", f"{under_way}; wait for its end", "amount_minor")
     charge_id = work.ids.new("chg")
     await gateway_rows.insert_charge(work.connection, {
         "id": charge_id, "key": new_key(work), "account_id": account_id, "gateway": method.gateway,
@@ -160,6 +159,16 @@ async def _tell_keys(work: Work, name: str, answer: ChargeAnswer) -> None:
 def keys_issue(name: str) -> str:
     """The health issue of keys that a gateway does not take."""
     return f"billing.gateway_keys:{name}"
+
+
+async def _under_way(work: Work, account_id: str) -> str:
+    """Money of the account that may still come, in words."""
+    if await accounts_with_debit_in_flight(work.connection, [account_id]):
+        return "an ACH debit of the account is under way"
+    found = await gateway_rows.charge_in_flight(work.connection, account_id)
+    if found is None:
+        return ""
+    return f"a charge of {format_money(found.amount_minor, found.currency)} is under way ({found.state})"
 
 
 async def _method(work: Work, account_id: str, method_id: str | None) -> Any | Refusal:

@@ -22,8 +22,8 @@ from billing.domain.gateway_charges import (
 from billing.facts import AutopayFailed
 from billing.payments.gateways.port import TELLS_NO_RETURNS
 from billing.payments.receive_payment import receive_payment
-from billing.payments.reverse_payment import reverse_payment
-from billing.store import account_rows, autopay_rows, gateway_rows
+from billing.payments.reverse_payment import reverse_payment, win_dispute
+from billing.store import account_rows, autopay_rows, gateway_rows, money_out_rows
 from core.health import close_issue
 from core.money import format_money
 from core.periods import local_date
@@ -33,7 +33,7 @@ from core.work import Work
 _LATE_RETURNS = timedelta(days=65)
 """A consumer may give an unauthorised debit back for 60 days after his statement (Nacha rules, R10)."""
 _DAILY = timedelta(days=1)
-_METHOD_OF = {"card": "card", "bank": "transfer"}
+_METHOD_OF = {"card": "card", "bank": "ach"}
 
 
 async def record_answer(
@@ -64,31 +64,41 @@ async def take_back(
     Raises ``Refused`` while the charge is no payment yet, or the clock is doubted.
     """
     charge = await _locked(work, charge_id)
-    told_by = f"case:{case}:taken"
-    if await _was_told(work, charge_id, told_by):
-        return False
     if charge.payment_id is None:
         raise Refused(Refusal("no_payment", "the charge is no payment yet", "charge"))
+    kind = "ach_return" if await _kind_of(work, charge) == "bank" else "chargeback"
     reversal = await reverse_payment(
-        work, payment_id=charge.payment_id, reason=f"{charge.gateway}: {reason}"[:300], settings=settings
-    )
-    if isinstance(reversal, Refusal) and reversal.code != "already_reversed":
-        raise Refused(reversal)
-    if not isinstance(reversal, Refusal) and amount_minor < charge.amount_minor:
-        await _receive_back(work, charge, f"{case}:rest", charge.amount_minor - amount_minor)
-    await _note(work, charge, ChargeState.CHARGED_BACK, told_by, reason)
-    return True
-
-
-async def give_back(work: Work, charge_id: str, *, case: str, amount_minor: int, reason: str) -> bool:
-    """What was taken back under a case has come again: a dispute was won, or a refund bounced."""
-    charge = await _locked(work, charge_id)
-    told_by = f"case:{case}:given"
-    if await _was_told(work, charge_id, told_by):
+        work, payment_id=charge.payment_id, reason=f"{charge.gateway}: {reason}"[:300], settings=settings,
+        kind=kind, amount_minor=amount_minor, source=_source(charge, case),
+    )  # fmt: skip
+    if isinstance(reversal, Refusal):
+        if reversal.code != "already_reversed":  # by hand, before the gateway told of it
+            raise Refused(reversal)
         return False
-    await _receive_back(work, charge, f"{case}:given", amount_minor)
-    await _note(work, charge, ChargeState(charge.state), told_by, reason)
+    if reversal.outcome == "exists":
+        return False
+    await _note(work, charge, ChargeState.CHARGED_BACK, f"case:{case}", reason)
     return True
+
+
+async def give_back(work: Work, charge_id: str, *, case: str, reason: str) -> bool:
+    """What was taken back under a case has come again: a dispute was won.
+
+    Raises ``Refused`` while we have not heard that it was taken.
+    """
+    charge = await _locked(work, charge_id)
+    taken = await money_out_rows.reversal_of_source(work.connection, _source(charge, case))
+    if taken is None:
+        raise Refused(Refusal("not_taken", f"nothing was taken back under {case} yet", "case"))
+    won = granted(await win_dispute(work, reversal_id=taken.id, reason=f"{charge.gateway}: {reason}"[:300]))
+    if won.outcome == "exists":
+        return False
+    await _note(work, charge, ChargeState.SUCCEEDED, f"case:{case}", reason)
+    return True
+
+
+def _source(charge: Any, case: str) -> str:
+    return f"{charge.gateway}:{case}"[:120]
 
 
 def issue_key(charge_id: str) -> str:
@@ -141,20 +151,10 @@ async def _receive(work: Work, charge: Any, answer: ChargeAnswer) -> str:
             work, account_id=charge.account_id, amount_minor=answer.amount_minor or charge.amount_minor,
             currency=charge.currency, method=_METHOD_OF[await _kind_of(work, charge)],
             idempotency_key=f"{charge.gateway}:{charge.key}",
-            note=f"{charge.gateway} {answer.reference or charge.reference or ''}".strip(),
+            reference=answer.reference or charge.reference, note=charge.gateway,
         )
     )  # fmt: skip
     return receipt.payment_id
-
-
-async def _receive_back(work: Work, charge: Any, case: str, amount_minor: int) -> None:
-    granted(
-        await receive_payment(
-            work, account_id=charge.account_id, amount_minor=amount_minor, currency=charge.currency,
-            method=_METHOD_OF[await _kind_of(work, charge)], idempotency_key=f"{charge.gateway}:{case}",
-            note=f"{charge.gateway} {case}",
-        )
-    )  # fmt: skip
 
 
 async def _came_back(
@@ -169,11 +169,6 @@ async def _came_back(
         work, charge.id, case=f"return:{charge.key}", amount_minor=charge.amount_minor,
         reason=f"{decline.code} {decline.said}", settings=settings,
     )  # fmt: skip
-
-
-async def _was_told(work: Work, charge_id: str, told_by: str) -> bool:
-    steps = (await gateway_rows.steps_of(work.connection, [charge_id]))[charge_id]
-    return any(step.told_by == told_by for step in steps)
 
 
 async def _note(work: Work, charge: Any, state: ChargeState, told_by: str, said: str) -> None:

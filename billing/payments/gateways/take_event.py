@@ -115,8 +115,10 @@ async def _charge(work: Work, charge: Any, event: GatewayEvent, settings: Billin
 async def _case(work: Work, charge: Any, event: GatewayEvent, settings: BillingSettings) -> str:
     case, amount = event.case or event.event_id, event.amount_minor or charge.amount_minor
     reason = event.said or event.kind
+    if event.what == "refunded" and event.key:
+        return "our own refund"
     if event.what == "given_back":
-        news = await give_back(work, charge.id, case=case, amount_minor=amount, reason=reason)
+        news = await give_back(work, charge.id, case=case, reason=reason)
     else:
         news = await take_back(
             work, charge.id, case=case, amount_minor=amount, reason=reason, settings=settings
