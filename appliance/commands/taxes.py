@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.commands.running import actor, day, fail, in_house, outcome_or_fail, say, show, write_file
+from appliance.commands.running import (
+    actor,
+    day,
+    fail,
+    in_house,
+    outcome_or_fail,
+    read_secret,
+    say,
+    show,
+    write_file,
+)
 from appliance.wiring import House
 from billing.domain.taxes.place import Place
 from billing.domain.taxes.rule import TaxRule, format_ppm
@@ -18,6 +28,7 @@ from billing.taxes.define_rule import define_tax_rule, end_tax_rule, withdraw_ta
 from billing.taxes.grant_exemption import LARGEST_SCAN, grant_exemption, withdraw_exemption
 from billing.taxes.import_rules import import_tax_rules
 from billing.taxes.read_rule import read_rule
+from billing.taxes.set_engine import leave_tax_engine, open_tax_engine, set_tax_engine, tax_engine_terms
 from billing.taxes.try_address import TaxQuestion, try_address
 from core.money import format_money, parse_amount
 from core.refusal import Refusal, Refused
@@ -215,6 +226,7 @@ def tax_try(
     inclusive: Annotated[bool, typer.Option("--inclusive", help="The price holds its taxes.")] = False,
     currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
     account: Annotated[str | None, typer.Option(help="Whose certificates count.")] = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Ask the tax engine outside.")] = False,
 ) -> None:
     """What a line at an address would be taxed with on a day (else today)."""
     try:
@@ -230,7 +242,14 @@ def tax_try(
             account,
         )  # fmt: skip
         async with house.workplace.reading() as connection:
-            decided = outcome_or_fail(await try_address(connection, question))
+            asked = await open_tax_engine(connection, house.sealer, house.workplace.clock) if engine else None
+            if engine and asked is None:
+                fail("no tax engine is in use; set one with: hilltop tax engine-set")
+            try:
+                decided = outcome_or_fail(await try_address(connection, question, engine=asked))
+            finally:
+                if asked is not None:
+                    await asked.close()
         say(f"net {format_money(decided.net_minor, currency)}")
         for tax in decided.taxes:
             amount = format_money(tax.amount_minor, currency)
@@ -352,3 +371,53 @@ def tax_certificate(
         return found[1]
 
     write_file(output, in_house(body))
+
+
+@taxes.command("engine")
+def tax_engine() -> None:
+    """Which tax engine outside is asked, if any."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            terms = await tax_engine_terms(connection)
+        if terms is None or not terms.enabled:
+            say("our own rules decide" + ("" if terms is None else f"; {terms.base_url} is not asked"))
+        else:
+            say(f"{terms.base_url} decides; it has {terms.timeout_s:g} s to answer")
+
+    in_house(body)
+
+
+@taxes.command("engine-set")
+def tax_engine_set(
+    base_url: Annotated[
+        str, typer.Argument(help="Its https:// address; the contract is in docs/tax-engine.md.")
+    ],
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with its token (-: standard input); else typed unseen.")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long an answer may take.")] = 10.0,
+) -> None:
+    """Let a tax engine outside say all taxes; its token is sealed."""
+    token = read_secret("token", token_file, again=False)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(
+                await set_tax_engine(work, house.sealer, base_url=base_url, token=token, timeout_s=timeout_s)
+            )
+        say(f"taxes are said by {base_url} from now on")
+
+    in_house(body)
+
+
+@taxes.command("engine-leave")
+def tax_engine_leave() -> None:
+    """Let our own rules decide again."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await leave_tax_engine(work))
+        say("our own rules decide from now on")
+
+    in_house(body)

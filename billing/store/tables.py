@@ -58,7 +58,13 @@ from billing.store.schema.payments import (
 )
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
-from billing.store.schema.taxes import tax_certificate_scan, tax_exemption, tax_rate, tax_rule
+from billing.store.schema.taxes import (
+    tax_certificate_scan,
+    tax_engine,
+    tax_exemption,
+    tax_rate,
+    tax_rule,
+)
 
 __all__ = [
     "account",
@@ -128,6 +134,7 @@ __all__ = [
     "subscription",
     "subscription_change",
     "tax_certificate_scan",
+    "tax_engine",
     "tax_exemption",
     "tax_rate",
     "tax_rule",

@@ -10,12 +10,21 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import TaxRate
 from billing.domain.taxes.place import Jurisdiction
 from billing.domain.taxes.rule import Effect, Exemption, Method, RoundedPer, Rounding, TaxRule
-from billing.store.tables import account, tax_certificate_scan, tax_exemption, tax_rate, tax_rule
+from billing.store.rows import insert_if_absent
+from billing.store.tables import (
+    account,
+    tax_certificate_scan,
+    tax_engine,
+    tax_exemption,
+    tax_rate,
+    tax_rule,
+)
 
 _RATE = [
     tax_rate.c[name]
@@ -280,3 +289,28 @@ async def scan_of(connection: AsyncConnection, exemption_id: str) -> tuple[str, 
     query = select(scan.media_type, scan.content).where(scan.exemption_id == exemption_id)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else (row.media_type, row.content)
+
+
+_ENGINE = "outside"
+
+
+async def engine(connection: AsyncConnection) -> Row[Any] | None:
+    """The row of the engine outside."""
+    query = select(tax_engine).where(tax_engine.c.name == _ENGINE)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def set_engine(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """The engine from now on."""
+    if not await insert_if_absent(connection, tax_engine, {"name": _ENGINE, **values}):
+        await connection.execute(update(tax_engine).where(tax_engine.c.name == _ENGINE).values(**values))
+
+
+async def disable_engine(connection: AsyncConnection, at: datetime, by: str) -> bool:
+    """The engine is asked no more; False when it was not."""
+    changed = await connection.execute(
+        update(tax_engine)
+        .where(tax_engine.c.name == _ENGINE, tax_engine.c.enabled)
+        .values(enabled=False, changed_at=at, changed_by=by[:80])
+    )
+    return changed.rowcount == 1

@@ -9,10 +9,11 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.domain.taxes.decide import TaxableLine, TaxDecision, decide_taxes
+from billing.domain.taxes.decide import TaxableLine, TaxDecision
 from billing.domain.taxes.place import Place
 from billing.domain.taxes.rule import Exemption
 from billing.store import account_rows, tax_rows
+from billing.taxes.engine import OwnRules, TaxDocument, TaxEngine, TaxTrouble
 from billing.taxes.tax_books import TaxBooks
 from core.refusal import Refusal
 
@@ -34,9 +35,12 @@ class TaxQuestion:
 
 
 async def try_address(
-    connection: AsyncConnection, question: TaxQuestion, books: TaxBooks | None = None
+    connection: AsyncConnection,
+    question: TaxQuestion,
+    books: TaxBooks | None = None,
+    engine: TaxEngine | None = None,
 ) -> TaxDecision | Refusal:
-    """The taxes of that one line, by the rules as they are known (or were, at ``as_of``)."""
+    """The taxes of that one line by ``engine``; without one by the rules as known now or at ``as_of``."""
     exemptions: Sequence[Exemption] = ()
     if question.account is not None:
         account = await account_rows.find_account(connection, question.account)
@@ -44,12 +48,12 @@ async def try_address(
             return Refusal("unknown_account", f"there is no account {question.account[:40]}", "account")
         found = await tax_rows.exemptions_of(connection, [account.id], question.as_of)
         exemptions = found.get(account.id, ())
-    book = await (books or TaxBooks()).book(connection, question.as_of)
+    if engine is None:
+        engine = OwnRules(await (books or TaxBooks()).book(connection, question.as_of))
     line = TaxableLine(
         1, question.price_minor, question.inclusive, question.tax_class, question.kind, question.on,
         question.place, question.quantity,
     )  # fmt: skip
-    try:
-        return decide_taxes([line], book, exemptions, question.currency)
-    except ValueError as trouble:
-        return Refusal("other_currency", str(trouble), "currency")
+    document = TaxDocument("try", question.account or "", question.currency, question.on, [line], exemptions)
+    answer = (await engine.taxes_of([document]))[document.code]
+    return Refusal("no_taxes", answer.reason) if isinstance(answer, TaxTrouble) else answer

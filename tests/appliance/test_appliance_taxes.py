@@ -82,3 +82,15 @@ def test_taxes_from_the_command_line(tmp_path: Path) -> None:
     run("tax", "import", str(table), "--name", "Local", says="1 tax rules imported, 0 stood already")
     run("tax", "import", str(table), "--name", "Local", says="0 tax rules imported, 1 stood already")
     run("tax", "import", str(tmp_path / "none.csv"), says="cannot be read", code=2)
+
+
+def test_the_tax_engine_from_the_command_line(tmp_path: Path) -> None:
+    run = settle(tmp_path)
+    run("init")
+    run("tax", "engine", says="our own rules decide")
+    run("tax", "try", "1.00", "--engine", says="no tax engine is in use", code=1)
+    run("tax", "engine-set", "http://127.0.0.1:9", "--token-file", "-", stdin="a-token\n", says="from now on")
+    run("tax", "engine", says="http://127.0.0.1:9 decides; it has 10 s to answer")
+    run("tax", "try", "1.00", "--engine", says="the tax engine is away: no connection", code=1)
+    run("tax", "engine-leave", says="our own rules")
+    run("tax", "engine", says="http://127.0.0.1:9 is not asked")

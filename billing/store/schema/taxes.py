@@ -108,3 +108,15 @@ tax_certificate_scan = Table(
     Column("recorded_at", Instant, nullable=False),
     Column("recorded_by", String(80), nullable=False),
 )
+
+tax_engine = Table(  # one row: the engine outside, if there is one
+    "billing_tax_engine",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("base_url", String(200), nullable=False),
+    Column("token_sealed", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("timeout_ms", Integer, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", String(80), nullable=False),
+)
