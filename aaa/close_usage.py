@@ -1,4 +1,4 @@
-"""Close the usage of a period: split it at the borders, freeze it, and prove later what it was made of.
+"""Close the usage of periods: split it at the borders, freeze it, and prove later what it was made of.
 
 Frozen records never change. Octets that become known after a close begin at its end: they are usage of the
 period that is open then.
@@ -6,27 +6,51 @@ period that is open then.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aaa.domain.closing import Span, digest_of_lines, is_digest, pieces_of
 from aaa.domain.usage import Interval, split_interval, spread
 from aaa.recut import record_values
-from aaa.store import usage_rows
+from aaa.store import close_rows, usage_rows
+from aaa.store.close_rows import Measured
 from core.periods import start_of_day
+from core.refusal import Refusal
 from core.store.columns import to_microseconds
 from core.work import Work
+
+_UNKNOWN = "unknown_service"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageClaim:
+    """What is to be closed: a service's usage in ``[from_at, until_at)``, for ``claim`` (opaque here)."""
+
+    service_id: str
+    from_at: datetime
+    until_at: datetime
+    claim: str
+
+    @property
+    def span(self) -> Span:
+        """Its instants."""
+        return self.from_at, self.until_at
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by: a claim is made once for a service."""
+        return self.service_id, self.claim
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedUsage:
-    """The frozen usage of one service for one claim. ``digest`` is SHA-256 over its records in order."""
+    """The frozen usage of a service for a claim; ``digest`` is over its records (``aaa.domain.closing``)."""
 
     close_id: str
     octets_in: int
@@ -76,105 +100,240 @@ async def close_usage(
     Raises ``ValueError`` for a span that is empty or not over yet, or a claim that was made for another span;
     ``LookupError`` for an unknown service.
     """
-    if not from_at < until_at <= work.now:
-        raise ValueError(f"usage from {from_at} until {until_at} cannot be closed at {work.now}")
+    (closed,) = await close_many(work, [UsageClaim(service_id, from_at, until_at, claim)])
+    if isinstance(closed, Refusal):
+        raise (LookupError if closed.code == _UNKNOWN else ValueError)(closed.message)
+    return closed
+
+
+async def close_many(work: Work, claims: Sequence[UsageClaim]) -> list[ClosedUsage | Refusal]:
+    """Freeze the usage of every claim, with few statements; an outcome for each, in order.
+
+    A claim that was made before gives the same again. No octet is in two closes: of spans of a service that
+    overlap the earlier claim has the common part, be it of an earlier call or earlier in ``claims``. A claim
+    for an unknown service, for a span that is empty or not over yet, or that was made for another span, is
+    refused, and the others are closed.
+    """
+    if not claims:
+        return []
     await usage_rows.take_metering_lane(work.connection)
-    if not await usage_rows.service_exists(work.connection, service_id):
-        raise LookupError(f"there is no service {service_id}")
-    standing = await usage_rows.close_row(work.connection, service_id, claim)
-    if standing is None:
-        return await _close(work, service_id, from_at, until_at, claim)
-    if (standing.from_at, standing.until_at) != (from_at, until_at):
-        raise ValueError(f"{claim} closed {standing.from_at} until {standing.until_at}, not this span")
-    return _closed(standing)
+    desk = _Desk(work)
+    await desk.load(claims)
+    taken = [desk.take(claim) for claim in claims]
+    await desk.split_beginnings()
+    await desk.measure()
+    await desk.write()
+    return [one if isinstance(one, Refusal) else one.closed() for one in taken]
 
 
-async def _close(
-    work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
-) -> ClosedUsage:
-    for border in (from_at, until_at):
-        await _split_at(work.connection, service_id, border)
-    close_id = work.ids.new("ucl")
-    await usage_rows.freeze_records(work.connection, service_id, from_at, until_at, close_id)
-    records = await usage_rows.records_of_close(work.connection, close_id)
-    values = {
-        "id": close_id, "service_id": service_id, "claim": claim, "from_at": from_at, "until_at": until_at,
-        "octets_in": sum(row.octets_in for row in records),
-        "octets_out": sum(row.octets_out for row in records),
-        "records": len(records), "digest": digest_of(records), "closed_at": work.now,
-    }  # fmt: skip
-    await usage_rows.insert_close(work.connection, values)
-    return ClosedUsage(
-        close_id, values["octets_in"], values["octets_out"], values["records"], values["digest"]
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A close that was made before."""
+
+    span: Span
+    row: Row[Any]
+
+    def closed(self) -> ClosedUsage:
+        row = self.row
+        return ClosedUsage(row.id, row.octets_in, row.octets_out, row.records, row.digest)
 
 
-def _closed(row: Row[Any]) -> ClosedUsage:
-    return ClosedUsage(row.id, row.octets_in, row.octets_out, row.records, row.digest)
+@dataclass(slots=True)
+class _Opened:
+    """A claim being closed: what of its span nobody has taken, and the records found in that so far."""
+
+    close_id: str
+    claim: UsageClaim
+    pieces: list[Span]
+    octets_in: int = 0
+    octets_out: int = 0
+    lines: list[str] = field(default_factory=list)
+    _closed: ClosedUsage | None = None
+
+    @property
+    def span(self) -> Span:
+        return self.claim.span
+
+    def add(self, measured: Measured, cut: Iterable[tuple[Row[Any], Interval]]) -> None:
+        """The records of a piece; of those in ``cut`` only the part before its end."""
+        self.octets_in += measured.octets_in
+        self.octets_out += measured.octets_out
+        self.lines += measured.lines.split("\n")
+        for row, first in cut:
+            self.octets_in -= row.octets_in - first.octets_in
+            self.octets_out -= row.octets_out - first.octets_out
+            self.lines.remove(_line(row.meter_id, _interval(row)))
+            self.lines.append(_line(row.meter_id, first))
+
+    def closed(self) -> ClosedUsage:
+        """The whole; nothing is added afterwards, and of thousands of claims the lines are many megabytes."""
+        if self._closed is None:
+            digest = digest_of_lines(self.lines)
+            self._closed = ClosedUsage(
+                self.close_id, self.octets_in, self.octets_out, len(self.lines), digest
+            )
+            self.lines.clear()
+        return self._closed
 
 
-async def _split_at(connection: AsyncConnection, service_id: str, border: datetime) -> None:
-    rows = await usage_rows.records_across(connection, service_id, border)
-    halves = [(row, *split_interval(_interval(row), border)) for row in rows]
-    await usage_rows.amend_records(
-        connection,
-        [record_values(service_id, row.meter_id, first) | {"id": row.id} for row, first, _ in halves],
-    )
-    await usage_rows.insert_records(
-        connection, [record_values(service_id, row.meter_id, second) for row, _, second in halves]
-    )
+class _Desk:
+    """Claims being closed together."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._services: set[str] = set()
+        self._spans: dict[str, list[Span]] = {}
+        self._known: dict[tuple[str, str], _Standing | _Opened] = {}
+        self._opened: list[_Opened] = []
+        self._begin: dict[datetime, list[str]] = {}
+
+    async def load(self, claims: Sequence[UsageClaim]) -> None:
+        """The services there are, the closes of these claims, and those that reach into the spans."""
+        connection = self._work.connection
+        services = list(dict.fromkeys(claim.service_id for claim in claims))
+        since = min(claim.from_at for claim in claims)
+        self._services = await close_rows.existing_services(connection, services)
+        self._spans = await close_rows.spans_closed_since(connection, services, since)
+        standing = await close_rows.closes_of_claims(connection, (claim.key for claim in claims))
+        for key, row in standing.items():
+            self._known[key] = _Standing((row.from_at, row.until_at), row)
+
+    def take(self, claim: UsageClaim) -> _Standing | _Opened | Refusal:
+        """What the claim's outcome will be of."""
+        if not claim.from_at < claim.until_at <= self._work.now:
+            said = f"usage from {claim.from_at} until {claim.until_at} cannot be closed at {self._work.now}"
+            return Refusal("span_not_over", f"{said}; close it when the span is over", "until_at")
+        if claim.service_id not in self._services:
+            return Refusal(_UNKNOWN, f"there is no service {claim.service_id}", "service_id")
+        known = self._known.get(claim.key)
+        if known is None:
+            return self._open(claim)
+        if known.span != claim.span:
+            said = f"{claim.claim} closed {known.span[0]} until {known.span[1]}, not this span"
+            return Refusal("claimed_otherwise", said, "claim")
+        return known
+
+    def _open(self, claim: UsageClaim) -> _Opened:
+        closed = self._spans.setdefault(claim.service_id, [])
+        opened = _Opened(self._work.ids.new("ucl"), claim, pieces_of(claim.span, closed))
+        begins_it = bool(opened.pieces) and opened.pieces[0][0] == claim.from_at
+        if begins_it and not any(until_at == claim.from_at for _, until_at in closed):
+            self._begin.setdefault(claim.from_at, []).append(claim.service_id)
+        closed.append(claim.span)
+        self._known[claim.key] = opened
+        self._opened.append(opened)
+        return opened
+
+    async def split_beginnings(self) -> None:
+        """Split what lies across the beginning of a span, where no earlier close has done so."""
+        for border in sorted(self._begin):
+            rows = await close_rows.records_across(self._work.connection, border, self._begin[border])
+            await self._split([(row, border) for row in rows])
+
+    async def measure(self) -> None:
+        """Sum the records of every piece, in the order of time; what goes beyond its end is split there."""
+        connection = self._work.connection
+        holders: dict[Span, dict[str, _Opened]] = {}
+        for one in self._opened:
+            for piece in one.pieces:
+                holders.setdefault(piece, {})[one.claim.service_id] = one
+        for piece in sorted(holders):
+            async for some in close_rows.measure(connection, piece, holders[piece], with_lines=True):
+                crossing = [record_id for measured in some for record_id in measured.crossing]
+                rows = await close_rows.records_by_id(connection, crossing)
+                cut: dict[str, list[tuple[Row[Any], Interval]]] = {}
+                for row, first in await self._split([(row, piece[1]) for row in rows]):
+                    cut.setdefault(row.service_id, []).append((row, first))
+                for measured in some:
+                    one = holders[piece][measured.service_id]
+                    one.add(measured, cut.get(measured.service_id, ()))
+                    if piece == one.pieces[-1]:
+                        one.closed()
+
+    async def _split(self, rows: Sequence[tuple[Row[Any], datetime]]) -> list[tuple[Row[Any], Interval]]:
+        """Split records at instants inside them; each with the part before."""
+        halves = [(row, *split_interval(_interval(row), border)) for row, border in rows]
+        amended = [
+            record_values(row.service_id, row.meter_id, first) | {"id": row.id} for row, first, _ in halves
+        ]
+        added = [record_values(row.service_id, row.meter_id, second) for row, _, second in halves]
+        await usage_rows.amend_records(self._work.connection, amended)
+        await usage_rows.insert_records(self._work.connection, added)
+        return [(row, first) for row, first, _ in halves]
+
+    async def write(self) -> None:
+        """The closes."""
+        rows = []
+        for one in self._opened:
+            claim, closed = one.claim, one.closed()
+            rows.append({
+                "id": closed.close_id, "service_id": claim.service_id, "claim": claim.claim,
+                "from_at": claim.from_at, "until_at": claim.until_at, "pieces": one.pieces,
+                "octets_in": closed.octets_in, "octets_out": closed.octets_out, "records": closed.records,
+                "digest": closed.digest, "closed_at": self._work.now,
+            })  # fmt: skip
+        await close_rows.insert_closes(self._work.connection, rows)
 
 
 def _interval(row: Row[Any]) -> Interval:
     return Interval(row.start_at, row.end_at, row.octets_in, row.octets_out, row.interpolated)
 
 
-def digest_of(records: Iterable[Row[Any]]) -> str:
-    """SHA-256 over one line a record: meter, start, end (microseconds since 1970), octets, interpolated."""
-    digest = hashlib.sha256()
-    for row in records:
-        start, end = to_microseconds(row.start_at), to_microseconds(row.end_at)
-        line = f"{row.meter_id}|{start}|{end}|{row.octets_in}|{row.octets_out}|{int(row.interpolated)}\n"
-        digest.update(line.encode())
-    return digest.hexdigest()
+def _line(meter_id: str, interval: Interval) -> str:
+    """As ``close_rows.measure`` makes it."""
+    start, end = to_microseconds(interval.start), to_microseconds(interval.end)
+    octets = f"{interval.octets_in}|{interval.octets_out}"
+    return f"{meter_id}|{start}|{end}|{octets}|{int(interval.interpolated)}"
 
 
 async def verify_close(connection: AsyncConnection, close_id: str) -> bool:
     """Whether the frozen records of a close are still what its digest says."""
-    row = await usage_rows.close_by_id(connection, close_id)
+    row = await close_rows.close_by_id(connection, close_id)
     if row is None:
         return False
-    records = await usage_rows.records_of_close(connection, close_id)
-    return len(records) == row.records and digest_of(records) == str(row.digest)
+    records = await close_rows.records_of_close(connection, row)
+    lines = [_line(one.meter_id, _interval(one)) for one in records]
+    sums = (sum(one.octets_in for one in records), sum(one.octets_out for one in records))
+    return (*sums, len(lines)) == (row.octets_in, row.octets_out, row.records) and is_digest(
+        row.digest, lines
+    )
 
 
 async def usage_between(
     connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
 ) -> tuple[int, int]:
     """Octets in and out of a service in the span, live; records across a border count by time."""
-    inside = await usage_rows.total_inside(connection, service_id, from_at, until_at)
-    crossing = await usage_rows.records_crossing(connection, service_id, from_at, until_at)
-    ((octets_in, octets_out),) = spread(map(_interval, crossing), [from_at, until_at])
-    return inside[0] + octets_in, inside[1] + octets_out
+    return (await usage_of_many(connection, [(service_id, from_at, until_at)]))[0]
 
 
 async def usage_of_many(
     connection: AsyncConnection, spans: Sequence[tuple[str, datetime, datetime]]
 ) -> list[tuple[int, int]]:
-    """``usage_between`` of many ``(service, from, until)``, in their order: a few queries for each span."""
-    by_span: dict[tuple[datetime, datetime], set[str]] = {}
+    """``usage_between`` of many (service, from, until); statements are as many as spans that differ."""
+    used: dict[Span, dict[str, list[int]]] = {}
     for service_id, from_at, until_at in spans:
-        by_span.setdefault((from_at, until_at), set()).add(service_id)
-    found: dict[tuple[str, datetime, datetime], tuple[int, int]] = {}
-    for (from_at, until_at), service_ids in by_span.items():
-        inside = await usage_rows.totals_inside(connection, service_ids, from_at, until_at)
-        crossing = await usage_rows.all_crossing(connection, service_ids, from_at, until_at)
-        for service_id in service_ids:
-            total_in, total_out = inside.get(service_id, (0, 0))
-            records = map(_interval, crossing.get(service_id, ()))
-            ((octets_in, octets_out),) = spread(records, [from_at, until_at])
-            found[service_id, from_at, until_at] = (total_in + octets_in, total_out + octets_out)
-    return [found[one] for one in spans]
+        used.setdefault((from_at, until_at), {})[service_id] = [0, 0]
+    for span, octets in used.items():
+        crossing: list[int] = []
+        async for some in close_rows.measure(connection, span, octets, with_lines=False):
+            for measured in some:
+                _add(octets[measured.service_id], measured.octets_in, measured.octets_out)
+                crossing += measured.crossing
+        for row in await close_rows.records_by_id(connection, crossing):
+            _, behind = split_interval(_interval(row), span[1])
+            _add(octets[row.service_id], -behind.octets_in, -behind.octets_out)
+        for row in await close_rows.records_across(connection, span[0], octets):
+            ((octets_in, octets_out),) = spread([_interval(row)], span)
+            _add(octets[row.service_id], octets_in, octets_out)
+    return [
+        (octets_in, octets_out)
+        for octets_in, octets_out in (used[from_at, until_at][one] for one, from_at, until_at in spans)
+    ]
+
+
+def _add(octets: list[int], octets_in: int, octets_out: int) -> None:
+    octets[0] += octets_in
+    octets[1] += octets_out
 
 
 async def slices_between(
@@ -200,8 +359,7 @@ async def slices_of_closes(
 
     A close holds no record across its ends, but one that came late begins at its start.
     """
-    found = await usage_rows.records_of_closes(connection, close_ids)
-    return {close_id: found.get(close_id, []) for close_id in close_ids}
+    return await close_rows.slices_of_closes(connection, close_ids)
 
 
 async def fastest_rates(
@@ -226,10 +384,10 @@ async def usage_by_day(
 
 async def evidence_of(connection: AsyncConnection, close_id: str) -> list[UsageEvidence]:
     """Every record of a close with its meter and the readings around it, raw counters included."""
-    close = await usage_rows.close_by_id(connection, close_id)
+    close = await close_rows.close_by_id(connection, close_id)
     if close is None:
         return []
-    records = await usage_rows.records_of_close(connection, close_id)
+    records = await close_rows.records_of_close(connection, close)
     meters = await usage_rows.meter_rows(connection, (row.meter_id for row in records))
     evidence = []
     readings = {

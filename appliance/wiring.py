@@ -26,7 +26,8 @@ from core.work import Work, Workplace
 
 if TYPE_CHECKING:
     from aaa.close_usage import ClosedUsage
-    from billing.ports import UsageSlice, UsageSpan
+    from billing.ports import UsageClaim, UsageSlice, UsageSpan
+    from core.refusal import Refusal
 
 
 class MeteredUsage:
@@ -39,6 +40,15 @@ class MeteredUsage:
         from aaa.close_usage import close_usage
 
         return await close_usage(work, service_id=service_id, from_at=from_at, until_at=until_at, claim=claim)
+
+    async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> list[ClosedUsage | Refusal]:
+        """Close many spans at once; a claim that cannot be closed is refused alone."""
+        from aaa import close_usage
+
+        return await close_usage.close_many(
+            work,
+            [close_usage.UsageClaim(one.service_id, one.from_at, one.until_at, one.claim) for one in claims],
+        )
 
     async def between(
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.refusal import Refusal
 from core.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class UsageClaim:
+    """What is to be closed: the usage of a service in ``[from_at, until_at)``, and what for (``claim``)."""
+
+    service_id: str
+    from_at: datetime
+    until_at: datetime
+    claim: str
 
 
 class ClosedUsage(Protocol):
@@ -42,6 +54,13 @@ class UsageSource(Protocol):
         self, work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
     ) -> ClosedUsage:
         """Freeze and sum the usage of ``[from_at, until_at)``; the same ``claim`` gives the same answer."""
+
+    async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> Sequence[ClosedUsage | Refusal]:
+        """``close`` for many services at once, with few statements: an outcome for each claim, in order.
+
+        A claim that cannot be closed is a refusal, and the others are closed. Of spans of a service that
+        overlap the earlier claim has the common part: no octet is in two closes.
+        """
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> Sequence[Any]:
         """The usage records behind a close, with their readings: dataclasses or mappings of plain values."""

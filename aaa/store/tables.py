@@ -479,12 +479,11 @@ usage_record = Table(
     Column("octets_in", BigInteger, nullable=False),
     Column("octets_out", BigInteger, nullable=False),
     Column("interpolated", Boolean, nullable=False, default=False),
-    Column("close_id", String(40), index=True),  # the usage close that froze it
     UniqueConstraint("meter_id", "start_at", "end_at"),
 )
 Index("ix_aaa_usage_record_service_time", usage_record.c.service_id, usage_record.c.start_at)
 
-usage_close = Table(
+usage_close = Table(  # freezes the records of its service that begin in its pieces: aaa.domain.closing
     "aaa_usage_close",
     metadata,
     Column("id", String(40), primary_key=True),
@@ -492,13 +491,15 @@ usage_close = Table(
     Column("claim", String(80), nullable=False),  # opaque: what the usage was closed for
     Column("from_at", Instant, nullable=False),
     Column("until_at", Instant, nullable=False),
+    Column("pieces", JSON(none_as_null=True)),  # [[from, until], …] in microseconds; NULL: all of the span
     Column("octets_in", BigInteger, nullable=False),
     Column("octets_out", BigInteger, nullable=False),
     Column("records", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", String(80), nullable=False),
     Column("closed_at", Instant, nullable=False),
-    UniqueConstraint("service_id", "claim"),
+    UniqueConstraint("claim", "service_id"),  # in this order: claims are looked up by the hundred
 )
+Index("ix_aaa_usage_close_service_end", usage_close.c.service_id, usage_close.c.until_at)
 
 authority = Table(  # a certificate authority of ours, or another's that we trust (it has no key here)
     "aaa_authority",

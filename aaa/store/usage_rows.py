@@ -1,4 +1,4 @@
-"""Rows of meters, readings, usage records and closed usage."""
+"""Rows of meters, readings and usage records."""
 
 from __future__ import annotations
 
@@ -177,9 +177,7 @@ async def delete_records(connection: AsyncConnection, record_ids: Sequence[int])
     """Take away usage records that no close has frozen; they are cut anew."""
     for start in range(0, len(record_ids), 500):
         some = record_ids[start : start + 500]
-        await connection.execute(
-            delete(usage_record).where(usage_record.c.id.in_(some), usage_record.c.close_id.is_(None))
-        )
+        await connection.execute(delete(usage_record).where(usage_record.c.id.in_(some)))
 
 
 async def records_since(
@@ -232,45 +230,6 @@ async def records_between(
     ).all()
 
 
-async def records_across(
-    connection: AsyncConnection, service_id: str, border: datetime
-) -> Sequence[Row[Any]]:
-    """The usage records of a service, not frozen, that begin before ``border`` and end after it."""
-    statement = select(usage_record).where(
-        usage_record.c.service_id == service_id,
-        usage_record.c.start_at < border,
-        usage_record.c.end_at > border,
-        usage_record.c.close_id.is_(None),
-    )
-    return (await connection.execute(statement.order_by(usage_record.c.id))).all()
-
-
-async def total_inside(
-    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
-) -> tuple[int, int]:
-    """The octets of the records of a service that lie wholly inside the span."""
-    record = usage_record.c
-    statement = select(
-        func.coalesce(func.sum(record.octets_in), 0), func.coalesce(func.sum(record.octets_out), 0)
-    ).where(
-        record.service_id == service_id, record.start_at >= from_at, record.start_at < until_at,
-        record.end_at <= until_at,
-    )  # fmt: skip
-    octets_in, octets_out = (await connection.execute(statement)).one()
-    return int(octets_in), int(octets_out)
-
-
-async def records_crossing(
-    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
-) -> Sequence[Row[Any]]:
-    """The records of a service that are partly in the span and partly outside."""
-    record = usage_record.c
-    across_start = (record.start_at < from_at) & (record.end_at > from_at)
-    across_end = (record.start_at >= from_at) & (record.start_at < until_at) & (record.end_at > until_at)
-    statement = select(usage_record).where(record.service_id == service_id, across_start | across_end)
-    return (await connection.execute(statement)).all()
-
-
 async def take_metering_lane(connection: AsyncConnection) -> None:
     """One writer of sessions, meters and usage at a time, on PostgreSQL as on SQLite.
 
@@ -280,116 +239,12 @@ async def take_metering_lane(connection: AsyncConnection) -> None:
     await take_lane(connection, "metering")
 
 
-async def service_exists(connection: AsyncConnection, service_id: str) -> bool:
-    """False for an unknown service."""
-    statement = select(service.c.id).where(service.c.id == service_id)
-    return (await connection.execute(statement)).one_or_none() is not None
-
-
-async def close_row(connection: AsyncConnection, service_id: str, claim: str) -> Row[Any] | None:
-    """The closed usage of a service for a claim."""
-    statement = select(usage_close).where(
-        usage_close.c.service_id == service_id, usage_close.c.claim == claim
-    )
-    return (await connection.execute(statement)).one_or_none()
-
-
-async def close_by_id(connection: AsyncConnection, close_id: str) -> Row[Any] | None:
-    """The closed usage with that id."""
-    return (await connection.execute(select(usage_close).where(usage_close.c.id == close_id))).one_or_none()
-
-
-async def insert_close(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    """A new closed usage."""
-    await connection.execute(insert(usage_close).values(**values))
-
-
-async def freeze_records(
-    connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime, close_id: str
-) -> None:
-    """Give the records that begin in ``[from_at, until_at)`` and belong to no close to this one."""
-    await connection.execute(
-        update(usage_record)
-        .where(
-            usage_record.c.service_id == service_id,
-            usage_record.c.start_at >= from_at,
-            usage_record.c.start_at < until_at,
-            usage_record.c.close_id.is_(None),
-        )
-        .values(close_id=close_id)
-    )
-
-
-async def records_of_close(connection: AsyncConnection, close_id: str) -> Sequence[Row[Any]]:
-    """The frozen records of a close, in the order in which its digest reads them."""
-    statement = select(usage_record).where(usage_record.c.close_id == close_id)
-    return (
-        await connection.execute(
-            statement.order_by(
-                usage_record.c.start_at, usage_record.c.end_at, usage_record.c.meter_id, usage_record.c.id
-            )
-        )
-    ).all()
-
-
 async def record_at(connection: AsyncConnection, meter_id: str, at: datetime) -> Row[Any] | None:
-    """The record of an instant that no close has frozen."""
+    """The record of an instant."""
     statement = select(usage_record).where(
-        usage_record.c.meter_id == meter_id, usage_record.c.start_at == at, usage_record.c.end_at == at,
-        usage_record.c.close_id.is_(None),
-    )  # fmt: skip
+        usage_record.c.meter_id == meter_id, usage_record.c.start_at == at, usage_record.c.end_at == at
+    )
     return (await connection.execute(statement)).one_or_none()
-
-
-async def totals_inside(
-    connection: AsyncConnection, service_ids: Iterable[str], from_at: datetime, until_at: datetime
-) -> dict[str, tuple[int, int]]:
-    """``total_inside`` of many services over one span; those without a record are left out."""
-    record = usage_record.c
-    found: dict[str, tuple[int, int]] = {}
-    for some in chunks(service_ids):
-        statement = (
-            select(record.service_id, func.sum(record.octets_in), func.sum(record.octets_out))
-            .where(
-                record.service_id.in_(some), record.start_at >= from_at, record.start_at < until_at,
-                record.end_at <= until_at,
-            )
-            .group_by(record.service_id)
-        )  # fmt: skip
-        found |= {row[0]: (int(row[1]), int(row[2])) for row in await connection.execute(statement)}
-    return found
-
-
-async def all_crossing(
-    connection: AsyncConnection, service_ids: Iterable[str], from_at: datetime, until_at: datetime
-) -> dict[str, list[Row[Any]]]:
-    """``records_crossing`` of many services over one span, by service."""
-    record = usage_record.c
-    across_start = (record.start_at < from_at) & (record.end_at > from_at)
-    across_end = (record.start_at >= from_at) & (record.start_at < until_at) & (record.end_at > until_at)
-    found: dict[str, list[Row[Any]]] = {}
-    for some in chunks(service_ids):
-        statement = select(usage_record).where(record.service_id.in_(some), across_start | across_end)
-        for row in await connection.execute(statement):
-            found.setdefault(row.service_id, []).append(row)
-    return found
-
-
-async def records_of_closes(
-    connection: AsyncConnection, close_ids: Iterable[str]
-) -> dict[str, list[tuple[datetime, datetime, int, int]]]:
-    """``(start, end, octets in, octets out)`` of the frozen records of many closes, by close."""
-    record = usage_record.c
-    found: dict[str, list[tuple[datetime, datetime, int, int]]] = {}
-    for some in chunks(close_ids):
-        statement = (
-            select(record.close_id, record.start_at, record.end_at, record.octets_in, record.octets_out)
-            .where(record.close_id.in_(some))
-            .order_by(record.close_id, record.start_at, record.end_at, record.meter_id, record.id)
-        )
-        for close_id, *values in await connection.execute(statement):
-            found.setdefault(close_id, []).append((values[0], values[1], values[2], values[3]))
-    return found
 
 
 async def fastest_rates(

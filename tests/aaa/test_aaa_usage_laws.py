@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from aaa.close_usage import close_usage
+from aaa.close_usage import close_usage, verify_close
 from aaa.domain.accounting import AccountingEvent
 from aaa.domain.session_meter import Line, Report, resolve_reports
 from aaa.domain.usage import Interval, Point, cut_usage, follow, split_interval, spread
@@ -213,13 +213,17 @@ async def _usage_after(
         workplace = Workplace(database, FakeClock(minute(10_000)), SeededIds(2))
         async with workplace.reading() as connection:
             service_id = (await connection.execute(select(service.c.id))).scalar_one()
+        closed = None
         for number, batch in enumerate(batches):
             async with workplace.work("system:ingest") as work:
                 await record_accounting(work, batch, CLASS_KEY)
                 if number == close_after:
                     span = {"from_at": minute(-10), "until_at": minute(150)}
-                    await close_usage(work, service_id=service_id, claim="c", **span)
+                    closed = await close_usage(work, service_id=service_id, claim="c", **span)
         cut = await records(workplace)
+        if closed is not None:
+            async with workplace.reading() as connection:
+                assert await verify_close(connection, closed.close_id), "what was frozen has changed"
         await database.close()
     return cut, sum(one[3] for one in cut)
 

@@ -19,6 +19,7 @@ from billing.dunning.record_outcomes import StageChange
 from billing.invoicing.bill_run import BillRunOutcome, bill_run
 from billing.ledger.verify import trial_balance, verify_ledger
 from billing.payments.receive_payment import PaymentReceipt, receive_payment
+from billing.ports import UsageClaim, UsageSlice
 from billing.set_up import define_plan_version, open_account, set_tax_rate, subscribe
 from billing.store.tables import dunning_event, dunning_state, invoice, invoice_line
 from billing.store.tables import metadata as billing_metadata
@@ -47,7 +48,7 @@ class Closed:
 
 @dataclass(slots=True)
 class TestMeters:
-    """Usage by service: octets at instants. ``broken`` services raise when they are closed."""
+    """Usage by service: octets at instants. ``broken`` services raise when they are closed, ``gone`` are refused."""
 
     __test__ = False
 
@@ -55,6 +56,7 @@ class TestMeters:
     closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
     spans: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
     crash_after: int | None = None
     asked: int = 0
 
@@ -76,6 +78,32 @@ class TestMeters:
         closed = Closed(f"close_{digest[:16]}", octets_in, octets_out, records, digest)
         self.spans[closed.close_id] = (from_at, until_at)
         return self.closed.setdefault((service_id, claim), closed)
+
+    async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> list[Closed | Refusal]:
+        return [
+            Refusal("unknown_service", f"there is no service {one.service_id}", "service_id")
+            if one.service_id in self.gone
+            else await self.close(work, one.service_id, one.from_at, one.until_at, one.claim)
+            for one in claims
+        ]
+
+    async def slices_of_closes(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> dict[str, list[UsageSlice]]:
+        slices: dict[str, list[UsageSlice]] = {}
+        for close_id in close_ids:
+            from_at, until_at = self.spans[close_id]
+            used = self.used.get(self._service_of(close_id), [])
+            slices[close_id] = sorted((at, at, *octets) for at, *octets in used if from_at <= at < until_at)
+        return slices
+
+    def _service_of(self, close_id: str) -> str:
+        return next(key[0] for key, closed in self.closed.items() if closed.close_id == close_id)
+
+    async def between_many(
+        self, connection: AsyncConnection, spans: Sequence[tuple[str, datetime, datetime]]
+    ) -> list[tuple[int, int]]:
+        return [await self.between(connection, *one) for one in spans]
 
     async def between(
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
@@ -99,7 +127,7 @@ class TestMeters:
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> Sequence[Any]:
         from_at, until_at = self.spans[close_id]
-        service_id = next(key[0] for key, closed in self.closed.items() if closed.close_id == close_id)
+        service_id = self._service_of(close_id)
         return [
             {
                 "usage_record": number, "meter": f"radius|{service_id}", "start_at": at, "end_at": at,
