@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -109,6 +110,11 @@ class BillingSettings(BaseModel):
         le=366,
         description="how many days a day of the ledger stays open after it is over everywhere",
     )
+
+    @property
+    def settling(self) -> timedelta:
+        """How long after local midnight usage is taken to be in."""
+        return timedelta(minutes=self.cycle_settle_minutes)
 
     @field_validator("locale")
     @classmethod

@@ -29,6 +29,23 @@ class DunningStageChanged(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionTurned(Fact):
+    """From today on a service is on another plan version, or paused, or resumed."""
+
+    kind: ClassVar[str] = "billing.subscription_turned"
+
+    subscription_id: str
+    account_id: str
+    service_id: str
+    plan_version_id: str
+    service_profile_id: str | None
+    paused: bool
+
+    def subject(self) -> str:
+        return self.service_id
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceFinalised(Fact):
     """An invoice got its number and can no longer change."""
 

@@ -47,8 +47,37 @@ class ClosedUsage(Protocol):
         """Fingerprint of the records, hexadecimal."""
 
 
-class UsageSource(Protocol):
+@dataclass(frozen=True, slots=True)
+class UsageClaim:
+    """One span of one service to be closed; ``claim`` names what for, and gives the same answer again."""
+
+    service_id: str
+    from_at: datetime
+    until_at: datetime
+    claim: str
+
+
+UsageSlice = tuple[datetime, datetime, int, int]
+"""``(start, end, octets_in, octets_out)`` over a half-open span; equal ends: at one instant."""
+
+UsageSpan = tuple[str, datetime, datetime]
+"""``(service id, from, until)``."""
+
+
+class UsageSlices(Protocol):
+    """When closed usage was used, for terms that ask: time classes, allowances by day, percentiles."""
+
+    async def slices_of_closes(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> Mapping[str, Sequence[UsageSlice]]:
+        """The slices of each close; together they are its totals."""
+
+
+class UsageSource(UsageSlices, Protocol):
     """The meters of the house, as billing sees them."""
+
+    async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> Sequence[ClosedUsage | Refusal]:
+        """As ``close``, many at once, in the order of the claims; one that cannot be closed is refused."""
 
     async def close(
         self, work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
@@ -73,22 +102,6 @@ class LiveUsageSource(Protocol):
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
     ) -> tuple[int, int]:
         """``(octets_in, octets_out)`` of the span so far; nothing is frozen."""
-
-
-UsageSlice = tuple[datetime, datetime, int, int]
-"""``(start, end, octets_in, octets_out)`` over a half-open span; equal ends: at one instant."""
-
-UsageSpan = tuple[str, datetime, datetime]
-"""``(service id, from, until)``."""
-
-
-class UsageSlices(Protocol):
-    """When closed usage was used, for terms that ask: time classes, allowances by day, percentiles."""
-
-    async def slices_of_closes(
-        self, connection: AsyncConnection, close_ids: Sequence[str]
-    ) -> Mapping[str, Sequence[UsageSlice]]:
-        """The records of each close, in order; their octets add up to the close's totals."""
 
 
 class WatchedUsage(Protocol):

@@ -6,12 +6,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import select
 
 from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
-from billing.store import tables as billing
+from billing.store.plan_rows import plan_versions
 from core.money import format_money, minor_digits, parse_amount
 from core.quantities import GB, format_octets
 
@@ -84,23 +83,19 @@ def plan_list() -> None:
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            rows = (
-                await connection.execute(
-                    select(billing.plan.c.code, billing.plan.c.name, billing.plan_version)
-                    .join(billing.plan_version, billing.plan_version.c.plan_id == billing.plan.c.id)
-                    .order_by(billing.plan.c.code, billing.plan_version.c.version)
-                )
-            ).all()
+            rows = list((await plan_versions(connection)).values())
         show(
             "Plans",
-            ["code", "version", "name", "price", "allowance", "id"],
+            ["code", "version", "name", "kind", "price", "allowance", "items", "id"],
             [
                 [
                     r.code,
                     r.version,
                     r.name,
+                    r.kind,
                     format_money(r.price_minor, r.currency),
                     "unlimited" if r.allowance_octets is None else format_octets(r.allowance_octets),
+                    ", ".join(item.code for item in r.items),
                     r.id,
                 ]
                 for r in rows

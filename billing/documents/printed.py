@@ -205,7 +205,8 @@ def _usage_details(why: Mapping[str, Any], words: Words) -> list[str]:
             "{octets} beyond it at {price} per GB", octets=words.octets(int(tier["octets"])),
             price=words.unit_price(str(tier["minor_per_gb"])),
         )
-        for tier in why.get("tiers", ())
+        for tier in why.get("steps", why.get("tiers", ()))
+        if "minor_per_gb" in tier and "octets" in tier
     ]  # fmt: skip
     return [moved, *tiers]
 

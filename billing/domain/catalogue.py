@@ -1,17 +1,27 @@
-"""What is sold and to whom, as values: accounts, plan versions, subscriptions, tax rates."""
+"""Who buys, what is sold, and who bought it, as values: accounts, plan versions, subscriptions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from billing.domain.charge_models import Tier
+from billing.domain.cadence import MONTHLY, Cadence
+from billing.domain.items import PERIODIC, Item
 from core.periods import Period
+
+_LONG_AGO = date(2000, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays. ``next_cycle_on``: first day of the first cycle not invoiced yet; None: nothing to bill."""
+    """Who pays. ``next_cycle_on``: first day of the first cycle not invoiced yet; None: nothing to bill.
+
+    ``payer_account_id``: the account that pays for this one; None: it pays itself. ``cycle_from``: the day
+    from which cycles of days, weeks or several months are counted. ``invoice_offset_days``: its invoice is
+    issued so many days after the cycle turns, before if negative.
+    """
 
     id: str
     number: str
@@ -30,13 +40,49 @@ class Account:
     dunning_policy_id: str
     next_cycle_on: date | None
     closed_on: date | None
+    account_class: str = "standard"
+    payer_account_id: str | None = None
+    entity_id: str | None = None
+    cycle_unit: str = "month"
+    cycle_count: int = 1
+    cycle_from: date | None = None
+    invoice_offset_days: int = 0
+    locale: str | None = None
+    delivery: str = "email"
+
+    @property
+    def payer_id(self) -> str:
+        """Whose invoices its charges are on."""
+        return self.payer_account_id or self.id
+
+    @property
+    def cadence(self) -> Cadence:
+        """How often it is invoiced."""
+        if self.cycle_unit == "month" and self.cycle_count == 1:
+            return MONTHLY
+        return Cadence(self.cycle_unit, self.cycle_count)
+
+    @property
+    def cycle_origin(self) -> date:
+        """The day from which its cycles are counted."""
+        return self.cycle_from or _LONG_AGO
+
+    @property
+    def longest_cycle_days(self) -> int:
+        """No cycle of its is longer."""
+        return self.cadence.days + 31 * self.cadence.months
+
+    def cycle_containing(self, day: date) -> Period:
+        """The billing cycle with ``day`` in it."""
+        return self.cadence.containing(day, self.cycle_origin, self.anchor_day)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanVersion:
     """One dated offer; it never changes, a new price is a new version.
 
-    ``price_minor`` is for one month in advance, net of tax. ``allowance_octets`` None means unlimited.
+    ``kind``: plan (of a line), addon (goes with a plan) or bundle. ``contract``: its term and what ending it
+    early costs (``billing.domain.contract``).
     """
 
     id: str
@@ -44,56 +90,70 @@ class PlanVersion:
     name: str
     version: int
     currency: str
-    price_minor: int
-    allowance_octets: int | None
-    tiers: tuple[Tier, ...]
-    metered: str  # "sum", "down" or "up"
-    tax_class: str
-    service_profile_id: str
+    items: tuple[Item, ...]
+    service_profile_id: str | None = None
+    kind: str = "plan"
+    contract: Mapping[str, Any] | None = None
+    offered_from: date | None = None
+    offered_until: date | None = None
 
-    def metered_octets(self, octets_in: int, octets_out: int) -> int:
-        """The octets that count: ``octets_in`` is what the subscriber sent, ``octets_out`` what he got."""
-        return {"sum": octets_in + octets_out, "down": octets_out, "up": octets_in}[self.metered]
+    def item(self, code: str) -> Item | None:
+        """The item of that code."""
+        return next((one for one in self.items if one.code == code), None)
+
+    @property
+    def price_minor(self) -> int:
+        """What its periodic items cost together, each for one period."""
+        return sum(one.price_minor for one in self.items if one.kind in PERIODIC)
+
+    @property
+    def usage_item(self) -> Item | None:
+        """The first item priced by meter."""
+        return next((one for one in self.items if one.usage is not None), None)
+
+    @property
+    def allowance_octets(self) -> int | None:
+        """What usage is included; None: it is not counted, or unlimited."""
+        found = self.usage_item
+        if found is None or found.usage is None or found.usage.allowance is None:
+            return None
+        return found.usage.allowance.amount
+
+    @property
+    def tax_class(self) -> str:
+        """How its first item is taxed."""
+        return self.items[0].tax_class if self.items else "internet"
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlace:
+    """Where a service is; each None is as at the account's address."""
+
+    country: str | None = None
+    region: str | None = None
+    county: str | None = None
+    city: str | None = None
+    postal_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An account's commitment to a plan version for a service; local dates of the account, end exclusive."""
+    """An account's commitment to a plan version; local dates of the account, end exclusive.
+
+    ``plan_version_id``, ``starts_on``, ``ends_on`` and ``quantity`` are as the newest change left them; the
+    changes themselves say how it was on any day (``billing.domain.phases``). ``recalculate_from``: the
+    earliest day that changed since the last invoice.
+    """
 
     id: str
     account_id: str
-    service_id: str
+    service_id: str | None
     plan_version_id: str
     starts_on: date
     ends_on: date | None
-
-    def within(self, cycle: Period) -> Period | None:
-        """The days of ``cycle`` on which the subscription runs."""
-        end = cycle.end if self.ends_on is None else min(cycle.end, self.ends_on)
-        start = max(cycle.start, self.starts_on)
-        return Period(start, end) if start < end else None
-
-
-@dataclass(frozen=True, slots=True)
-class TaxRate:
-    """A dated exclusive rate of one authority; ``region`` None means the whole country. Parts per million."""
-
-    id: str
-    name: str
-    tax_class: str
-    country: str
-    region: str | None
-    rate_ppm: int
-    valid_from: date
-    valid_until: date | None  # exclusive
-
-    def applies(self, tax_class: str, country: str, region: str | None, on: date) -> bool:
-        """Whether this rate taxes a line of ``tax_class`` at that address on that day."""
-        place = self.country == country and self.region in (None, region)
-        valid = self.valid_from <= on and (self.valid_until is None or on < self.valid_until)
-        return place and valid and self.tax_class == tax_class
-
-    @property
-    def jurisdiction(self) -> str:
-        """``US-NM``, or ``US`` for a national rate."""
-        return f"{self.country}-{self.region}" if self.region else self.country
+    parent_id: str | None = None
+    quantity: int = 1
+    paused_on: date | None = None
+    place: ServicePlace | None = None
+    contract_until: date | None = None
+    recalculate_from: date | None = None

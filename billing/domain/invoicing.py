@@ -1,38 +1,77 @@
 """An invoice is the difference between what is owed and what was already invoiced.
 
-For each subscription the recurring price of every cycle up to the opening one is owed, by actual days; what
-earlier invoices charged for the same cycle is taken off. So a forgotten start, an early end and a run that
-crashed all come right on the next invoice, and an issued one is never touched.
+For each subscription what is owed (``billing.domain.owed``) is compared, by plan version, item and period,
+with what earlier invoices charged for the same. So a forgotten start, an early end, a back-dated change and
+a run that crashed all come right on the next invoice, and an issued one is never touched.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from billing.domain.catalogue import Account, PlanVersion, Subscription, TaxRate
-from billing.domain.charge_models import RatedUsage, rate_usage
-from billing.domain.proration import explain_proration, prorate, prorate_octets
-from billing.domain.tax import Taxable, TaxDue, decide_taxes
-from core.periods import Period, add_months, cycle_containing
+from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscription
+from billing.domain.charge import OneOffCharge
+from billing.domain.items import ONCE, PERIODIC, Item
+from billing.domain.ledger import DEPOSIT
+from billing.domain.owed import Key, Owed, View, cadence_of
+from billing.domain.phases import FOREVER, Phase
+from billing.domain.proration import RULES, explain_proration
+from billing.domain.rating.calendar import Calendar
+from billing.domain.rating.rate import RatedUsage, Usage, rate_usage
+from billing.domain.rating.slices import Slice
+from billing.domain.taxes.book import TaxBook
+from billing.domain.taxes.decide import TaxableLine, TaxDue, decide_taxes
+from billing.domain.taxes.place import Place
+from billing.domain.taxes.rule import Effect, Exemption
+from core.money import format_money
+from core.periods import Period
 from core.quantities import format_octets
+
+_ONE = Decimal(1)
+_NONE = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class InvoicedPart:
-    """A recurring or adjustment line of an earlier invoice."""
+    """What an earlier line charged: for which item of which version, for its period from which day."""
 
-    subscription_id: str
-    period_start: date
-    amount_minor: int
+    plan_version_id: str
+    item_code: str
+    charged_for: date
+    quoted_minor: int
+
+    @property
+    def key(self) -> Key:
+        return self.plan_version_id, self.item_code, self.charged_for
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePart:
+    """Days of one period of a usage item, on one plan version: what is closed and priced together."""
+
+    version: PlanVersion
+    item: Item
+    part: Period
+    period: Period
+
+    def calendar(self, account: Account) -> Calendar:
+        """The part with its period, in the account's zone."""
+        return Calendar(self.period, self.part, account.time_zone, account.anchor_day)
+
+    def needs_slices(self, account: Account) -> bool:
+        """Whether totals are too little to price it."""
+        terms = self.item.usage
+        return terms is not None and terms.needs_slices_in(self.calendar(account))
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredUsage:
-    """Closed usage of a subscription over a part of a cycle, ready to be priced."""
+    """Closed usage of a subscription over a part of a period, ready to be priced."""
 
     part: Period
     cycle: Period
@@ -41,6 +80,7 @@ class MeasuredUsage:
     octets_out: int
     records: int
     digest: str
+    slices: Sequence[Slice] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +88,20 @@ class ChargeDraft:
     """A rated charge on its way into the database."""
 
     plan_version_id: str
+    item_code: str
     measured: MeasuredUsage
     rated: RatedUsage
     explanation: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LineDraft:
-    """One line: ``kind`` is recurring, usage, adjustment or tax. ``tax_date`` picks the tax rates."""
+    """One line. ``quoted_minor`` is as priced, with tax if ``tax_included``; ``amount_minor`` is net.
+
+    ``kind``: recurring, rental, one_time, deposit, usage, discount, adjustment, charge, credit, surcharge or
+    tax. ``units``: what fixed taxes count.
+    ``tax_date`` picks the tax rates. ``charged_for`` with version and item code says what it was charged for.
+    """
 
     kind: str
     description: str
@@ -64,9 +110,19 @@ class LineDraft:
     period: Period
     explanation: dict[str, Any]
     subscription_id: str | None = None
+    plan_version_id: str | None = None
+    item_code: str | None = None
+    charged_for: date | None = None
+    quoted_minor: int = 0
+    tax_included: bool = False
     tax_class: str | None = None
     tax_date: date | None = None
+    revenue: str | None = None
+    deferred: bool = False
+    place: ServicePlace | None = None
+    units: Decimal = _ONE
     charge: ChargeDraft | None = None
+    charge_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,192 +135,424 @@ class InvoiceDraft:
     due_on: date
     lines: tuple[LineDraft, ...]
     taxes: tuple[TaxDue, ...] = field(repr=False)
-
-    @property
-    def net_minor(self) -> int:
-        return sum(line.amount_minor for line in self.lines if line.kind != "tax")
-
-    @property
-    def tax_minor(self) -> int:
-        return sum(line.amount_minor for line in self.lines if line.kind == "tax")
+    net_minor: int
+    tax_minor: int
+    kind: str = "invoice"
 
     @property
     def total_minor(self) -> int:
         return self.net_minor + self.tax_minor
 
-    def revenue(self) -> dict[str, int]:
-        """Net amounts by kind of revenue; adjustments correct recurring revenue."""
-        usage = sum(line.amount_minor for line in self.lines if line.kind == "usage")
-        return {"recurring": self.net_minor - usage, "usage": usage}
-
     def tax_by_jurisdiction(self) -> dict[str, int]:
         """Tax amounts by whom they are owed to."""
         owed: dict[str, int] = {}
         for tax in self.taxes:
-            owed[tax.rate.jurisdiction] = owed.get(tax.rate.jurisdiction, 0) + tax.amount_minor
+            if tax.rule.effect is Effect.TAX:
+                owed[tax.jurisdiction] = owed.get(tax.jurisdiction, 0) + tax.amount_minor
         return owed
 
 
-def cycles_in_reach(starts_on: date, opening: Period, anchor_day: int, reach: int) -> list[Period]:
-    """The cycles from the subscription's first, at most ``reach`` before ``opening``, up to ``opening``."""
-    first = cycle_containing(starts_on, anchor_day).start
-    back = (opening.start.year - first.year) * 12 + opening.start.month - first.month
-    turns = [add_months(opening.start, -step, anchor_day) for step in range(min(back, reach), -1, -1)]
-    return [Period(start, add_months(start, 1, anchor_day)) for start in turns]
+# Recurring items, one-off items, discounts
 
 
-def parts_to_rate(
-    subscription: Subscription, cycles: Sequence[Period], rated: Collection[date]
-) -> list[tuple[Period, Period]]:
-    """``(part, cycle)`` of every closed cycle (all but the last) whose usage has no rated charge yet."""
-    parts = [(subscription.within(cycle), cycle) for cycle in cycles[:-1]]
-    return [(part, cycle) for part, cycle in parts if part is not None and part.start not in rated]
+def draft_difference(
+    subscription: Subscription,
+    owed: Sequence[Owed],
+    invoiced: Iterable[InvoicedPart],
+    versions: Mapping[str, PlanVersion],
+    settled: Settled,
+) -> Iterator[LineDraft]:
+    """The lines that bring what was invoiced up to what is owed.
+
+    ``settled`` tells of a charged item and period whether it is out of view, and stays as it was.
+    """
+    before: dict[Key, int] = {}
+    for part in invoiced:
+        before[part.key] = before.get(part.key, 0) + part.quoted_minor
+    if not before:
+        for one in owed:
+            if one.amount_minor or one.item.kind in PERIODIC:
+                yield _owed_line(subscription, one)
+        return
+    for one in owed:
+        charged = before.pop(one.key, None)
+        if charged is None:
+            if one.amount_minor or one.item.kind in PERIODIC:
+                yield _owed_line(subscription, one)
+        elif charged != one.amount_minor and (charged < one.amount_minor or one.item.credit_unused):
+            yield _adjustment(
+                subscription, one.version, one.item, one.code, _Difference(one, one.period, charged)
+            )
+    for (version_id, code, first_day), charged in before.items():
+        version = versions[version_id]
+        item = version.item(code) or _gone(version, code)
+        period = settled.period_of(item, first_day)
+        if charged and not settled.is_settled(item, first_day) and item.credit_unused:
+            yield _adjustment(subscription, version, item, code, _Difference(None, period, charged))
 
 
-def draft_recurring(
-    subscription: Subscription, plan: PlanVersion, cycles: Sequence[Period], invoiced: Iterable[InvoicedPart]
-) -> list[LineDraft]:
-    """The recurring lines that bring what was invoiced up to what is owed, cycle by cycle."""
-    starts = [cycle.start for cycle in cycles]
-    before: list[list[InvoicedPart]] = [[] for _ in cycles]
-    for one in invoiced:
-        index = bisect_right(starts, one.period_start) - 1
-        if index >= 0 and one.period_start < cycles[index].end:
-            before[index].append(one)
-    lines = (
-        _difference(subscription, plan, cycle, earlier, cycle is cycles[-1])
-        for cycle, earlier in zip(cycles, before, strict=True)
-    )
-    return [line for line in lines if line is not None]
+def _gone(version: PlanVersion, code: str) -> Item:
+    """What a promotion took off: it is no item of the version, and is taxed as what it reduced."""
+    first = next((one for one in version.items if one.kind in PERIODIC), None)
+    usual = Item(code, "discount", code)
+    return usual if first is None else Item(
+        code, "discount", code, cadence=first.cadence, advance=first.advance, tax_class=first.tax_class,
+        tax_included=first.tax_included, revenue=first.revenue,
+    )  # fmt: skip
 
 
-def _difference(
-    subscription: Subscription, plan: PlanVersion, cycle: Period, earlier: list[InvoicedPart], opening: bool
-) -> LineDraft | None:
-    part = subscription.within(cycle)
-    if part is not None and not earlier:
-        amount = prorate(plan.price_minor, part, cycle)
-        return _recurring_line(subscription, plan, part, cycle) if amount or opening else None
-    owed = 0 if part is None else prorate(plan.price_minor, part, cycle)
-    charged = sum(one.amount_minor for one in earlier)
-    if owed == charged:
-        return None
-    return _adjustment_line(subscription, plan, cycle, earlier, owed)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Which charged periods an invoice does not look at again."""
+
+    account: Account
+    subscription: Subscription
+    view: View
+
+    def is_settled(self, item: Item, first_day: date) -> bool:
+        """Whether the item's period from ``first_day`` on is out of view."""
+        cadence, origin = cadence_of(self.account, self.subscription, item)
+        return first_day < self.view.horizon(item, cadence, origin, self.account.anchor_day)
+
+    def period_of(self, item: Item, first_day: date) -> Period:
+        """The item's period that begins on ``first_day``."""
+        if item.kind in ONCE:
+            return Period(first_day, first_day)
+        cadence, origin = cadence_of(self.account, self.subscription, item)
+        return cadence.containing(first_day, origin, self.account.anchor_day)
 
 
-def _recurring_line(subscription: Subscription, plan: PlanVersion, part: Period, cycle: Period) -> LineDraft:
-    explanation = explain_proration(plan.price_minor, part, cycle)
-    whole = part == cycle
+def _owed_line(subscription: Subscription, one: Owed) -> LineDraft:
+    item, version = one.item, one.version
+    part = one.part
+    advance = item.advance and item.kind in PERIODIC
+    name = version.name if item.code == "recurring" else item.name
+    kind = item.kind
+    if one.promotion is not None:
+        name, kind = one.promotion.name, "discount"
     return LineDraft(
-        kind="recurring",
-        description=plan.name,
-        quantity="1 month" if whole else f"{part.days} of {cycle.days} days",
-        amount_minor=explanation["amount_minor"],
+        kind=kind,
+        description=name,
+        quantity=_quantity(one),
+        amount_minor=one.amount_minor,
         period=part,
-        explanation={"model": "recurring", **_named(subscription, plan), **explanation},
+        explanation=_explain_owed(subscription, one),
         subscription_id=subscription.id,
-        tax_class=plan.tax_class,
+        plan_version_id=version.id,
+        item_code=one.code,
+        charged_for=one.period.start,
+        quoted_minor=one.amount_minor,
+        tax_included=item.tax_included,
+        tax_class=None if item.kind == "deposit" else item.tax_class,
         tax_date=part.start,
+        revenue=item.revenue,
+        deferred=advance or kind == "discount",
+        place=subscription.place,
+        units=_NONE if kind == "discount" else _ONE if one.quantity == 1 else Decimal(one.quantity),
     )
 
 
-def _adjustment_line(
-    subscription: Subscription, plan: PlanVersion, cycle: Period, earlier: list[InvoicedPart], owed: int
+def _quantity(one: Owed) -> str | None:
+    if one.item.kind == "discount" or one.promotion is not None:
+        return None
+    counts = {quantity for _, quantity in one.parts}
+    if one.item.kind in ONCE:
+        return str(one.parts[0][1])
+    days = sum(part.days for part, _ in one.parts)
+    words = _length(one.period) if days == one.period.days else f"{days} of {one.period.days} days"
+    return words if counts == {1} else f"{' and '.join(str(n) for n in sorted(counts))} × {words}"
+
+
+def _length(period: Period) -> str:
+    """``1 month``: as people say how long a period is."""
+    months = (period.end.year - period.start.year) * 12 + period.end.month - period.start.month
+    if period.days < 28:
+        weeks, days = divmod(period.days, 7)
+        if days == 0:
+            return "1 week" if weeks == 1 else f"{weeks} weeks"
+        return "1 day" if period.days == 1 else f"{period.days} days"
+    if months % 12 == 0 and months:
+        return "1 year" if months == 12 else f"{months // 12} years"
+    return "1 month" if months <= 1 else f"{months} months"
+
+
+def _explain_owed(subscription: Subscription, one: Owed) -> dict[str, Any]:
+    named = _named(subscription, one.version, one.code)
+    if one.promotion is not None or one.item.kind == "discount":
+        terms = one.promotion or one.item.discount
+        return {
+            "model": "discount",
+            **named,
+            "base_minor": one.base_minor,
+            "percent_ppm": None if terms is None else terms.percent_ppm,
+            "amount_minor": one.amount_minor,
+            "period": [one.period.start.isoformat(), one.period.end.isoformat()],
+        }
+    if one.item.kind in ONCE:
+        return {
+            "model": one.item.kind, **named, "price_minor": one.item.price_minor,
+            "quantity": one.parts[0][1], "amount_minor": one.amount_minor,
+        }  # fmt: skip
+    part, quantity = one.parts[0]
+    rule = one.item.proration
+    if len(one.parts) == 1 and quantity == 1 and rule in ("actual_days", "thirty_days"):
+        return {
+            "model": "recurring",
+            **named,
+            **explain_proration(one.item.price_minor, part, one.period, rule),
+        }
+    return {
+        "model": "recurring",
+        **named,
+        "price_minor": one.item.price_minor,
+        "cycle": [one.period.start.isoformat(), one.period.end.isoformat()],
+        "part": [one.part.start.isoformat(), one.part.end.isoformat()],
+        "parts": [
+            {"from": each.start.isoformat(), "until": each.end.isoformat(), "days": each.days, "quantity": n}
+            for each, n in one.parts
+        ],
+        "days": sum(each.days for each, _ in one.parts),
+        "of_days": one.period.days,
+        "amount_minor": one.amount_minor,
+        "rule": RULES[rule],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    owed: Owed | None
+    period: Period
+    charged_minor: int
+
+
+def _adjustment(
+    subscription: Subscription, version: PlanVersion, item: Item, code: str, difference: _Difference
 ) -> LineDraft:
-    charged = sum(one.amount_minor for one in earlier)
-    part = subscription.within(cycle)
-    first_charged = min(one.period_start for one in earlier)
-    changed_from = part.end if part is not None and part.end < cycle.end else first_charged
+    one, charged = difference.owed, difference.charged_minor
+    owed = 0 if one is None else one.amount_minor
+    period = difference.period
+    begins = period.start
+    if one is not None and item.kind in PERIODIC:
+        begins = one.part.end if one.part.end < period.end else one.part.start
     words = "days not used" if owed < charged else "days not charged before"
+    if item.kind not in PERIODIC:
+        words = "corrected"
+    name = version.name if code == "recurring" else item.name
     return LineDraft(
         kind="adjustment",
-        description=f"{plan.name}: {words}",
+        description=f"{name}: {words}",
         quantity=None,
         amount_minor=owed - charged,
-        period=Period(changed_from, cycle.end),
+        period=Period(begins, max(begins, period.end)),
         explanation={
             "model": "difference",
-            **_named(subscription, plan),
-            "owed": None if part is None else explain_proration(plan.price_minor, part, cycle),
+            **_named(subscription, version, code),
+            "owed": None if one is None else _explain_owed(subscription, one),
             "owed_minor": owed,
             "already_invoiced_minor": charged,
             "amount_minor": owed - charged,
         },
         subscription_id=subscription.id,
-        tax_class=plan.tax_class,
-        tax_date=first_charged,  # a credit takes back the tax at the rate it was charged with
+        plan_version_id=version.id,
+        item_code=code,
+        charged_for=period.start,
+        quoted_minor=owed - charged,
+        tax_included=item.tax_included,
+        tax_class=None if item.kind == "deposit" else item.tax_class,
+        tax_date=period.start,  # a credit takes back the tax at the rate it was charged with
+        revenue=item.revenue,
+        deferred=item.advance and item.kind in PERIODIC,
+        place=subscription.place,
+        units=_NONE,
     )
 
 
-def draft_usage(subscription: Subscription, plan: PlanVersion, measured: MeasuredUsage) -> LineDraft:
+def _named(subscription: Subscription, version: PlanVersion, code: str) -> dict[str, Any]:
+    return {
+        "plan": version.code, "plan_version": version.version, "item": code,
+        "service_id": subscription.service_id,
+    }  # fmt: skip
+
+
+# Usage
+
+
+def parts_to_rate(
+    account: Account,
+    subscription: Subscription,
+    phases: Sequence[Phase],
+    versions: Mapping[str, PlanVersion],
+    view: View,
+) -> list[UsagePart]:
+    """The days of every usage item's closed period, by plan version, that are in view."""
+    if subscription.service_id is None:
+        return []
+    found = []
+    end = phases[-1].end if phases else FOREVER
+    for phase in phases:
+        if phase.start >= view.opening.start:
+            break
+        version = versions[phase.plan_version_id]
+        for item in version.items:
+            if item.usage is None:
+                continue
+            cadence, origin = cadence_of(account, subscription, item)
+            horizon = min(view.before, view.changed_from or view.before)
+            start = max(phase.start, cadence.containing(horizon, origin, account.anchor_day).start)
+            for period in cadence.between(
+                start, min(phase.end, view.opening.start), origin, account.anchor_day
+            ):
+                part = phase.within(period)
+                if part is not None and min(period.end, end) <= view.opening.start:
+                    found.append(UsagePart(version, item, part, period))
+    return found
+
+
+def draft_usage(
+    account: Account, subscription: Subscription, of: UsagePart, measured: MeasuredUsage
+) -> LineDraft:
     """The usage line of a closed part: always shown, 0.00 while the allowance lasts."""
-    allowance = plan.allowance_octets
-    if allowance is not None:
-        allowance = prorate_octets(allowance, measured.part, measured.cycle)
-    used = plan.metered_octets(measured.octets_in, measured.octets_out)
-    rated = rate_usage(used, allowance, plan.tiers)
+    terms, version, item = of.item.usage, of.version, of.item
+    if terms is None:
+        raise ValueError(f"item {item.code} is not priced by meter")
+    calendar = of.calendar(account)
+    usage = Usage(measured.octets_in, measured.octets_out, measured.slices)
+    rated = rate_usage(terms, usage, calendar, key=f"{subscription.id}:{item.code}")
     explanation = {
-        **_named(subscription, plan),
-        **rated.explanation(),
-        "metered": plan.metered,
-        "octets_in": measured.octets_in,
-        "octets_out": measured.octets_out,
-        "period": [measured.part.start.isoformat(), measured.part.end.isoformat()],
-        "cycle": [measured.cycle.start.isoformat(), measured.cycle.end.isoformat()],
-        "allowance_of_full_cycle_octets": plan.allowance_octets,
+        **_named(subscription, version, item.code),
+        **rated.explanation,
         "usage_close_id": measured.close_id,
         "usage_records": measured.records,
         "usage_digest": measured.digest,
     }
-    included = "unlimited" if allowance is None else f"{format_octets(allowance)} included"
+    included = "unlimited" if rated.allowance is None else f"{format_octets(rated.allowance)} included"
+    name = version.name if item.code == "usage" else item.name
     return LineDraft(
         kind="usage",
-        description=f"{plan.name}: data used, {included}",
-        quantity=format_octets(used),
+        description=f"{name}: data used, {included}",
+        quantity=format_octets(rated.used),
         amount_minor=rated.amount_minor,
         period=measured.part,
         explanation=explanation,
         subscription_id=subscription.id,
-        tax_class=plan.tax_class,
+        plan_version_id=version.id,
+        item_code=item.code,
+        charged_for=measured.part.start,
+        quoted_minor=rated.amount_minor,
+        tax_included=item.tax_included,
+        tax_class=item.tax_class,
         tax_date=measured.part.start,
-        charge=ChargeDraft(plan.id, measured, rated, explanation),
+        revenue=item.revenue,
+        place=subscription.place,
+        charge=ChargeDraft(version.id, item.code, measured, rated, explanation),
     )
 
 
-def _named(subscription: Subscription, plan: PlanVersion) -> dict[str, Any]:
-    return {"plan": plan.code, "plan_version": plan.version, "service_id": subscription.service_id}
+# One-off charges
+
+
+def draft_charge(charge: OneOffCharge, currency: str, place: ServicePlace | None) -> LineDraft:
+    """The line of a one-off charge or credit."""
+    end = charge.period_end or charge.happened_on + timedelta(days=1)
+    return LineDraft(
+        kind="charge" if charge.quoted_minor > 0 else "credit",
+        description=charge.description,
+        quantity=charge.quantity,
+        amount_minor=charge.quoted_minor,
+        period=Period(charge.happened_on, end),
+        explanation={
+            "model": "one_off",
+            "kind": charge.kind,
+            "source": charge.source,
+            "amount": format_money(charge.quoted_minor, currency),
+            "amount_minor": charge.quoted_minor,
+            **charge.explanation,
+        },
+        subscription_id=charge.subscription_id,
+        item_code=charge.kind,
+        quoted_minor=charge.quoted_minor,
+        tax_included=charge.tax_included,
+        tax_class=None if charge.revenue == DEPOSIT else charge.tax_class,
+        tax_date=charge.happened_on,
+        revenue=charge.revenue,
+        deferred=charge.period_end is not None,
+        place=place,
+        charge_id=charge.id,
+    )
+
+
+# The whole
+
+
+@dataclass(frozen=True, slots=True)
+class TaxTerms:
+    """What decides an invoice's taxes: the rules, and the account's certificates."""
+
+    book: TaxBook
+    exemptions: Sequence[Exemption] = ()
 
 
 def assemble_invoice(
-    account: Account, cycle: Period, issued_on: date, lines: Sequence[LineDraft], rates: Iterable[TaxRate]
+    account: Account, cycle: Period, issued_on: date, lines: list[LineDraft], terms: TaxTerms
 ) -> InvoiceDraft | None:
-    """The invoice over ``lines`` with its tax lines, or None when there is nothing to say."""
+    """The invoice over ``lines`` with its tax lines, or None when there is nothing to say.
+
+    Raises ``ValueError`` when a fixed tax is due in another currency than the account's.
+    """
     if not lines:
         return None
+    home = place_of(account, None)
     taxable = [
-        Taxable(position, line.amount_minor, line.tax_class, line.tax_date)
+        TaxableLine(
+            position, line.quoted_minor, line.tax_included, line.tax_class, line.kind, line.tax_date,
+            home if line.place is None else place_of(account, line.place), line.units,
+        )
         for position, line in enumerate(lines, start=1)
         if line.tax_class is not None and line.tax_date is not None
-    ]
-    taxes = decide_taxes(taxable, rates, account.country, account.region)
+    ]  # fmt: skip
+    decision = decide_taxes(taxable, terms.book, terms.exemptions, account.currency)
+    for taxed in decision.lines:
+        lines[taxed.position - 1].amount_minor = taxed.net_minor
+    added = [_tax_line(tax, cycle) for tax in decision.taxes]
+    net = sum(line.amount_minor for line in lines)
+    net += sum(line.amount_minor for line in added if line.kind == "surcharge")
     return InvoiceDraft(
         account=account,
         cycle=cycle,
         issued_on=issued_on,
         due_on=issued_on + timedelta(days=account.payment_terms_days),
-        lines=(*lines, *(_tax_line(tax, cycle) for tax in taxes)),
-        taxes=tuple(taxes),
+        lines=(*lines, *added),
+        taxes=decision.taxes,
+        net_minor=net,
+        tax_minor=sum(line.amount_minor for line in added if line.kind == "tax"),
     )
 
 
+@lru_cache(maxsize=65_536)
+def _place(*address: str | None) -> Place:
+    country, region, county, city, postal_code = address
+    return Place(country or "", region, county, city, postal_code)
+
+
+def place_of(account: Account, place: ServicePlace | None) -> Place:
+    """Where a line is taxed: at the service, else at the account's address."""
+    if place is None or place.country is None:
+        county = None if place is None else place.county
+        return _place(account.country, account.region, county, account.city, account.postal_code)
+    return _place(place.country, place.region, place.county, place.city, place.postal_code)
+
+
 def _tax_line(tax: TaxDue, cycle: Period) -> LineDraft:
+    is_tax = tax.rule.effect is Effect.TAX
     return LineDraft(
-        kind="tax",
-        description=f"{tax.rate.name} {format_ppm(tax.rate.rate_ppm)}",
+        kind="tax" if is_tax else "surcharge",
+        description=tax.description,
         quantity=None,
         amount_minor=tax.amount_minor,
         period=cycle,
         explanation={"model": "tax", **tax.explanation()},
+        quoted_minor=tax.amount_minor,
+        revenue=None if is_tax else f"surcharge:{tax.rule.name}"[:40],
     )
 
 

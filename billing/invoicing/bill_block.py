@@ -8,20 +8,29 @@ from datetime import date, datetime
 from typing import Any
 
 from billing.config import BillingSettings
-from billing.domain.catalogue import Account, Subscription
-from billing.domain.invoicing import InvoiceDraft, MeasuredUsage, next_turn
-from billing.domain.ledger import CREDIT_METHOD, Booking, Entry, credit_entry, invoice_entry
+from billing.domain.catalogue import Account
+from billing.domain.invoicing import InvoiceDraft, LineDraft, MeasuredUsage, next_turn
+from billing.domain.ledger import CREDIT_METHOD, BilledPart, Booking, Entry, credit_entry, invoice_entry
 from billing.dunning.evaluate import relieve_dunning
 from billing.facts import InvoiceFinalised
-from billing.invoicing.draft_invoice import Measure, Record, draft_invoice, load_record
+from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
 from billing.payments.allocate_credit import allocate_credit
-from billing.ports import UsageSource
-from billing.store import account_rows, invoice_rows, ledger_rows, number_rows, payment_rows
-from core.periods import Period, cycle_containing, local_date
+from billing.ports import UsageClaim, UsageSource
+from billing.store import (
+    account_rows,
+    invoice_rows,
+    ledger_rows,
+    number_rows,
+    payment_rows,
+    subscription_rows,
+)
+from billing.taxes.tax_books import TaxBooks
+from core.periods import local_date
+from core.refusal import granted
 from core.work import Work
 
-LastTurn = Callable[[datetime, str], date]
-"""``(now, time zone)`` to the last local day whose cycle may open."""
+LastTurn = Callable[[datetime, Account], date]
+"""The last turn of an account whose invoice may be issued at an instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Issued:
     def booking(self) -> Booking:
         """Under whom, when and in which currency it is booked."""
         account = self.draft.account
-        return Booking(account.id, self.draft.issued_on, account.currency)
+        return Booking(account.id, self.draft.issued_on, account.currency, account.entity_id)
 
 
 async def bill_block(
@@ -47,66 +56,76 @@ async def bill_block(
     run_id: str,
     account_ids: Sequence[str],
     last_turn: LastTurn,
+    books: TaxBooks,
 ) -> list[Issued]:
-    """Invoice every due cycle of the accounts; those billed by another run meanwhile are passed over."""
+    """Invoice every due cycle of the accounts; those billed by another run meanwhile are passed over.
+
+    Raises ``Refused`` when the usage of one of them cannot be closed.
+    """
     locked = await account_rows.lock_accounts(work.connection, account_ids)
     due = {
         one.id: one
         for one in locked
-        if one.next_cycle_on is not None and one.next_cycle_on <= last_turn(work.now, one.time_zone)
+        if one.next_cycle_on is not None and one.next_cycle_on <= last_turn(work.now, one)
     }
-    record = await load_record(work.connection, due.values(), settings)
-    measure = _closing(work, usage)
-    drafter = _Drafter(work.now, record, measure, settings.correction_cycles)
+    if not due:
+        return []
+    today = max(local_date(work.now, one.time_zone) for one in due.values())
+    record = await load_record(work.connection, due.values(), settings, today, books)
     drafts: list[InvoiceDraft] = []
-    turns: list[tuple[str, date | None]] = []
-    for account in due.values():
-        drafted, turn = await drafter.draft_due(account, last_turn(work.now, account.time_zone))
-        drafts += drafted
-        turns.append((account.id, turn))
+    turns: dict[str, date | None] = {one.id: one.next_cycle_on for one in due.values()}
+    waiting = list(due.values())
+    while waiting:  # each round drafts one cycle of each account, missed ones in order
+        plans = []
+        for account in waiting:
+            turn = turns[account.id]
+            if turn is None:
+                raise RuntimeError(f"account {account.id} is drafted without a turn")
+            settled = local_date(work.now - settings.settling, account.time_zone)
+            plans.append(plan_draft(account, account.cycle_containing(turn), record, settled))
+        measured = iter(await _close(work, usage, plans))
+        for plan in plans:
+            answers = [next(measured) for _ in plan.asked]
+            issued_on = local_date(work.now, plan.account.time_zone)
+            draft = finish_draft(plan, answers, record, issued_on)
+            drafts += [draft] if draft is not None else []
+            turns[plan.account.id] = next_turn(plan.subscriptions, plan.cycle)
+        waiting = [one for one in waiting if _is_due(turns[one.id], last_turn(work.now, one))]
     issued = await _finalise(work, drafts, settings, run_id)
-    await account_rows.set_next_cycles(work.connection, turns)
+    await account_rows.set_next_cycles(work.connection, list(turns.items()))
+    await subscription_rows.mark_recalculated(work.connection, record.recalculated)
     await invoice_rows.count_invoices(work.connection, run_id, len(issued))
     await _use_credit(work, due, issued)
     return issued
 
 
-def _closing(work: Work, usage: UsageSource) -> Measure:
-    async def close(
-        account: Account, subscription: Subscription, part: Period, cycle: Period
-    ) -> MeasuredUsage:
-        from_at, until_at = part.instants(account.time_zone)
-        claim = f"bill:{subscription.id}:{part.start}"
-        closed = await usage.close(work, subscription.service_id, from_at, until_at, claim)
-        return MeasuredUsage(
-            part, cycle, closed.close_id, closed.octets_in, closed.octets_out, closed.records, closed.digest
+def _is_due(turn: date | None, limit: date) -> bool:
+    return turn is not None and turn <= limit
+
+
+async def _close(work: Work, usage: UsageSource, plans: Sequence[DraftPlan]) -> list[MeasuredUsage]:
+    """Close the usage that the drafts ask for, all at once, in their order."""
+    asked = [(plan, one) for plan in plans for one in plan.asked]
+    claims = [
+        UsageClaim(
+            one.subscription.service_id or "", *one.of.part.instants(plan.account.time_zone), one.claim
         )
-
-    return close
-
-
-@dataclass(frozen=True, slots=True)
-class _Drafter:
-    """Drafts what is due from the block's record."""
-
-    now: datetime
-    record: Record
-    measure: Measure
-    reach: int
-
-    async def draft_due(self, account: Account, limit: date) -> tuple[list[InvoiceDraft], date | None]:
-        """The drafts of every cycle turned by ``limit``, in order, and the first day of the one after."""
-        drafts: list[InvoiceDraft] = []
-        issued_on = local_date(self.now, account.time_zone)
-        turn = account.next_cycle_on
-        while turn is not None and turn <= limit:
-            cycle = cycle_containing(turn, account.anchor_day)
-            draft = await draft_invoice(
-                account, cycle, self.record, self.measure, issued_on=issued_on, reach=self.reach
-            )
-            drafts += [draft] if draft is not None else []
-            turn = next_turn(self.record.subscriptions[account.id], cycle)
-        return drafts, turn
+        for plan, one in asked
+    ]
+    closes = [granted(one) for one in await usage.close_many(work, claims)]
+    timed = [
+        closed.close_id
+        for (plan, one), closed in zip(asked, closes, strict=True)
+        if one.of.needs_slices(plan.account)
+    ]
+    slices = await usage.slices_of_closes(work.connection, timed) if timed else {}
+    return [
+        MeasuredUsage(
+            one.of.part, one.of.period, closed.close_id, closed.octets_in, closed.octets_out, closed.records,
+            closed.digest, slices.get(closed.close_id),
+        )
+        for (_, one), closed in zip(asked, closes, strict=True)
+    ]  # fmt: skip
 
 
 async def _finalise(
@@ -132,16 +151,20 @@ async def _finalise(
 
 def _entry(issued: Issued) -> Entry:
     draft = issued.draft
-    return invoice_entry(
-        issued.booking, issued.id, issued.number, draft.revenue(), draft.tax_by_jurisdiction()
-    )
+    parts = [
+        BilledPart(line.revenue, line.amount_minor, line.period, line.deferred)
+        for line in draft.lines
+        if line.revenue is not None
+    ]
+    return invoice_entry(issued.booking, issued.id, issued.number, parts, draft.tax_by_jurisdiction())
 
 
 def _invoice_row(work: Work, issued: Issued, run_id: str) -> dict[str, Any]:
     draft = issued.draft
     total = draft.total_minor
     return {
-        "id": issued.id, "number": issued.number, "account_id": draft.account.id,
+        "id": issued.id, "number": issued.number, "kind": draft.kind, "account_id": draft.account.id,
+        "entity_id": draft.account.entity_id, "corrects_id": None,
         "cycle_start": draft.cycle.start, "cycle_end": draft.cycle.end, "issued_on": draft.issued_on,
         "due_on": draft.due_on, "currency": draft.account.currency, "net_minor": draft.net_minor,
         "tax_minor": draft.tax_minor, "total_minor": total, "open_minor": max(total, 0),
@@ -160,27 +183,30 @@ def _line_rows(work: Work, issued: Sequence[Issued]) -> tuple[list[dict[str, Any
     charges: list[dict[str, Any]] = []
     for one in issued:
         for position, line in enumerate(one.draft.lines, start=1):
-            row = {
-                "id": work.ids.new("lin"), "invoice_id": one.id, "position": position, "kind": line.kind,
-                "description": line.description, "quantity": line.quantity,
-                "amount_minor": line.amount_minor, "quoted_minor": line.amount_minor,
-                "revenue": None if line.kind == "tax" else "usage" if line.kind == "usage" else "recurring",
-                "deferred": False, "charged_for": line.period.start, "subscription_id": line.subscription_id,
-                "period_start": line.period.start, "period_end": line.period.end,
-                "explanation": line.explanation,
-            }  # fmt: skip
+            row = _line_row(work, one.id, position, line)
             lines.append(row)
             if line.charge is not None:
                 measured = line.charge.measured
                 charges.append({
                     "id": work.ids.new("rch"), "subscription_id": line.subscription_id,
-                    "plan_version_id": line.charge.plan_version_id, "period_start": measured.part.start,
-                    "period_end": measured.part.end, "usage_close_id": measured.close_id,
-                    "octets_in": measured.octets_in, "octets_out": measured.octets_out,
-                    "amount_minor": line.amount_minor, "explanation": line.charge.explanation,
-                    "invoice_line_id": row["id"],
+                    "plan_version_id": line.charge.plan_version_id, "item_code": line.charge.item_code,
+                    "period_start": measured.part.start, "period_end": measured.part.end,
+                    "usage_close_id": measured.close_id, "octets_in": measured.octets_in,
+                    "octets_out": measured.octets_out, "amount_minor": line.quoted_minor,
+                    "explanation": line.charge.explanation, "invoice_line_id": row["id"],
                 })  # fmt: skip
     return lines, charges
+
+
+def _line_row(work: Work, invoice_id: str, position: int, line: LineDraft) -> dict[str, Any]:
+    return {
+        "id": work.ids.new("lin"), "invoice_id": invoice_id, "position": position, "kind": line.kind,
+        "description": line.description, "quantity": line.quantity, "amount_minor": line.amount_minor,
+        "subscription_id": line.subscription_id, "plan_version_id": line.plan_version_id,
+        "item_code": line.item_code, "charged_for": line.charged_for, "charge_id": line.charge_id,
+        "quoted_minor": line.quoted_minor, "revenue": line.revenue, "deferred": line.deferred,
+        "period_start": line.period.start, "period_end": line.period.end, "explanation": line.explanation,
+    }  # fmt: skip
 
 
 async def _use_credit(work: Work, accounts: dict[str, Account], issued: Sequence[Issued]) -> None:

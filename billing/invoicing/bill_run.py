@@ -15,9 +15,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from billing.clock_doubt import ClockDoubted, check_clock, stand_by_clock
 from billing.config import BillingSettings
+from billing.domain.catalogue import Account
 from billing.invoicing.bill_block import bill_block
 from billing.ports import UsageSource
 from billing.store import account_rows, invoice_rows
+from billing.taxes.tax_books import TaxBooks
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.periods import local_date
@@ -93,6 +95,7 @@ class _Run:
         self._settings = settings
         self._actor = actor
         self._limit = through
+        self._books = TaxBooks()
         self._run_id = ""
         self._numbers: list[str] = []
         self._totals: dict[str, int] = {}
@@ -105,7 +108,9 @@ class _Run:
         async with self._workplace.reading() as connection:
             due = await account_rows.accounts_due(connection, through)
         account_ids = [
-            account_id for account_id, zone_name, turn in due if turn <= self._last_turn(now, zone_name)
+            account_id
+            for account_id, zone_name, turn, offset in due
+            if turn <= self._last_turn_in(now, zone_name, offset)
         ]
         if not account_ids:
             return BillRunOutcome(None, through)
@@ -117,10 +122,13 @@ class _Run:
             self._run_id, through, resumed, tuple(self._numbers), self._totals, tuple(self._parked)
         )
 
-    def _last_turn(self, now: datetime, zone_name: str) -> date:
-        """The last local day whose cycle may open: it has come, and the last readings have had time to."""
-        settled = now - timedelta(minutes=self._settings.cycle_settle_minutes)
-        today = local_date(settled, zone_name)
+    def _last_turn(self, now: datetime, account: Account) -> date:
+        """The last turn of the account whose invoice may be issued now."""
+        return self._last_turn_in(now, account.time_zone, account.invoice_offset_days)
+
+    def _last_turn_in(self, now: datetime, zone_name: str, offset_days: int) -> date:
+        """Its invoice's day has come, and the last readings have had time to."""
+        today = local_date(now - self._settings.settling, zone_name) - timedelta(days=offset_days)
         return today if self._limit is None else min(today, self._limit)
 
     @asynccontextmanager
@@ -168,6 +176,7 @@ class _Run:
                     run_id=self._run_id,
                     account_ids=account_ids,
                     last_turn=self._last_turn,
+                    books=self._books,
                 )
         except (*invoice_rows.DATABASE_TROUBLE, ClockDoubted):
             raise

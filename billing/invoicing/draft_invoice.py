@@ -1,92 +1,243 @@
-"""Draft the next invoice of an account from what is on record and its usage."""
+"""Draft invoices from what is on record: first what is owed, then, when its usage is closed, the whole."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
-from billing.domain.catalogue import Account, PlanVersion, Subscription, TaxRate
+from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscription
+from billing.domain.charge import OneOffCharge
 from billing.domain.invoicing import (
     InvoicedPart,
     InvoiceDraft,
     LineDraft,
     MeasuredUsage,
+    Settled,
+    TaxTerms,
+    UsagePart,
     assemble_invoice,
-    cycles_in_reach,
-    draft_recurring,
+    draft_charge,
+    draft_difference,
     draft_usage,
     parts_to_rate,
 )
-from billing.store import invoice_rows, plan_rows, subscription_rows, tax_rows
-from core.periods import Period, add_months
-
-Measure = Callable[[Account, Subscription, Period, Period], Awaitable[MeasuredUsage | None]]
-"""``(account, subscription, part, cycle)`` to usage; None leaves the usage line out."""
+from billing.domain.owed import Promotion, View, decide_owed
+from billing.domain.phases import Phase, fold_phases
+from billing.domain.taxes.book import TaxBook
+from billing.domain.taxes.rule import Exemption
+from billing.store import account_rows, charge_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
+from billing.taxes.tax_books import TaxBooks
+from core.periods import Period
 
 
 @dataclass(slots=True)
 class Record:
-    """What a block of accounts has on record; drafts add to it, so that missed cycles follow each other."""
+    """What a block of accounts has on record; drafts add to it, so that missed cycles follow each other.
+
+    ``subscriptions`` and ``charges`` are by the account that pays. ``changed``: the earliest day that changed
+    since the last invoice, by subscription.
+    """
 
     subscriptions: dict[str, list[Subscription]]
-    plans: dict[str, PlanVersion]
-    rates: list[TaxRate]
+    versions: dict[str, PlanVersion]
+    book: TaxBook
+    exemptions: dict[str, list[Exemption]] = field(default_factory=dict)
+    phases: dict[str, tuple[Phase, ...]] = field(default_factory=dict)
+    changed: dict[str, date] = field(default_factory=dict)
+    promotions: dict[str, list[Promotion]] = field(default_factory=dict)
+    charges: dict[str, list[OneOffCharge]] = field(default_factory=dict)
     invoiced: dict[str, list[InvoicedPart]] = field(default_factory=dict)
-    rated: dict[str, set[date]] = field(default_factory=dict)
+    rated: dict[str, set[tuple[str, date]]] = field(default_factory=dict)
+    recalculated: list[str] = field(default_factory=list)
 
-    def remember(self, draft: InvoiceDraft) -> None:
-        """Count the draft's lines as invoiced and its usage as rated."""
-        for line in draft.lines:
-            if line.subscription_id is None:
+    def remember(self, plan: DraftPlan, draft: InvoiceDraft | None) -> None:
+        """Count the draft's lines as invoiced, its usage as rated and its changes as seen."""
+        for subscription in plan.subscriptions:
+            if self.changed.pop(subscription.id, None) is not None:
+                self.recalculated.append(subscription.id)
+        self.charges.pop(plan.account.id, None)
+        for line in draft.lines if draft is not None else ():
+            if line.subscription_id is None or line.charged_for is None or line.item_code is None:
                 continue
             if line.charge is None:
-                part = InvoicedPart(line.subscription_id, line.period.start, line.amount_minor)
+                part = InvoicedPart(
+                    line.plan_version_id or "", line.item_code, line.charged_for, line.quoted_minor
+                )
                 self.invoiced.setdefault(line.subscription_id, []).append(part)
             else:
-                self.rated.setdefault(line.subscription_id, set()).add(line.period.start)
+                self.rated.setdefault(line.subscription_id, set()).add((line.item_code, line.charged_for))
+
+
+@dataclass(slots=True)
+class Asked:
+    """Usage that a draft waits for: of which subscription, over which days, and after which line."""
+
+    subscription: Subscription
+    of: UsagePart
+    after: int
+
+    @property
+    def claim(self) -> str:
+        """What the close is for: the same again answers the same."""
+        suffix = "" if self.of.item.code == "usage" else f":{self.of.item.code}"
+        return f"bill:{self.subscription.id}:{self.of.part.start}{suffix}"
+
+
+@dataclass(slots=True)
+class DraftPlan:
+    """A draft that lacks only its usage."""
+
+    account: Account
+    cycle: Period
+    subscriptions: list[Subscription]
+    lines: list[LineDraft]
+    asked: list[Asked]
 
 
 async def load_record(
-    connection: AsyncConnection, accounts: Collection[Account], settings: BillingSettings
-) -> Record:
-    """Everything that drafting for these accounts needs, in a handful of queries."""
-    by_account = await subscription_rows.subscriptions_of(connection, [one.id for one in accounts])
-    subscriptions = [one for group in by_account.values() for one in group]
-    turns = [one.next_cycle_on for one in accounts if one.next_cycle_on is not None]
+    connection: AsyncConnection, accounts: Collection[Account], settings: BillingSettings, issued_on: date,
+    books: TaxBooks,
+) -> Record:  # fmt: skip
+    """Everything that drafting for these accounts needs, in a handful of queries.
+
+    ``issued_on``: one-off charges that are to be billed by then are part of it.
+    """
+    payers = {one.id: one for one in accounts}
+    children = {one.id: one for one in await account_rows.paid_for(connection, payers)}
+    of_account = await subscription_rows.subscriptions_of(connection, [*payers, *children])
+    subscriptions: dict[str, list[Subscription]] = {account_id: [] for account_id in payers}
+    for account_id, group in of_account.items():
+        child = children.get(account_id)
+        payer_id = account_id if child is None else child.payer_id
+        subscriptions[payer_id] += group if child is None else [_at_address(one, child) for one in group]
+    every = [one for group in subscriptions.values() for one in group]
+    ids = [one.id for one in every]
+    changes = await subscription_rows.changes_of(connection, ids)
     record = Record(
-        by_account,
-        await plan_rows.plan_versions(connection, {one.plan_version_id for one in subscriptions}),
-        await tax_rows.tax_rates(connection),
+        subscriptions,
+        await plan_rows.plan_versions(connection),
+        await books.book(connection),
+        exemptions=await tax_rows.exemptions_of(connection, list(payers)),
+        phases={one: fold_phases(found) for one, found in changes.items()},
+        promotions=await subscription_rows.promotions_of(connection, ids),
     )
-    if turns and subscriptions:
-        since = add_months(min(turns), -settings.correction_cycles - 1, 1)
-        ids = [one.id for one in subscriptions]
-        record.invoiced = await invoice_rows.invoiced_parts(connection, ids, since)
-        record.rated = await invoice_rows.rated_starts(connection, ids, since)
+    for account_id, found in (
+        await charge_rows.waiting_charges(connection, [*payers, *children], issued_on)
+    ).items():
+        child = children.get(account_id)
+        record.charges.setdefault(account_id if child is None else child.payer_id, []).extend(found)
+    turns = [one.next_cycle_on for one in accounts if one.next_cycle_on is not None]
+    if turns and every:
+        await _load_past(connection, record, payers, min(turns), settings)
     return record
 
 
-async def draft_invoice(
-    account: Account, cycle: Period, record: Record, measure: Measure, *, issued_on: date, reach: int
-) -> InvoiceDraft | None:
-    """The invoice that opens ``cycle``: recurring charges, corrections, usage of what closed, tax."""
-    lines: list[LineDraft] = []
-    for subscription in record.subscriptions[account.id]:
+def _at_address(subscription: Subscription, account: Account) -> Subscription:
+    if subscription.place is not None:
+        return subscription
+    place = ServicePlace(account.country, account.region, None, account.city, account.postal_code)
+    return replace(subscription, place=place)
+
+
+async def _load_past(
+    connection: AsyncConnection,
+    record: Record,
+    payers: Mapping[str, Account],
+    opening: date,
+    settings: BillingSettings,
+) -> None:
+    """What was charged and rated: for what did not change only what this invoice would charge again."""
+    since: dict[date, list[str]] = {}
+    rated_since = opening
+    for account_id, group in record.subscriptions.items():
+        account = payers[account_id]
+        before = turn_before(account, account.cycle_containing(account.next_cycle_on or opening))
+        for one in group:
+            start = before if one.recalculate_from is None else min(before, one.recalculate_from)
+            start -= timedelta(days=_longest_item_days(record, one))
+            if one.recalculate_from is not None:
+                reach = opening - timedelta(days=settings.correction_cycles * account.longest_cycle_days)
+                record.changed[one.id] = max(one.recalculate_from, reach)
+                start = max(start, reach) - timedelta(days=account.longest_cycle_days)
+                since.setdefault(start, []).append(one.id)
+            else:
+                since.setdefault(opening, []).append(one.id)
+            rated_since = min(rated_since, start)
+    clean = since.pop(opening, [])
+    if clean:
+        record.invoiced |= await invoice_rows.invoiced_parts(connection, clean, opening)
+    if since:
+        dirty = [one for group in since.values() for one in group]
+        record.invoiced |= await invoice_rows.invoiced_parts(connection, dirty, min(since))
+    everyone = [one.id for group in record.subscriptions.values() for one in group]
+    record.rated = await invoice_rows.rated_starts(connection, everyone, rated_since)
+
+
+def _longest_item_days(record: Record, subscription: Subscription) -> int:
+    versions = {phase.plan_version_id for phase in record.phases.get(subscription.id, ())}
+    cadences = [
+        item.cadence for one in versions for item in record.versions[one].items if item.cadence is not None
+    ]
+    return max((cadence.days + 31 * cadence.months for cadence in cadences), default=0)
+
+
+def turn_before(account: Account, cycle: Period) -> date:
+    """The first day of the cycle that the invoice before that of ``cycle`` opened."""
+    before = account.cycle_containing(cycle.start - timedelta(days=1)).start
+    if account.invoice_offset_days < 0:  # what had not ended when the last one was issued waits for this one
+        before = account.cycle_containing(before - timedelta(days=1)).start
+    return before
+
+
+def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -> DraftPlan:
+    """The invoice that opens ``cycle`` but for its usage: recurring charges, corrections, one-off charges.
+
+    ``settled``: usage is in up to the beginning of this local day.
+    """
+    before = turn_before(account, cycle)
+    plan = DraftPlan(account, cycle, record.subscriptions[account.id], [], [])
+    for subscription in plan.subscriptions:
         if subscription.starts_on >= cycle.end:
             continue
-        plan = record.plans[subscription.plan_version_id]
-        cycles = cycles_in_reach(subscription.starts_on, cycle, account.anchor_day, reach)
-        invoiced = record.invoiced.get(subscription.id, [])
-        lines += draft_recurring(subscription, plan, cycles, invoiced)
-        for part, of_cycle in parts_to_rate(subscription, cycles, record.rated.get(subscription.id, ())):
-            measured = await measure(account, subscription, part, of_cycle)
-            if measured is not None:
-                lines.append(draft_usage(subscription, plan, measured))
-    draft = assemble_invoice(account, cycle, issued_on, lines, record.rates)
-    if draft is not None:
-        record.remember(draft)
+        phases = record.phases.get(subscription.id, ())
+        view = View(cycle, before, record.changed.get(subscription.id))
+        owed = decide_owed(
+            account, subscription, phases, record.versions, view, record.promotions.get(subscription.id, ())
+        )
+        plan.lines += draft_difference(
+            subscription,
+            owed,
+            record.invoiced.get(subscription.id, ()),
+            record.versions,
+            Settled(account, subscription, view),
+        )
+        rated = record.rated.get(subscription.id, ())
+        for part in parts_to_rate(account, subscription, phases, record.versions, view):
+            if part.part.end <= settled and (part.item.code, part.part.start) not in rated:
+                plan.asked.append(Asked(subscription, part, len(plan.lines)))
+    places = {one.id: one.place for one in plan.subscriptions}
+    for charge in record.charges.get(account.id, ()):
+        plan.lines.append(draft_charge(charge, account.currency, places.get(charge.subscription_id or "")))
+    return plan
+
+
+def finish_draft(
+    plan: DraftPlan, measured: Collection[MeasuredUsage | None], record: Record, issued_on: date
+) -> InvoiceDraft | None:
+    """The whole invoice; ``measured`` answers ``plan.asked`` in its order, None leaves a line out."""
+    lines: list[LineDraft] = []
+    taken = 0
+    for asked, usage in zip(plan.asked, measured, strict=True):
+        lines += plan.lines[taken : asked.after]
+        taken = asked.after
+        if usage is not None:
+            lines.append(draft_usage(plan.account, asked.subscription, asked.of, usage))
+    lines += plan.lines[taken:]
+    terms = TaxTerms(record.book, record.exemptions.get(plan.account.id, ()))
+    draft = assemble_invoice(plan.account, plan.cycle, issued_on, lines, terms)
+    record.remember(plan, draft)
     return draft

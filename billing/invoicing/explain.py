@@ -65,39 +65,62 @@ async def _reasons(
             return [_rated_charge(charge, currency), _closed_usage(charge, evidence)]
         case "tax":
             return [_tax(line.explanation, currency)]
+        case "surcharge":
+            return [_tax(line.explanation, currency)]
         case "adjustment":
             return [_difference(line.explanation, currency)]
-        case _:
+        case "recurring" | "rental" if "rule" in line.explanation and "parts" not in line.explanation:
             return [_proration(line.explanation, currency)]
+        case _:
+            return [_tree("How it comes about", line.explanation)]
 
 
 def _rated_charge(charge: Row[Any], currency: str) -> Explanation:
     why = charge.explanation
-    allowance = why["allowance_octets"]
-    included = "unlimited" if allowance is None else _octets(allowance)
-    if allowance is not None and allowance != why["allowance_of_full_cycle_octets"]:
-        included += f" (part of {_octets(why['allowance_of_full_cycle_octets'])} for a whole cycle)"
-    figures = (
-        ("plan", f"{charge.code} version {charge.version} ({charge.name})"),
-        ("counted", f"{why['metered']} of {_octets(why['octets_out'])} down, {_octets(why['octets_in'])} up"),
-        ("used", _octets(why["used_octets"])),
-        ("included", included),
-        ("beyond it", _octets(why["overage_octets"])),
+    figures = [("plan", f"{charge.code} version {charge.version} ({charge.name})")]
+    figures += [
+        ("counted", f"{why['metered']} of {_octets(why['octets_out'])} down, {_octets(why['octets_in'])} up")
+    ]
+    if "used_octets" in why:
+        allowance, full = why["allowance_octets"], why.get("allowance_of_full_cycle_octets")
+        included = "unlimited" if allowance is None else _octets(allowance)
+        if allowance is not None and full is not None and allowance != full:
+            included += f" (part of {_octets(full)} for a whole cycle)"
+        figures += [
+            ("used", _octets(why["used_octets"])), ("included", included),
+            ("beyond it", _octets(why["overage_octets"])),
+        ]  # fmt: skip
+    figures += [
+        (name.replace("_", " "), str(why[name]))
+        for name in ("used_bps", "sample_seconds", "per", "zone", "rule")
+        if name in why
+    ]
+    figures += [
         ("exact amount", _exact(why["exact_minor"], currency)),
         ("rounding", why["rounding"]),
         ("amount", format_money(charge.amount_minor, currency)),
-    )
-    tiers = tuple(
-        Explanation(
-            f"Tier {number}: {_octets(tier['octets'])}, from {_octets(tier['from_octets'])} of overage on",
+    ]
+    steps = [_step(number, one, currency) for number, one in enumerate(_steps(why), start=1)]
+    steps += [_tree(f"Window {number}", one) for number, one in enumerate(why.get("windows", ()), start=1)]
+    steps += [_tree(f"Class {one['class']}", one) for one in why.get("classes", ())]
+    return Explanation(f"Rated charge {charge.id}, model {why['model']}", tuple(figures), tuple(steps))
+
+
+def _steps(why: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    steps: Sequence[Mapping[str, Any]] = why.get("steps", why.get("tiers", ()))
+    return steps
+
+
+def _step(number: int, step: Mapping[str, Any], currency: str) -> Explanation:
+    if {"octets", "from_octets", "minor_per_gb"} <= set(step):
+        return Explanation(
+            f"Tier {number}: {_octets(step['octets'])}, from {_octets(step['from_octets'])} of overage on",
             (
-                ("price per GB", _exact(tier["minor_per_gb"], currency)),
-                ("exact amount", _exact(tier["exact_minor"], currency)),
+                ("price per GB", _exact(step["minor_per_gb"], currency)),
+                ("exact amount", _exact(step["exact_minor"], currency)),
             ),
         )
-        for number, tier in enumerate(why["tiers"], start=1)
-    )
-    return Explanation(f"Rated charge {charge.id}, model {why['model']}", figures, tiers)
+    return _tree(f"Step {number}", step)
 
 
 def _closed_usage(charge: Row[Any], evidence: Sequence[Any]) -> Explanation:
@@ -136,7 +159,14 @@ def _difference(why: Mapping[str, Any], currency: str) -> Explanation:
             ("invoiced before", format_money(why["already_invoiced_minor"], currency)),
             ("difference", format_money(why["amount_minor"], currency)),
         ),
-        () if why["owed"] is None else (_proration({**why, **why["owed"]}, currency),),
+        () if why["owed"] is None else (_owed(why, currency),),
+    )
+
+
+def _owed(why: Mapping[str, Any], currency: str) -> Explanation:
+    owed = {**why, **why["owed"]}
+    return (
+        _proration(owed, currency) if "rule" in owed and "parts" not in owed else _tree("Owed", why["owed"])
     )
 
 
@@ -144,7 +174,7 @@ def _tax(why: Mapping[str, Any], currency: str) -> Explanation:
     return Explanation(
         f"{why['name']} of {why['jurisdiction']}",
         (
-            ("rate", f"{format_ppm(why['rate_ppm'])}, valid from {why['valid_from']}"),
+            ("rate", f"{why.get('rate') or format_ppm(why['rate_ppm'])}, valid from {why['valid_from']}"),
             ("class", why["tax_class"]),
             ("base", f"{format_money(why['base_minor'], currency)} (lines {_listed(why['lines'])})"),
             ("rule", why["rule"]),

@@ -7,12 +7,13 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
-from billing.domain.catalogue import Account, Subscription
+from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft, MeasuredUsage
-from billing.invoicing.draft_invoice import Measure, draft_invoice, load_record
+from billing.invoicing.draft_invoice import Asked, finish_draft, load_record, plan_draft
 from billing.ports import LiveUsageSource
 from billing.store import account_rows
-from core.periods import Period, cycle_containing, local_date
+from billing.taxes.tax_books import TaxBooks
+from core.periods import local_date
 from core.refusal import Refusal
 
 NOT_CLOSED = "preview"
@@ -33,25 +34,20 @@ async def preview_invoice(
         return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
     if account.next_cycle_on is None:
         return None
-    record = await load_record(connection, [account], settings)
-    cycle = cycle_containing(account.next_cycle_on, account.anchor_day)
+    cycle = account.cycle_containing(account.next_cycle_on)
     issued_on = max(local_date(now, account.time_zone), cycle.start)
-    return await draft_invoice(
-        account,
-        cycle,
-        record,
-        _so_far(connection, usage),
-        issued_on=issued_on,
-        reach=settings.correction_cycles,
+    record = await load_record(connection, [account], settings, issued_on, TaxBooks())
+    plan = plan_draft(account, cycle, record, issued_on)
+    measured = [await _so_far(connection, usage, account, one) for one in plan.asked]
+    return finish_draft(plan, measured, record, issued_on)
+
+
+async def _so_far(
+    connection: AsyncConnection, usage: LiveUsageSource, account: Account, asked: Asked
+) -> MeasuredUsage:
+    part = asked.of.part
+    from_at, until_at = part.instants(account.time_zone)
+    octets_in, octets_out = await usage.between(
+        connection, asked.subscription.service_id or "", from_at, until_at
     )
-
-
-def _so_far(connection: AsyncConnection, usage: LiveUsageSource) -> Measure:
-    async def measure(
-        account: Account, subscription: Subscription, part: Period, cycle: Period
-    ) -> MeasuredUsage:
-        from_at, until_at = part.instants(account.time_zone)
-        octets_in, octets_out = await usage.between(connection, subscription.service_id, from_at, until_at)
-        return MeasuredUsage(part, cycle, NOT_CLOSED, octets_in, octets_out, 0, "")
-
-    return measure
+    return MeasuredUsage(part, asked.of.period, NOT_CLOSED, octets_in, octets_out, 0, "")

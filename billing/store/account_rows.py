@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, exists, insert, or_, select, update
@@ -16,12 +16,16 @@ from billing.store.tables import (
     dunning_state,
 )
 
+EARLIEST_INVOICE_DAYS = 28
+"""An invoice is issued at most so many days before its cycle turns."""
+
 _ACCOUNT = [
     account.c[name]
     for name in (
         "id", "number", "name", "email", "phone", "street", "city", "region", "postal_code", "country",
         "currency", "time_zone", "anchor_day", "payment_terms_days", "dunning_policy_id", "next_cycle_on",
-        "closed_on",
+        "closed_on", "account_class", "payer_account_id", "entity_id", "cycle_unit", "cycle_count",
+        "cycle_from", "invoice_offset_days", "locale", "delivery",
     )
 ]  # fmt: skip
 
@@ -51,14 +55,26 @@ async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str
     return [Account(*row) for row in await connection.execute(query)]
 
 
-async def accounts_due(connection: AsyncConnection, latest: date) -> list[tuple[str, str, date]]:
-    """``(account id, time zone, next cycle)`` of every account with a cycle turning up to ``latest``."""
+async def accounts_by_id(connection: AsyncConnection, account_ids: Collection[str]) -> dict[str, Account]:
+    """The accounts, not locked."""
+    query = select(*_ACCOUNT).where(account.c.id.in_(account_ids))
+    return {row.id: Account(*row) for row in await connection.execute(query)}
+
+
+async def paid_for(connection: AsyncConnection, payer_ids: Collection[str]) -> list[Account]:
+    """The accounts that others among ``payer_ids`` pay for."""
+    query = select(*_ACCOUNT).where(account.c.payer_account_id.in_(payer_ids)).order_by(account.c.id)
+    return [Account(*row) for row in await connection.execute(query)]
+
+
+async def accounts_due(connection: AsyncConnection, latest: date) -> list[tuple[str, str, date, int]]:
+    """``(account id, time zone, next cycle, offset)`` of accounts whose invoice may be due by ``latest``."""
     query = (
-        select(account.c.id, account.c.time_zone, account.c.next_cycle_on)
-        .where(account.c.next_cycle_on <= latest)
+        select(account.c.id, account.c.time_zone, account.c.next_cycle_on, account.c.invoice_offset_days)
+        .where(account.c.next_cycle_on <= latest + timedelta(days=EARLIEST_INVOICE_DAYS))
         .order_by(account.c.id)
     )
-    return [(row.id, row.time_zone, row.next_cycle_on) for row in await connection.execute(query)]
+    return [(row[0], row[1], row[2], row[3]) for row in await connection.execute(query)]
 
 
 async def set_next_cycle(connection: AsyncConnection, account_id: str, day: date | None) -> None:
@@ -73,6 +89,11 @@ async def set_next_cycles(connection: AsyncConnection, turns: Sequence[tuple[str
             update(account).where(account.c.id == bindparam("b_id")).values(next_cycle_on=bindparam("b_day")),
             [{"b_id": account_id, "b_day": day} for account_id, day in turns],
         )
+
+
+async def set_cycle_origin(connection: AsyncConnection, account_id: str, day: date) -> None:
+    """The day from which the account's cycles are counted."""
+    await connection.execute(update(account).where(account.c.id == account_id).values(cycle_from=day))
 
 
 async def insert_dunning_state(connection: AsyncConnection, values: dict[str, Any]) -> None:

@@ -32,32 +32,42 @@ DATABASE_TROUBLE = (OperationalError, InterfaceError)
 
 
 async def invoiced_parts(
-    connection: AsyncConnection, subscription_ids: Collection[str], since: date
+    connection: AsyncConnection,
+    subscription_ids: Collection[str],
+    since: date,
+    before: datetime | None = None,
 ) -> dict[str, list[InvoicedPart]]:
-    """Recurring and adjustment amounts of earlier invoices by subscription, from ``since`` on."""
+    """What lines of plan items charged for periods from ``since`` on, by subscription; usage is apart.
+
+    ``before``: only lines of invoices written before that instant.
+    """
+    line = invoice_line.c
     query = select(
-        invoice_line.c.subscription_id, invoice_line.c.period_start, invoice_line.c.amount_minor
+        line.subscription_id, line.plan_version_id, line.item_code, line.charged_for, line.quoted_minor
     ).where(
-        invoice_line.c.subscription_id.in_(subscription_ids),
-        invoice_line.c.period_start >= since,
-        invoice_line.c.kind.in_(["recurring", "adjustment"]),
+        line.subscription_id.in_(subscription_ids),
+        line.charged_for >= since,
+        line.kind.not_in(["usage", "tax", "charge", "credit"]),
     )
+    if before is not None:
+        query = query.join(invoice, invoice.c.id == line.invoice_id).where(invoice.c.created_at < before)
     found: dict[str, list[InvoicedPart]] = {}
     for row in await connection.execute(query):
-        found.setdefault(row.subscription_id, []).append(InvoicedPart(*row))
+        found.setdefault(row[0], []).append(InvoicedPart(row[1], row[2], row[3], row[4]))
     return found
 
 
 async def rated_starts(
     connection: AsyncConnection, subscription_ids: Collection[str], since: date
-) -> dict[str, set[date]]:
-    """First days of the parts whose usage was rated already, by subscription, from ``since`` on."""
-    query = select(rated_charge.c.subscription_id, rated_charge.c.period_start).where(
-        rated_charge.c.subscription_id.in_(subscription_ids), rated_charge.c.period_start >= since
+) -> dict[str, set[tuple[str, date]]]:
+    """``(item code, first day)`` of the parts whose usage was rated already, from ``since`` on."""
+    rated = rated_charge.c
+    query = select(rated.subscription_id, rated.item_code, rated.period_start).where(
+        rated.subscription_id.in_(subscription_ids), rated.period_start >= since
     )
-    found: dict[str, set[date]] = {}
+    found: dict[str, set[tuple[str, date]]] = {}
     for row in await connection.execute(query):
-        found.setdefault(row.subscription_id, set()).add(row.period_start)
+        found.setdefault(row[0], set()).add((row[1], row[2]))
     return found
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import PlanVersion
-from billing.domain.charge_models import parse_tiers
+from billing.domain.items import parse_items
 from billing.store.rows import insert_if_absent
 from billing.store.tables import (
     plan,
@@ -47,8 +47,8 @@ async def plan_versions(
     query = (
         select(
             plan_version.c.id, plan.c.code, plan.c.name, plan_version.c.version, plan_version.c.currency,
-            plan_version.c.price_minor, plan_version.c.allowance_octets, plan_version.c.overage_tiers,
-            plan_version.c.metered, plan_version.c.tax_class, plan_version.c.service_profile_id,
+            plan_version.c["items"], plan_version.c.service_profile_id, plan.c.kind, plan_version.c.contract,
+            plan_version.c.offered_from, plan_version.c.offered_until,
         )
         .join(plan, plan.c.id == plan_version.c.plan_id)
         .order_by(plan.c.code, plan_version.c.version)
@@ -60,6 +60,6 @@ async def plan_versions(
 
 def _plan_version(row: Any) -> PlanVersion:
     return PlanVersion(
-        row.id, row.code, row.name, row.version, row.currency, row.price_minor, row.allowance_octets,
-        parse_tiers(row.overage_tiers), row.metered, row.tax_class, row.service_profile_id,
+        row.id, row.code, row.name, row.version, row.currency, parse_items(row.items), row.service_profile_id,
+        row.kind, row.contract, row.offered_from, row.offered_until,
     )  # fmt: skip

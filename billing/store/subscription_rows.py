@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import date
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.domain.catalogue import Subscription
+from billing.domain.catalogue import ServicePlace, Subscription
+from billing.domain.owed import Promotion
+from billing.domain.phases import Change
 from billing.store.tables import (
     invoice,
+    plan,
+    plan_version,
+    promotion,
+    promotion_use,
     subscription,
+    subscription_change,
 )
 
 _SUBSCRIPTION = [
     subscription.c[name]
-    for name in ("id", "account_id", "service_id", "plan_version_id", "starts_on", "ends_on")
-]
+    for name in (
+        "id", "account_id", "service_id", "plan_version_id", "starts_on", "ends_on", "parent_id", "quantity",
+        "paused_on", "contract_until", "recalculate_from", "country", "region", "county", "city",
+        "postal_code",
+    )
+]  # fmt: skip
+_CHANGE = [
+    subscription_change.c[name]
+    for name in (
+        "id", "subscription_id", "effective_on", "kind", "plan_version_id", "quantity", "withdraws_id",
+        "recorded_at",
+    )
+]  # fmt: skip
+
+
+def _value(row: Any) -> Subscription:
+    place = tuple(row)[11:16]
+    return Subscription(
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8],
+        ServicePlace(*place) if any(place) else None, row[9], row[10],
+    )  # fmt: skip
 
 
 async def insert_subscription(connection: AsyncConnection, values: dict[str, Any]) -> None:
@@ -30,7 +56,7 @@ async def find_subscription(connection: AsyncConnection, subscription_id: str) -
     """The subscription with that id."""
     query = select(*_SUBSCRIPTION).where(subscription.c.id == subscription_id)
     row = (await connection.execute(query)).one_or_none()
-    return None if row is None else Subscription(*row)
+    return None if row is None else _value(row)
 
 
 async def subscriptions_of(
@@ -44,31 +70,96 @@ async def subscriptions_of(
     )
     found: dict[str, list[Subscription]] = {account_id: [] for account_id in account_ids}
     for row in await connection.execute(query):
-        found[row.account_id].append(Subscription(*row))
+        found[row.account_id].append(_value(row))
     return found
 
 
-async def overlapping_subscription(
+async def overlapping_plan(
     connection: AsyncConnection, service_id: str, starts_on: date
 ) -> Subscription | None:
-    """A subscription of the service that still runs on or after ``starts_on``."""
-    query = select(*_SUBSCRIPTION).where(
-        subscription.c.service_id == service_id,
-        or_(subscription.c.ends_on.is_(None), subscription.c.ends_on > starts_on),
+    """A subscription of the service to a plan (no add-on) that still runs on or after ``starts_on``."""
+    query = (
+        select(*_SUBSCRIPTION)
+        .join(plan_version, plan_version.c.id == subscription.c.plan_version_id)
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .where(
+            subscription.c.service_id == service_id,
+            plan.c.kind == "plan",
+            or_(subscription.c.ends_on.is_(None), subscription.c.ends_on > starts_on),
+        )
     )
     row = (await connection.execute(query.limit(1))).one_or_none()
-    return None if row is None else Subscription(*row)
+    return None if row is None else _value(row)
 
 
-async def set_subscription_end(connection: AsyncConnection, subscription_id: str, ends_on: date) -> None:
-    """The first local day on which the subscription no longer runs."""
+async def addons_of(connection: AsyncConnection, subscription_id: str) -> list[Subscription]:
+    """What goes with the subscription."""
+    query = select(*_SUBSCRIPTION).where(subscription.c.parent_id == subscription_id)
+    return [_value(row) for row in await connection.execute(query.order_by(subscription.c.id))]
+
+
+async def update_subscription(
+    connection: AsyncConnection, subscription_id: str, values: Mapping[str, Any]
+) -> None:
+    """What the newest change left: plan version, end, quantity, pause, from when to recalculate."""
     await connection.execute(
-        update(subscription).where(subscription.c.id == subscription_id).values(ends_on=ends_on)
+        update(subscription).where(subscription.c.id == subscription_id).values(**values)
     )
+
+
+async def mark_recalculated(connection: AsyncConnection, subscription_ids: Sequence[str]) -> None:
+    """Invoices now say what the subscriptions' changes made of the past."""
+    if subscription_ids:
+        await connection.execute(
+            update(subscription).where(subscription.c.id.in_(subscription_ids)).values(recalculate_from=None)
+        )
+
+
+async def insert_change(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """A dated change."""
+    await connection.execute(insert(subscription_change).values(**values))
+
+
+async def changes_of(
+    connection: AsyncConnection, subscription_ids: Collection[str], as_of: datetime | None = None
+) -> dict[str, list[Change]]:
+    """The changes by subscription; with ``as_of`` only those written by then."""
+    query = select(*_CHANGE).where(subscription_change.c.subscription_id.in_(subscription_ids))
+    if as_of is not None:
+        query = query.where(subscription_change.c.recorded_at <= as_of)
+    found: dict[str, list[Change]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row[1], []).append(Change(*row))
+    return found
+
+
+async def promotions_of(
+    connection: AsyncConnection, subscription_ids: Collection[str], as_of: datetime | None = None
+) -> dict[str, list[Promotion]]:
+    """The promotions that the subscriptions use, in the order in which they were given."""
+    use, terms = promotion_use.c, promotion.c
+    query = (
+        select(
+            use.subscription_id, terms.code, terms.name, terms.percent_ppm, terms.amount_minor,
+            terms.item_kinds, use.from_on, use.until_on,
+        )
+        .join(promotion, terms.id == use.promotion_id)
+        .where(use.subscription_id.in_(subscription_ids))
+        .order_by(use.recorded_at, use.id)
+    )  # fmt: skip
+    if as_of is not None:
+        query = query.where(use.recorded_at <= as_of)
+    found: dict[str, list[Promotion]] = {}
+    for row in await connection.execute(query):
+        used = Promotion(row[1], row[2], row[3], row[4], tuple(row[5]), row[6], row[7])
+        found.setdefault(row[0], []).append(used)
+    return found
 
 
 async def last_cycle_start(connection: AsyncConnection, account_id: str) -> date | None:
     """The first day of the newest cycle that has an invoice."""
-    query = select(func.max(invoice.c.cycle_start)).where(invoice.c.account_id == account_id)
+    query = select(func.max(invoice.c.cycle_start)).where(
+        invoice.c.account_id == account_id, invoice.c.kind == "invoice"
+    )
     found: date | None = (await connection.execute(query)).scalar()
     return found

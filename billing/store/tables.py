@@ -58,13 +58,7 @@ from billing.store.schema.payments import (
 )
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
-from billing.store.schema.taxes import (
-    tax_certificate_scan,
-    tax_engine,
-    tax_exemption,
-    tax_rate,
-    tax_rule,
-)
+from billing.store.schema.taxes import tax_certificate_scan, tax_engine, tax_exemption, tax_rule
 
 __all__ = [
     "account",
@@ -136,7 +130,6 @@ __all__ = [
     "tax_certificate_scan",
     "tax_engine",
     "tax_exemption",
-    "tax_rate",
     "tax_rule",
     "top_up",
     "write_off",

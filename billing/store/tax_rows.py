@@ -4,64 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.domain.catalogue import TaxRate
 from billing.domain.taxes.place import Jurisdiction
 from billing.domain.taxes.rule import Effect, Exemption, Method, RoundedPer, Rounding, TaxRule
 from billing.store.rows import insert_if_absent
-from billing.store.tables import (
-    account,
-    tax_certificate_scan,
-    tax_engine,
-    tax_exemption,
-    tax_rate,
-    tax_rule,
-)
-
-_RATE = [
-    tax_rate.c[name]
-    for name in (
-        "id", "name", "tax_class", "country", "region", "rate_ppm", "valid_from", "valid_until",
-    )
-]  # fmt: skip
-
-
-async def tax_rates(connection: AsyncConnection) -> list[TaxRate]:
-    """Every tax rate ever set."""
-    query = select(*_RATE).order_by(tax_rate.c.country, tax_rate.c.name, tax_rate.c.valid_from)
-    return [TaxRate(*row) for row in await connection.execute(query)]
-
-
-async def _show_as_rates(connection: AsyncConnection, rules: Iterable[TaxRule]) -> None:
-    """Drafts still read ``billing_tax_rate``: rules that are plain enough stand there too."""
-    rates = [
-        {
-            "id": rule.id, "name": rule.name, "tax_class": next(iter(rule.tax_classes)),
-            "country": rule.jurisdiction.country, "region": rule.jurisdiction.region,
-            "rate_ppm": rule.rate_ppm, "valid_from": rule.valid_from, "valid_until": rule.valid_until,
-        }
-        for rule in rules
-        if len(rule.tax_classes) == 1 and _is_plain(rule)
-    ]  # fmt: skip
-    if rates:
-        await connection.execute(insert(tax_rate), rates)
-
-
-def _is_plain(rule: TaxRule) -> bool:
-    plain = TaxRule(
-        rule.id, rule.name, Jurisdiction(rule.jurisdiction.country, rule.jurisdiction.region),
-        rule.valid_from, rule.valid_until, tax_classes=rule.tax_classes, rate_ppm=rule.rate_ppm,
-        recorded_at=rule.recorded_at,
-    )  # fmt: skip
-    return plain == rule
+from billing.store.tables import account, tax_certificate_scan, tax_engine, tax_exemption, tax_rule
 
 
 def _known(table: Table, as_of: datetime | None) -> ColumnElement[bool]:
@@ -137,7 +92,6 @@ async def insert_rules(connection: AsyncConnection, rules: Sequence[RuleToWrite]
             [{**_rule_values(one.rule), "replaces_id": one.replaces_id, "recorded_by": recorded_by[:80]}
              for one in rules],
         )  # fmt: skip
-        await _show_as_rates(connection, [one.rule for one in rules])
 
 
 async def withdraw_rules(
@@ -152,7 +106,6 @@ async def withdraw_rules(
             .where(tax_rule.c.id.in_(some), tax_rule.c.withdrawn_at.is_(None))
             .values(withdrawn_at=at, withdrawn_by=by[:80])
         )
-        await connection.execute(delete(tax_rate).where(tax_rate.c.id.in_(some)))
 
 
 def scope_of(rule: TaxRule) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from billing.domain.allocation import Credit, OpenInvoice, allocate_oldest_first
-from billing.domain.catalogue import TaxRate
-from billing.domain.charge_models import Tier, rate_usage
 from billing.domain.dunning import (
     Debtor,
     UnpaidInvoice,
@@ -28,9 +25,8 @@ from billing.domain.dunning import (
     replay_days,
 )
 from billing.domain.dunning_policy import Policy, Rung, Stage
-from billing.domain.ledger import Booking, Entry, Posting, invoice_entry
+from billing.domain.ledger import Entry, Posting
 from billing.domain.proration import prorate
-from billing.domain.tax import Taxable, decide_taxes, tax_amount
 from billing.payments.reverse_payment import reverse_payment
 from billing.store.tables import payment
 from core.clock import FakeClock
@@ -82,82 +78,6 @@ def test_allocation_conserves(paid_in: list[int], invoices: list[tuple[int, date
     full = [paid[claim.id] == claim.open_minor for claim in in_order]
     touched = [paid[claim.id] > 0 for claim in in_order]
     assert all(full[n] or not any(touched[n + 1 :]) for n in range(len(full))), "a younger one was paid first"
-
-
-RATES = st.builds(
-    TaxRate,
-    id=st.uuids().map(str),
-    name=st.sampled_from(["state", "county", "city"]),
-    tax_class=st.sampled_from(["internet", "voice"]),
-    country=st.sampled_from(["US", "CA"]),
-    region=st.sampled_from([None, "NM", "CO"]),
-    rate_ppm=st.integers(0, 300_000),
-    valid_from=DAYS,
-    valid_until=st.none() | DAYS,
-)
-TAXABLES = st.lists(
-    st.builds(
-        Taxable,
-        position=st.integers(1, 99),
-        amount_minor=AMOUNTS,
-        tax_class=st.sampled_from(["internet", "voice"]),
-        tax_date=DAYS,
-    ),
-    max_size=6,
-)
-
-
-@given(TAXABLES, st.lists(RATES, max_size=6))
-def test_net_and_tax_are_gross_and_the_entry_balances(lines: list[Taxable], rates: list[TaxRate]) -> None:
-    taxes = decide_taxes(lines, rates, "US", "NM")
-    net = sum(line.amount_minor for line in lines)
-    by_place: dict[str, int] = {}
-    for tax in taxes:
-        by_place[tax.rate.jurisdiction] = by_place.get(tax.rate.jurisdiction, 0) + tax.amount_minor
-    entry = invoice_entry(Booking("acc", date(2026, 1, 1), "USD"), "inv", "1", {"recurring": net}, by_place)
-    gross = sum(p.amount_minor for p in entry.postings if p.ledger_account == "receivable")
-    assert gross == net + sum(tax.amount_minor for tax in taxes)
-    assert sum(posting.amount_minor for posting in entry.postings) == 0
-    credit = decide_taxes([replace(one, amount_minor=-one.amount_minor) for one in lines], rates, "US", "NM")
-    assert [one.amount_minor for one in credit] == [-one.amount_minor for one in taxes]
-
-
-@given(AMOUNTS, st.integers(0, 1_000_000))
-def test_tax_is_the_nearest_minor_unit_halves_away_from_zero(base_minor: int, rate_ppm: int) -> None:
-    exact = Decimal(base_minor) * rate_ppm / 1_000_000
-    tax = tax_amount(base_minor, rate_ppm)
-    assert abs(tax - exact) <= Decimal("0.5")
-    assert tax == -tax_amount(-base_minor, rate_ppm)
-    if abs(tax - exact) == Decimal("0.5"):
-        assert abs(tax) > abs(exact)
-
-
-@st.composite
-def tariffs(draw: st.DrawFn) -> tuple[Tier, ...]:
-    borders = sorted(draw(st.sets(st.integers(1, 500 * GB), max_size=4)))
-    prices = draw(
-        st.lists(st.decimals(0, 1000, places=4), min_size=len(borders) + 1, max_size=len(borders) + 1)
-    )
-    return tuple(Tier(border, price) for border, price in zip([*borders, None], prices, strict=True))
-
-
-@given(st.integers(0, 2**62), st.none() | st.integers(0, 10**13), tariffs())
-def test_tiers_cover_the_overage_exactly_and_the_amount_follows_from_them(
-    used: int, allowance: int | None, tiers: tuple[Tier, ...]
-) -> None:
-    rated = rate_usage(used, allowance, tiers)
-    assert rated.overage_octets == (0 if allowance is None else max(0, used - allowance))
-    assert sum(charge.octets for charge in rated.tiers) == rated.overage_octets
-    assert abs(rated.exact_minor - rated.amount_minor) <= Decimal("0.5")
-    assert rated == rate_usage(used, allowance, tiers)
-
-
-@given(st.integers(0, 10**13), st.integers(0, 10**12), st.integers(0, 10**12), tariffs())
-def test_more_usage_never_costs_less(used: int, more: int, allowance: int, tiers: tuple[Tier, ...]) -> None:
-    assert (
-        rate_usage(used + more, allowance, tiers).amount_minor
-        >= rate_usage(used, allowance, tiers).amount_minor
-    )
 
 
 def test_an_entry_out_of_balance_cannot_exist() -> None:

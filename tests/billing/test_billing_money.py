@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from billing_story import GB, Town, utc
 from sqlalchemy import delete, insert, select, text
 
-from billing.domain.charge_models import Tier, parse_tiers, rate_usage
 from billing.ledger.check_ledger import check_ledger
 from billing.ledger.verify import account_balance, trial_balance, verify_ledger
 from billing.payments.receive_payment import receive_payment
@@ -52,48 +50,6 @@ async def test_currencies_with_no_two_or_three_decimals(
     await town.prove_books()
 
 
-@pytest.mark.parametrize(
-    ("used_gb", "amount_minor"),
-    [(0, 0), (100, 0), (101, 50), (150, 2500), (151, 2513), (200, 3125), (250, 3625)],
-)
-def test_graduated_tiers_price_each_slice_at_its_own_rate(used_gb: int, amount_minor: int) -> None:
-    tiers = parse_tiers(
-        [
-            {"up_to_octets": 50 * GB, "minor_per_gb": "50"},
-            {"up_to_octets": 100 * GB, "minor_per_gb": "12.5"},
-            {"up_to_octets": None, "minor_per_gb": "10"},
-        ]
-    )
-    rated = rate_usage(used_gb * GB, 100 * GB, tiers)
-    assert rated.amount_minor == amount_minor
-    assert rated.explanation()["rounding"] == "half up, once, on the total"
-
-
-def test_a_tier_explains_its_octets_price_and_exact_amount() -> None:
-    rated = rate_usage(103 * GB + 1, 100 * GB, (Tier(2 * GB, Decimal("12.5")), Tier(None, Decimal(7))))
-    assert rated.explanation()["tiers"] == [
-        {"from_octets": 0, "octets": 2 * GB, "minor_per_gb": "12.5", "exact_minor": "25"},
-        {"from_octets": 2 * GB, "octets": GB + 1, "minor_per_gb": "7", "exact_minor": "7.000000007"},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("tiers", "words"),
-    [
-        ([{"up_to_octets": 5, "minor_per_gb": "1"}], "tier 1 is the last"),
-        ([{"up_to_octets": None, "minor_per_gb": "1"}] * 2, "tier 1 must end above 0"),
-        ([{"up_to_octets": None, "minor_per_gb": 0.1}], "float is not exact"),
-        ([{"up_to_octets": None, "minor_per_gb": "cheap"}], "is not a number"),
-        ([{"up_to_octets": None, "minor_per_gb": "-1"}], "must be from 0"),
-        ([{"up_to_octets": None, "minor_per_gb": "1e-12"}], "at most 9 decimals"),
-        ([{"up_to": 5, "price": "1"}], "tier 1 has the fields"),
-    ],
-)
-def test_tiers_with_faults_are_named(tiers: list[dict[str, Any]], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        parse_tiers(tiers)
-
-
 @pytest.mark.parametrize(("metered", "octets"), [("sum", 8 * GB), ("down", 5 * GB), ("up", 3 * GB)])
 async def test_a_plan_counts_down_up_or_both(town: Town, metered: str, octets: int) -> None:
     ann = await town.account()
@@ -129,7 +85,7 @@ async def test_taxes_by_class_place_and_date_add_up(town: Town) -> None:
     ]
     async with town.workplace.reading() as connection:
         balances = {name: amount for name, _, amount in await trial_balance(connection)}
-    assert balances == {"receivable": 6390, "revenue:recurring": -6000, "tax:US": -60, "tax:US-NM": -330}
+    assert balances == {"receivable": 6390, "deferred:recurring": -6000, "tax:US": -60, "tax:US-NM": -330}
     assert [one.tax_minor for one in await town.invoices(ann)] == [180, 210]
 
 
@@ -329,7 +285,7 @@ async def test_the_credit_of_an_invoice_is_no_money_and_cannot_be_reversed(town:
         balances = {name: amount for name, _, amount in await trial_balance(connection)}
     assert (credit.amount_minor, credit.unallocated_minor) == (2032, 2032)
     assert balances == {
-        "cash:transfer": 3000, "customer_credit": -2032, "receivable": 0, "revenue:recurring": -968,
+        "cash:transfer": 3000, "customer_credit": -2032, "receivable": 0, "deferred:recurring": -968,
     }  # fmt: skip
     refused = await _reverse(town, credit.id)
     assert isinstance(refused, Refusal)

@@ -10,8 +10,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.domain import charge_models
-from billing.domain.proration import prorate_octets
 from billing.domain.rating.balance import Drawing, Lot, Rollover
 from billing.domain.rating.calendar import Calendar, windows
 from billing.domain.rating.charge_model import (
@@ -28,7 +26,7 @@ from billing.domain.rating.quota import measure_standing
 from billing.domain.rating.rate import Member, Usage, rate_bucket, rate_usage
 from billing.domain.rating.slices import Slice, microseconds, spread_slices
 from billing.domain.rating.terms import parse_usage_terms, plain_terms
-from billing.domain.rating.unit import GIGABYTE, ratio_text
+from billing.domain.rating.unit import GIGABYTE
 from core.periods import Period
 
 ZONES = st.sampled_from(["America/Denver", "Europe/Berlin", "Australia/Lord_Howe", "UTC"])
@@ -181,29 +179,6 @@ def test_graduated_parts_add_up_and_more_never_costs_less(model: Graduated, firs
                         Stepped((Step(10**9, 1), Step(10**10, 5), Step(None, 9)))]), octets, octets)  # fmt: skip
 def test_more_usage_never_costs_less(model: Any, first: int, more: int) -> None:
     assert model.price(first, GIGABYTE)[0] <= model.price(first + more, GIGABYTE)[0]
-
-
-@quick
-@given(parts(), st.integers(0, 2**40), st.one_of(st.none(), st.integers(0, 2**40)), graduated())
-def test_it_charges_what_it_always_charged(
-    calendar: Calendar, used: int, allowance: int | None, model: Graduated
-) -> None:
-    """Against the first rating of this product, which works in decimals, and its proration."""
-    tiers = charge_models.parse_tiers(
-        {"up_to_octets": one.up_to, "minor_per_gb": ratio_text(one.nano, 10**9)} for one in model.tiers
-    )
-    included = allowance and prorate_octets(allowance, calendar.part, calendar.cycle)
-    before = charge_models.rate_usage(used, included, tiers)
-    now = rate_usage(
-        plain_terms("sum", allowance, [one.as_json() for one in tiers]),
-        Usage(used // 3, used - used // 3),
-        calendar,
-    )
-    assert (now.allowance, now.overage, now.amount_minor) == (
-        before.allowance_octets, before.overage_octets, before.amount_minor,
-    )  # fmt: skip
-    assert now.exact_minor == before.exact_minor
-    assert now.explanation["steps"] == before.explanation()["tiers"]
 
 
 @quick

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service, service_profile
 from billing.payments.receive_payment import METHODS
+from billing.store.plan_rows import plan_versions
 from billing.store.tables import (
     account,
     allocation,
@@ -41,6 +42,8 @@ class PlanRow:
     profile_id: str = field(metadata={"csv": False})
     subscriptions: int
     newest: bool
+    kind: str = "plan"
+    items: tuple[str, ...] = field(default=(), metadata={"csv": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +101,25 @@ async def list_plans(connection: AsyncConnection) -> list[PlanRow]:
         .group_by(subscription.c.plan_version_id)
     )
     sold = {row[0]: int(row[1]) for row in await connection.execute(counts)}
-    query = (
-        select(plan_version, plan.c.code, plan.c.name, service_profile.c.name.label("profile"))
-        .join(plan, plan.c.id == plan_version.c.plan_id)
-        .outerjoin(service_profile, service_profile.c.id == plan_version.c.service_profile_id)
-        .order_by(plan.c.code, plan_version.c.version.desc())
-    )
-    seen: set[str] = set()
+    profiles = {
+        row.id: row.name
+        for row in await connection.execute(select(service_profile.c.id, service_profile.c.name))
+    }
     rows: list[PlanRow] = []
-    for row in await connection.execute(query):
+    seen: set[str] = set()
+    versions = (await plan_versions(connection)).values()
+    for one in sorted(versions, key=lambda one: (one.code, -one.version)):
+        usage = one.usage_item.usage if one.usage_item is not None else None
         rows.append(
             PlanRow(
-                row.id, row.code, row.name, row.version, row.price_minor, row.currency, row.allowance_octets,
-                row.overage_tiers, row.metered, row.tax_class, row.profile or "", row.service_profile_id,
-                sold.get(row.id, 0), row.plan_id not in seen,
+                one.id, one.code, one.name, one.version, one.price_minor, one.currency, one.allowance_octets,
+                list(usage.model.as_json(usage.unit).get("tiers", ())) if usage and usage.model else [],
+                "" if usage is None else usage.metered, one.tax_class,
+                profiles.get(one.service_profile_id or "", ""), one.service_profile_id or "",
+                sold.get(one.id, 0), one.code not in seen, one.kind, tuple(item.name for item in one.items),
             )
         )  # fmt: skip
-        seen.add(row.plan_id)
+        seen.add(one.code)
     return rows
 
 

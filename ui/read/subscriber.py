@@ -14,13 +14,12 @@ from billing.domain.dunning import Debtor, decide_stage
 from billing.domain.dunning_policy import Ladders
 from billing.dunning.debtors import load_cases
 from billing.ledger.verify import account_balance
+from billing.store.plan_rows import plan_versions
 from billing.store.tables import (
     account,
     dunning_event,
     dunning_state,
     invoice,
-    plan,
-    plan_version,
     subscription,
 )
 from core.periods import local_date
@@ -75,7 +74,7 @@ class AccountView:
 class SubscriptionRow:
     """What an account has signed up to for one service."""
 
-    service_id: str
+    service_id: str | None
     plan_name: str
     version: int
     price_minor: int
@@ -180,16 +179,22 @@ async def subscriptions_of(connection: AsyncConnection, account_id: str) -> list
     """What the account has signed up to, newest first."""
     query = (
         select(
-            subscription.c.service_id, plan.c.name, plan_version.c.version, plan_version.c.price_minor,
-            plan_version.c.currency, plan_version.c.allowance_octets, subscription.c.starts_on,
+            subscription.c.service_id, subscription.c.plan_version_id, subscription.c.starts_on,
             subscription.c.ends_on,
         )
-        .join(plan_version, plan_version.c.id == subscription.c.plan_version_id)
-        .join(plan, plan.c.id == plan_version.c.plan_id)
         .where(subscription.c.account_id == account_id)
         .order_by(subscription.c.id.desc())
     )  # fmt: skip
-    return [SubscriptionRow(*row) for row in await connection.execute(query)]
+    rows = (await connection.execute(query)).all()
+    versions = await plan_versions(connection, {row.plan_version_id for row in rows})
+    return [
+        SubscriptionRow(
+            row.service_id, offer.name, offer.version, offer.price_minor, offer.currency,
+            offer.allowance_octets, row.starts_on, row.ends_on,
+        )
+        for row in rows
+        for offer in [versions[row.plan_version_id]]
+    ]  # fmt: skip
 
 
 async def dunning_history(connection: AsyncConnection, account_id: str) -> list[DunningEventRow]:

@@ -333,7 +333,7 @@ class _Invoice:
                 TaxedLine(line.position, net, sum(parts.values()))
                 for line, net, parts in zip(self._lines, nets, self._parts, strict=True)
             ),
-            tuple(tax for tax in due if tax.amount_minor or (tax.base_minor and tax.units is None)),
+            tuple(tax for tax in due if any(tax.parts) or (tax.base_minor and tax.units is None)),
             tuple(self._reliefs),
         )
 

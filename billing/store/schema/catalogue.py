@@ -34,12 +34,11 @@ plan_version = Table(  # never changes once written; a new price is a new versio
     Column("plan_id", String(40), ForeignKey("billing_plan.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("currency", String(3), nullable=False),
-    Column("price_minor", BigInteger, nullable=False),  # for one month, in advance, net of tax
-    Column("allowance_octets", BigInteger),  # None: unlimited
-    Column("overage_tiers", JSON, nullable=False),  # see billing.domain.charge_models
-    Column("metered", String(10), nullable=False),  # sum, down, up
-    Column("tax_class", String(40), nullable=False),
-    Column("service_profile_id", String(40), nullable=False),  # opaque here
+    Column("items", JSON, nullable=False),  # see billing.domain.items
+    Column("contract", JSON),  # term, early end, renewal; None: none
+    Column("service_profile_id", String(40)),  # opaque here; None: touches no line
+    Column("offered_from", Date),
+    Column("offered_until", Date),  # exclusive; None: until a newer version
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("plan_id", "version"),
 )

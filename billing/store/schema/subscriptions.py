@@ -34,6 +34,7 @@ subscription = Table(
     Column("city", String(100)),
     Column("postal_code", String(20)),
     Column("contract_until", Date),  # exclusive; None: no term
+    Column("next_change_on", Date, index=True),  # the next day on which a change takes effect
     Column("recalculate_from", Date),  # the earliest day changed since the last invoice
     Column("created_at", Instant, nullable=False),
 )

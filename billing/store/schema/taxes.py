@@ -20,19 +20,6 @@ from sqlalchemy import (
 from billing.store.schema.base import metadata
 from core.store.columns import Instant, partial_index
 
-tax_rate = Table(
-    "billing_tax_rate",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("name", String(80), nullable=False),
-    Column("tax_class", String(40), nullable=False),
-    Column("country", String(2), nullable=False),
-    Column("region", String(40)),  # None: the whole country
-    Column("rate_ppm", Integer, nullable=False),  # parts per million: 7.25 % is 72500
-    Column("valid_from", Date, nullable=False),
-    Column("valid_until", Date),
-)
-
 tax_rule = Table(  # written once; what ends or replaces a rule withdraws its row and writes others
     "billing_tax_rule",
     metadata,

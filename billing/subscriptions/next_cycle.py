@@ -1,0 +1,34 @@
+"""Which cycle of an account is to be invoiced next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from billing.domain.catalogue import Account
+from billing.store import account_rows, subscription_rows
+from core.work import Work
+
+
+async def payer_of(work: Work, account: Account) -> Account:
+    """The account whose invoices its charges are on, locked."""
+    if account.payer_account_id is None:
+        return account
+    payer = await account_rows.lock_account(work.connection, account.payer_account_id)
+    if payer is None:
+        raise RuntimeError(f"account {account.id} has no payer {account.payer_account_id}")
+    return payer
+
+
+async def plan_next_cycle(work: Work, account: Account, from_day: date) -> None:
+    """What begins on ``from_day`` is invoiced with its cycle, or the first one that has no invoice yet."""
+    payer = await payer_of(work, account)
+    if payer.cycle_from is None and payer.cadence.months != 1:
+        payer = replace(payer, cycle_from=from_day)
+        await account_rows.set_cycle_origin(work.connection, payer.id, from_day)
+    first = payer.cycle_containing(from_day).start
+    last = await subscription_rows.last_cycle_start(work.connection, payer.id)
+    if last is not None:
+        first = max(first, payer.cycle_containing(last).end)
+    if payer.next_cycle_on is None or first < payer.next_cycle_on:
+        await account_rows.set_next_cycle(work.connection, payer.id, first)
