@@ -153,7 +153,7 @@ class Policy:
     approving: Approving | None = None
     late_fee: LateFee | None = None
     reconnect_fee_minor: int = 0
-    fee_tax_class: str = "none"
+    fee_tax_class: str = "fee"
     longest_promise_days: int | None = None
     broken_promises: int | None = None
     write_off_days: int | None = None

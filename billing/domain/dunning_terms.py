@@ -111,7 +111,7 @@ def terms_from_json(described: Mapping[str, Any]) -> Policy:
         approving=given.read("approving", _approving, None),
         late_fee=given.read("late_fee", _late_fee, None),
         reconnect_fee_minor=given.whole("reconnect_fee_minor", 0, _LARGEST, 0),
-        fee_tax_class=given.read("fee_tax_class", _tax_class, "none"),
+        fee_tax_class=given.read("fee_tax_class", _tax_class, "fee"),
         longest_promise_days=given.optional_whole("longest_promise_days", 1, _DAYS_A_YEAR),
         broken_promises=given.optional_whole("broken_promises", 1, 100),
         write_off_days=given.optional_whole("write_off_days", 1, 3_660),

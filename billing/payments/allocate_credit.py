@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from billing.domain.allocation import Allocated, OpenInvoice, allocate_by_rule
+from billing.domain.allocation import Allocated, OpenInvoice, allocate_by_rule, allocate_oldest_first
 from billing.domain.catalogue import Account
 from billing.domain.ledger import Booking, allocation_entry
+from billing.payments.recover_written_off import keep_status, recover_written_off
 from billing.store import dunning_rows, invoice_rows, ledger_rows, payment_rows
 from core.periods import local_date
 from core.work import Work
@@ -24,6 +25,18 @@ async def allocate_credit(work: Work, account: Account, *, first: Sequence[str] 
     rule = await payment_rows.rule_of(work.connection, account.id)
     allocated = allocate_by_rule(rule, credit, claims, first)
     await record_allocations(work, account, allocated)
+    rest = sum(one.unallocated_minor for one in credit) - sum(one.amount_minor for one in allocated)
+    if rest > 0 and await recover_written_off(work, account, rest):
+        allocated += await _pay_recovered(work, account)
+    return allocated
+
+
+async def _pay_recovered(work: Work, account: Account) -> list[Allocated]:
+    """What was given up is owed again: the rest of the credit is for it."""
+    credit = (await payment_rows.credits_of(work.connection, [account.id])).get(account.id, [])
+    allocated = allocate_oldest_first(credit, await open_claims(work, account.id))
+    await record_allocations(work, account, allocated)
+    await keep_status(work, account)
     return allocated
 
 

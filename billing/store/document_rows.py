@@ -23,6 +23,7 @@ from billing.store.tables import (
     posting,
     subscription,
 )
+from billing.store.write_off_rows import sums_by_invoice
 
 # Looks
 
@@ -190,10 +191,12 @@ async def open_at(
         .group_by(allocation.c.invoice_id)
         .subquery()
     )
-    left = invoice.c.total_minor - func.coalesce(paid.c.paid, 0)
+    lost = sums_by_invoice(day)
+    left = invoice.c.total_minor - func.coalesce(paid.c.paid, 0) - func.coalesce(lost.c.given_up, 0)
     query = (
         select(invoice.c.number, invoice.c.issued_on, invoice.c.due_on, left)
         .outerjoin(paid, paid.c.invoice_id == invoice.c.id)
+        .outerjoin(lost, lost.c.invoice_id == invoice.c.id)
         .where(
             invoice.c.account_id == account_id,
             invoice.c.issued_on <= day,

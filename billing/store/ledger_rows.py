@@ -31,7 +31,9 @@ from billing.store.tables import (
     posting,
     refund,
     reversal,
+    write_off,
 )
+from billing.store.write_off_rows import sums_by_invoice
 from core.ids import IdSource
 from core.store.columns import to_microseconds
 
@@ -232,6 +234,7 @@ async def invoices_out_of_sum(connection: AsyncConnection) -> list[Any]:
     paid, charged = func.coalesce(allocated.c.paid, 0), func.coalesce(lines.c.charged, 0)
     settled = func.max if connection.dialect.name == "sqlite" else func.greatest
     claim = settled(invoice.c.total_minor, 0)  # a negative invoice became credit at once
+    lost = sums_by_invoice()
     query = (
         select(
             invoice.c.number, invoice.c.net_minor, invoice.c.tax_minor, invoice.c.total_minor,
@@ -239,10 +242,11 @@ async def invoices_out_of_sum(connection: AsyncConnection) -> list[Any]:
         )
         .outerjoin(allocated, allocated.c.invoice_id == invoice.c.id)
         .outerjoin(lines, lines.c.invoice_id == invoice.c.id)
+        .outerjoin(lost, lost.c.invoice_id == invoice.c.id)
         .where(
             (invoice.c.net_minor + invoice.c.tax_minor != invoice.c.total_minor)
             | (charged != invoice.c.total_minor)
-            | (invoice.c.open_minor != claim - paid)
+            | (invoice.c.open_minor != claim - paid - func.coalesce(lost.c.given_up, 0))
         )
         .order_by(invoice.c.number)
     )  # fmt: skip
@@ -283,6 +287,9 @@ async def sources_without_entry(connection: AsyncConnection) -> list[tuple[str, 
         booked = select(ledger_entry.c.source_id).where(ledger_entry.c.source_kind == kind)
         query = select(table.c.id).where(table.c.id.not_in(booked)).order_by(table.c.id)
         missing += [(kind, row.id) for row in await connection.execute(query)]
+    booked = select(ledger_entry.c.source_id).where(ledger_entry.c.source_kind.in_(["write_off", "recovery"]))
+    query = select(write_off.c.id).where(write_off.c.id.not_in(booked)).order_by(write_off.c.id)
+    missing += [("write_off", row.id) for row in await connection.execute(query)]
     return missing
 
 
