@@ -47,16 +47,6 @@ class ClosedUsage(Protocol):
         """Fingerprint of the records, hexadecimal."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageClaim:
-    """One span of one service to be closed; ``claim`` names what for, and gives the same answer again."""
-
-    service_id: str
-    from_at: datetime
-    until_at: datetime
-    claim: str
-
-
 UsageSlice = tuple[datetime, datetime, int, int]
 """``(start, end, octets_in, octets_out)`` over a half-open span; equal ends: at one instant."""
 
@@ -75,9 +65,6 @@ class UsageSlices(Protocol):
 
 class UsageSource(UsageSlices, Protocol):
     """The meters of the house, as billing sees them."""
-
-    async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> Sequence[ClosedUsage | Refusal]:
-        """As ``close``, many at once, in the order of the claims; one that cannot be closed is refused."""
 
     async def close(
         self, work: Work, service_id: str, from_at: datetime, until_at: datetime, claim: str
