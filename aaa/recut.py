@@ -79,12 +79,8 @@ async def recut_sessions(
     border_of = {one.meter_id: borders.get(one.service_id or "") for one in sessions}
     floors = {meter_id: past.floor(border_of[meter_id]) for meter_id, past in pasts.items()}
     records = await usage_rows.records_since(connection, floors)
-    at_border = {
-        meter_id: floor
-        for meter_id, floor in floors.items()
-        if floor is not None and floor == border_of[meter_id]
-    }
-    before = await usage_rows.octets_before(connection, at_border)
+    closed = {meter_id: border for meter_id, border in border_of.items() if border is not None}
+    before = await usage_rows.octets_before(connection, closed)
     changed: list[dict[str, Any]] = []
     amendment = Amendment()
     for session in sessions:
@@ -93,8 +89,9 @@ async def recut_sessions(
         changed += outcome.changed
         if session.service_id is not None:
             known, standing = before.get(session.meter_id, (0, 0)), records.get(session.meter_id, [])
-            if past.base is not None and session.meter_id not in at_border:
-                known = (past.base.octets_in, past.base.octets_out)
+            if past.base is not None and floor != border_of[session.meter_id]:
+                # a close may have given its period more than a reading tells that came too late for it
+                known = (max(past.base.octets_in, known[0]), max(past.base.octets_out, known[1]))
                 # what was used in the very instant of the base is in its total, and its record stays
                 standing = [row for row in standing if row.end_at > past.base.at]
             cut = cut_usage(outcome.points, floor, *known)

@@ -98,3 +98,19 @@ async def test_a_late_report_of_a_long_session_reads_a_few_readings(
         outcome = await record_accounting(work, [events[-4]], CLASS_KEY)
     assert (outcome.late, outcome.recorded) == (1, 1)
     assert 0 < read < 12
+
+
+async def test_a_close_that_shared_by_time_is_not_billed_again_when_readings_tell_otherwise(
+    workplace: Workplace, sealer: Sealer, clock: FakeClock
+) -> None:
+    """By time half of it was used before the border, by the readings that came afterwards all of it behind."""
+    clock.step_to(minute(1_000))
+    ann = await subscribe(workplace, sealer)
+    await report(workplace, ANN.start(), ANN.interim(400, (0, 2_000)))
+    await _close(workplace, ann)
+    await report(workplace, *(ANN.interim(at, (0, 10)) for at in (50, 220, 230)))
+    await report(workplace, ANN.interim(240, (0, 20)), ANN.interim(260, (0, 30)))
+    await report(workplace, ANN.interim(250, (0, 25)), ANN.interim(410, (0, 2_100)))
+    used = [(row[0], row[3]) for row in (await _written(workplace, ann))[0]]
+    assert sum(octets for _, octets in used) == 2_100
+    assert sum(octets for start, octets in used if start < minute(202)) == 1_010

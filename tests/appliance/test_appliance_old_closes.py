@@ -14,7 +14,7 @@ from aaa.close_usage import evidence_of, verify_close
 from appliance.migrate import downgrade, upgrade
 from core.database import Database
 
-BEFORE = "0025"
+BEFORE = "0027"
 RECORDS = [  # start, end, octets in, octets out, the close that froze it
     (0, 10, 1, 10, "early"), (10, 20, 2, 20, "early"), (20, 30, 3, 30, "inner"), (30, 40, 4, 40, "late"),
     (40, 40, 5, 50, "late"), (41, 60, 6, 60, None),
