@@ -14,7 +14,7 @@ from aaa.close_usage import evidence_of, verify_close
 from appliance.migrate import downgrade, upgrade
 from core.database import Database
 
-BEFORE = "0027"
+BEFORE, HERE = "0025", "0026"
 RECORDS = [  # start, end, octets in, octets out, the close that froze it
     (0, 10, 1, 10, "early"), (10, 20, 2, 20, "early"), (20, 30, 3, 30, "inner"), (30, 40, 4, 40, "late"),
     (40, 40, 5, 50, "late"), (41, 60, 6, 60, None),
@@ -70,7 +70,7 @@ async def test_old_closes_hold_what_they_held_there_and_back(database: Database)
     marks = "SELECT start_at, end_at, close_id FROM aaa_usage_record ORDER BY start_at, end_at"
     async with database.read() as connection:
         before = await _all(connection, closes), await _all(connection, marks)
-    await upgrade(database)
+    await upgrade(database, HERE)
     async with database.read() as connection:
         for close_id in CLOSES:
             assert await verify_close(connection, close_id), close_id

@@ -1,6 +1,6 @@
 """a close is known by service and span
 
-Revision: 0028, after: 0027
+Revision: 0026, after: 0025
 
 Usage records no longer carry the close that froze them: it holds those of its service that begin in its span,
 but for what an earlier close had taken of it, and then it says which pieces are its own.
@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0028"
-down_revision = "0027"
+revision = "0026"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
