@@ -63,7 +63,7 @@ DOORS = {
     "bill": Door("invoicing", "bills", "Bill runs."),
     "invoice": Door("invoicing", "invoices", "Invoices."),
     "explain": Door("invoicing", "explain", "Walk from an invoice line to the counters behind it."),
-    "ledger": Door("invoicing", "ledger", "The double-entry ledger."),
+    "ledger": Door("ledger", "ledger", "The double-entry ledger."),
     "pay": Door("receivables", "pay", "Record a payment; what it settles is restored at once."),
     "reverse": Door("receivables", "reverse", "Take a payment back whole."),
     "payment": Door("receivables", "payments", "Payments."),

@@ -111,6 +111,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from billing.dunning.evaluate import evaluate_dunning
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
+    from billing.ledger.close_day import close_days_by_itself
     from core.outbox import dispatch_due
 
     async def note_letterhead() -> None:
@@ -165,6 +166,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             job("drift", pace.drift_s, enforcer.check_drift),
             job("usage_check", pace.usage_check_s, check_usage),
             job("certificates", pace.certificates_s, look_after_certificates),
+            job("close_days", pace.close_days_s, lambda: close_days_by_itself(house.workplace, invoicing)),
             job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )

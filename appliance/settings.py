@@ -81,6 +81,7 @@ class WorkerSettings(_Section):
     drift_s: Seconds = 900
     usage_check_s: Seconds = 900
     ledger_check_s: Seconds = 3600
+    close_days_s: Seconds = 900
     certificates_s: Seconds = 600
 
 

@@ -1,4 +1,4 @@
-"""Commands for bill runs, invoices, explanations and the ledger."""
+"""Commands for bill runs, invoices and explanations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from core.money import format_money
 
 bills = typer.Typer(help="Bill runs.", no_args_is_help=True)
 invoices = typer.Typer(help="Invoices.", no_args_is_help=True)
-ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
 
 
 @bills.command("run")
@@ -155,29 +154,6 @@ def explain(
         say(format_explanation(explanation))
 
     in_house(body)
-
-
-@ledger.command("verify")
-def ledger_verify() -> None:
-    """Prove the ledger: every entry balances, the trial balance is zero, invoices agree with it."""
-    from billing.ledger.verify import trial_balance, verify_ledger
-
-    async def body(house: House) -> bool:
-        async with house.workplace.reading() as connection:
-            balances = await trial_balance(connection)
-            faults = await verify_ledger(connection)
-        show(
-            "Trial balance",
-            ["account", "balance"],
-            [[name, format_money(amount, currency)] for name, currency, amount in balances],
-        )
-        for fault in faults:
-            typer.echo(str(fault), err=True)
-        say("the ledger is sound" if not faults else f"{len(faults)} faults")
-        return not faults
-
-    if not in_house(body):
-        raise typer.Exit(1)
 
 
 @invoices.command("html")

@@ -15,9 +15,12 @@ from billing.store import ledger_rows, number_rows, recognition_rows
 from billing.store.number_rows import INVOICE_SERIES
 
 
-async def trial_balance(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """``(ledger account, currency, minor units)``; debit positive. The sums of each currency are zero."""
-    return await ledger_rows.balances(connection)
+async def trial_balance(connection: AsyncConnection, on: date | None = None) -> list[tuple[str, str, int]]:
+    """``(ledger account, currency, minor units)`` at the end of a day, or now; debit positive.
+
+    The sums of each currency are zero.
+    """
+    return await ledger_rows.balances(connection, on)
 
 
 async def account_balance(connection: AsyncConnection, account_id: str) -> int:

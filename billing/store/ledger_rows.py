@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import case, func, insert, or_, select
@@ -80,12 +80,14 @@ async def book(connection: AsyncConnection, now: datetime, ids: IdSource, entrie
         await connection.execute(insert(posting), postings)
 
 
-async def balances(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """``(ledger account, currency, sum)`` of the whole ledger."""
-    query = (
-        select(posting.c.ledger_account, posting.c.currency, func.sum(posting.c.amount_minor))
-        .group_by(posting.c.ledger_account, posting.c.currency)
-        .order_by(posting.c.currency, posting.c.ledger_account)
+async def balances(connection: AsyncConnection, on: date | None = None) -> list[tuple[str, str, int]]:
+    """``(ledger account, currency, sum)`` of the whole ledger, or as it stood at the end of a day."""
+    query = select(posting.c.ledger_account, posting.c.currency, func.sum(posting.c.amount_minor))
+    if on is not None:
+        query = query.join(ledger_entry, ledger_entry.c.id == posting.c.entry_id)
+        query = query.where(ledger_entry.c.booked_on <= on)
+    query = query.group_by(posting.c.ledger_account, posting.c.currency).order_by(
+        posting.c.currency, posting.c.ledger_account
     )
     return [(row[0], row[1], int(row[2])) for row in await connection.execute(query)]
 

@@ -98,7 +98,8 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 READS = (
     "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
     "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
-    "bill preview A-1", "ledger verify", "payment list", "dunning list", "dunning preview",
+    "bill preview A-1", "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
+    "ledger schedule", "ledger journal", "ledger export journal -o -", "payment list", "dunning list", "dunning preview",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
     "enforcement preview fir", "radius explain fir", "radius explain nobody", "radius explain fir --json",
     "radius explain fir --cpe 02:00:00:00:00:01 --port ether3", "service cpes fir", "service cpes fir --json",

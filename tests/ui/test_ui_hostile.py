@@ -21,7 +21,7 @@ from billing.set_up import open_account
 from core.clock import FakeClock
 from core.refusal import granted
 from core.secrets import Sealer
-from ui.web.csv_files import neutralised
+from core.spreadsheet import neutralised
 from ui.web.render import in_words, mailto
 
 TURNS = len(PAYLOADS) // BRANCHES

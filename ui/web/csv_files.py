@@ -13,19 +13,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from core.money import minor_digits
+from core.spreadsheet import neutralised
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-_STARTS_A_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "﹢", "﹣", "﹦", "﹫")
-_UNSEEN = " \u00a0\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
-
-
-def neutralised(value: str) -> str:
-    """Text that no spreadsheet takes for a formula: an apostrophe goes before a dangerous first character."""
-    shown = value.lstrip(_UNSEEN)
-    dangerous = value.startswith(("\t", "\r", "\n")) or shown.lstrip().startswith(_STARTS_A_FORMULA)
-    return f"'{value}" if dangerous else value
 
 
 def cell(value: Any) -> str | int | Decimal:
