@@ -60,6 +60,7 @@ DOORS = {
     "import": Door("subscribers", "import_csv", "Import accounts and services from CSV, all lines or none."),
     "hold": Door("enforcement", "holds", "Holds on services."),
     "enforcement": Door("enforcement", "enforcement", "Making towers match entitlements."),
+    "quota": Door("quota", "quota", "What plans include: used, capped, topped up."),
     "bill": Door("invoicing", "bills", "Bill runs."),
     "invoice": Door("invoicing", "invoices", "Invoices."),
     "explain": Door("invoicing", "explain", "Walk from an invoice line to the counters behind it."),

@@ -6,7 +6,7 @@ from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
 from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
-from billing.facts import DunningStageChanged
+from billing.facts import DunningStageChanged, QuotaCleared, QuotaReached
 from core.facts import RecordedFact
 from core.outbox import Reaction
 from core.refusal import Refusal, granted
@@ -38,8 +38,26 @@ async def follow_dunning(work: Work, fact: RecordedFact) -> None:
             outcome = await place_hold(
                 work, service_id=service_id, holder="dunning", effect=effect, reason=because
             )
-        if not isinstance(outcome, Refusal) or outcome.code not in _NOTHING_TO_HOLD:
-            granted(outcome)
+        _held(outcome)
+
+
+async def follow_cap(work: Work, fact: RecordedFact) -> None:
+    """A cap that is reached becomes the hold of the holder ``cap`` on each of its services."""
+    because, effect = str(fact.payload["because"]), Effect(fact.payload["effect"])
+    for service_id in fact.payload["service_ids"]:
+        _held(await place_hold(work, service_id=service_id, holder="cap", effect=effect, reason=because))
+
+
+async def follow_cap_cleared(work: Work, fact: RecordedFact) -> None:
+    """No cap of the services is reached any longer."""
+    because = str(fact.payload["because"])
+    for service_id in fact.payload["service_ids"]:
+        _held(await lift_hold(work, service_id=service_id, holder="cap", reason=because))
+
+
+def _held(outcome: int | Refusal) -> None:
+    if not isinstance(outcome, Refusal) or outcome.code not in _NOTHING_TO_HOLD:
+        granted(outcome)
 
 
 async def enforce_entitlement(work: Work, fact: RecordedFact) -> None:
@@ -65,6 +83,8 @@ async def follow_redefinition(work: Work, fact: RecordedFact) -> None:
 
 REACTIONS: dict[str, Reaction] = {
     DunningStageChanged.kind: follow_dunning,
+    QuotaReached.kind: follow_cap,
+    QuotaCleared.kind: follow_cap_cleared,
     EntitlementChanged.kind: enforce_entitlement,
     AddressChanged.kind: enforce_entitlement,
     ProfileRedefined.kind: follow_redefinition,

@@ -160,6 +160,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("letterhead", pace.ledger_check_s, note_letterhead),
+            job("quota", pace.quota_s, _quota_turn(house)),
             job("reaping", pace.reaping_s, reap),
             job("pools", pace.pools_s, look_after_pools),
             job("rules", pace.rules_s, rules.turn),
@@ -178,6 +179,12 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
     finally:
         timetable.stop()
+
+
+def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:
+    from billing.rating.watch_quota import QuotaWatch
+
+    return QuotaWatch(house.workplace, house.usage, house.settings.billing).turn
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:

@@ -75,6 +75,7 @@ class WorkerSettings(_Section):
     enforcement_s: Seconds = 0.5
     billing_s: Seconds = 300
     dunning_s: Seconds = 300
+    quota_s: Seconds = 60
     reaping_s: Seconds = 60
     pools_s: Seconds = 30
     rules_s: Seconds = 60

@@ -195,3 +195,74 @@ class InvoiceWrittenOff(Fact):
 
     def subject(self) -> str:
         return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaAlert(Fact):
+    """Usage reached ``percent`` of what is included (of the cap where everything is); once in each window.
+
+    ``used`` and ``included`` in what the terms count (octets unless told otherwise by ``unit``).
+    """
+
+    kind: ClassVar[str] = "billing.quota_alert"
+
+    account_id: str
+    service_ids: list[str]
+    bucket: str
+    percent: int
+    used: int
+    included: int | None
+    unit: str
+    window_start: str
+    window_end: str
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaReached(Fact):
+    """What a plan caps is used up: ``effect`` (throttle, walled_garden) is due to the services."""
+
+    kind: ClassVar[str] = "billing.quota_reached"
+
+    account_id: str
+    service_ids: list[str]
+    effect: str
+    because: str
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaCleared(Fact):
+    """No cap of the services is reached any longer: a new window began, or there is more to use."""
+
+    kind: ClassVar[str] = "billing.quota_cleared"
+
+    account_id: str
+    service_ids: list[str]
+    because: str
+
+    def subject(self) -> str:
+        return self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class ToppedUp(Fact):
+    """A top-up was bought: by an operator, on the portal, or automatically."""
+
+    kind: ClassVar[str] = "billing.topped_up"
+
+    top_up_id: str
+    account_id: str
+    subscription_id: str
+    name: str
+    amount: int
+    price_minor: int
+    how: str
+    closes_on: str
+
+    def subject(self) -> str:
+        return self.account_id

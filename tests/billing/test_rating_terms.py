@@ -29,7 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "shared": {"bucket": "family", "among": "payer"},
     "cap": {"at_percent": 120, "effect": "throttle"},
     "alerts": [50, 80, 100],
-    "top_ups": [{"code": "10gb", "name": "10 GB more", "octets": 10 * GB, "price_minor": 500, "days": 30,
+    "top_ups": [{"code": "10gb", "name": "10 GB more", "octets": 10 * GB, "price_minor": 500, "days": 30, "portal": True,
                  "automatic": 2}],
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, Final
 
 from billing.domain.rating.balance import Rollover
@@ -12,6 +13,7 @@ from billing.domain.rating.charge_model import ChargeModel, Graduated, Percentil
 from billing.domain.rating.described import Described, described
 from billing.domain.rating.time_class import DAYS, TimeClass, parse_time_class
 from billing.domain.rating.unit import GIGABYTE, Unit, parse_unit
+from core.periods import Period
 
 METERED: Final = ("sum", "down", "up", "max")
 COUNTED: Final = "count"
@@ -59,15 +61,23 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class TopUpOffer:
-    """More of it for a price, until the cycle ends or for ``days``; ``automatic``: bought by itself when the
-    cap is reached, at most that often in a cycle."""
+    """More of it for a price, until the cycle ends or for ``days``.
+
+    ``portal``: the subscriber may buy it himself on the portal page. ``automatic``: it is bought by itself
+    when the cap is reached, at most that often in a cycle.
+    """
 
     code: str
     name: str
     amount: int
     price_minor: int
     days: int | None = None
+    portal: bool = False
     automatic: int = 0
+
+    def closes_on(self, today: date, cycle: Period) -> date:
+        """The first day on which it no longer serves, bought today."""
+        return cycle.end if self.days is None else today + timedelta(days=self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +133,10 @@ class UsageTerms:
             return max(octets_in, octets_out)
         return octets_out
 
+    def top_up(self, code: str) -> TopUpOffer | None:
+        """The offer with that code."""
+        return next((one for one in self.top_ups if one.code == code), None)
+
     def direction_of(self, octets_in: int, octets_out: int) -> str:
         """The direction that counts; ``max`` chooses once, by the totals of the whole part."""
         if self.metered != "max":
@@ -161,7 +175,7 @@ class UsageTerms:
     def _top_up_json(self, one: TopUpOffer) -> dict[str, Any]:
         return {
             "code": one.code, "name": one.name, self.unit.of: one.amount, "price_minor": one.price_minor,
-            "days": one.days, "automatic": one.automatic,
+            "days": one.days, "portal": one.portal, "automatic": one.automatic,
         }  # fmt: skip
 
 
@@ -236,13 +250,14 @@ def _alerts(form: Described) -> tuple[int, ...]:
 
 
 def _top_up(form: Described, unit: Unit) -> TopUpOffer:
-    form.only(("code", "name", unit.of, "price_minor", "days", "automatic"))
+    form.only(("code", "name", unit.of, "price_minor", "days", "portal", "automatic"))
     return TopUpOffer(
         form.word("code"),
         form.word("name", longest=80),
         form.count(unit.of, 1),
         form.count("price_minor", 0, 10**12),
         form.count("days", 1, MOST_TOP_UP_DAYS) if form.has("days") else None,
+        form.flag("portal", default=False),
         form.count("automatic", 0, 100, default=0),
     )
 

@@ -65,8 +65,8 @@ quota_state = Table(  # where a bucket stood when it was last looked at
     Column("window_end", Date, nullable=False),
     Column("used", BigInteger, nullable=False),
     Column("included", BigInteger),  # None: unlimited
-    Column("effect", String(20)),  # of the cap that is reached; None: it is not
-    Column("held", JSON, nullable=False),  # the services that were told so
+    Column("effect", String(20)),  # the strongest of the caps that are reached; None: none is
+    Column("held", JSON, nullable=False),  # {service id: [effect, reason]}
     Column("looked_at", Instant, nullable=False),
     Column("look_at", Instant, nullable=False, index=True),
 )
