@@ -11,6 +11,13 @@ from billing.store.schema.ach import (
     bank_account,
     bank_file,
 )
+from billing.store.schema.bank_statements import (
+    bank_line,
+    bank_line_decision,
+    bank_statement,
+    house_account,
+    payer_rule,
+)
 from billing.store.schema.base import metadata
 from billing.store.schema.buckets import bucket_movement, quota_event, quota_state, top_up
 from billing.store.schema.catalogue import plan, plan_version, promotion
@@ -71,6 +78,9 @@ __all__ = [
     "autopay",
     "bank_account",
     "bank_file",
+    "bank_line",
+    "bank_line_decision",
+    "bank_statement",
     "bill_run",
     "bucket_movement",
     "charge",
@@ -97,6 +107,7 @@ __all__ = [
     "gateway_customer",
     "gateway_event",
     "hosted_page",
+    "house_account",
     "invoice",
     "invoice_line",
     "ledger_code",
@@ -108,6 +119,7 @@ __all__ = [
     "mail_template",
     "metadata",
     "number_series",
+    "payer_rule",
     "payment",
     "payment_method",
     "plan",
