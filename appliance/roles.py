@@ -103,8 +103,9 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from aaa.cross_check import check_directions, cross_check
     from aaa.keep_pools import keep_pools
     from aaa.reap_sessions import reap_sessions
-    from aaa.store import certificate_rows
     from appliance.billing_turns import billing_turns
+    from appliance.gateway_work import GatewayWork
+    from appliance.look_after_certificates import look_after_certificates
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
     from billing.documents.keep_look import note_looks
@@ -131,17 +132,9 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             await cross_check(work)
             await check_directions(work)
 
-    async def look_after_certificates() -> None:
-        async with house.workplace.reading() as connection:
-            if not await certificate_rows.authorities(connection):
-                return
-        from aaa.keep_certificates import keep_certificates  # its library is for those who have an authority
-
-        async with house.workplace.work("system:certificates") as work:
-            await keep_certificates(work, house.sealer)
-
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
+    paying = GatewayWork(house)
     rules = RuleKeeper(house.workplace, house.settings.ui.time_zone, billing_turns)
 
     def job(name: str, every_s: float, run: Callable[[], Awaitable[object]]) -> Job:
@@ -159,6 +152,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
                 "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
+            job("autopay", pace.autopay_s, paying.plan),
             job("letterhead", pace.ledger_check_s, note_letterhead),
             job("quota", pace.quota_s, _quota_turn(house)),
             job("reaping", pace.reaping_s, reap),
@@ -166,8 +160,8 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             job("rules", pace.rules_s, rules.turn),
             job("drift", pace.drift_s, enforcer.check_drift),
             job("usage_check", pace.usage_check_s, check_usage),
-            job("certificates", pace.certificates_s, look_after_certificates),
             job("close_days", pace.close_days_s, lambda: close_days_by_itself(house.workplace, invoicing)),
+            job("certificates", pace.certificates_s, lambda: look_after_certificates(house)),
             job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )
@@ -177,8 +171,10 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS)))
             tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
+            tasks.create_task(keep("gateways", pace.gateways_s, paying.turn))
     finally:
         timetable.stop()
+        await paying.close()
 
 
 def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:

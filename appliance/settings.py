@@ -76,6 +76,8 @@ class WorkerSettings(_Section):
     billing_s: Seconds = 300
     dunning_s: Seconds = 300
     quota_s: Seconds = 60
+    gateways_s: Seconds = 2.0
+    autopay_s: Seconds = 300
     reaping_s: Seconds = 60
     pools_s: Seconds = 30
     rules_s: Seconds = 60

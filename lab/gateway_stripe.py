@@ -106,6 +106,7 @@ class StripeSandbox:
             ("POST", "/v1/checkout/sessions", self._make_session),
             ("GET", "/v1/checkout/sessions/{id}", self._get_session),
             ("POST", "/v1/refunds", self._make_refund),
+            ("GET", "/v1/refunds", self._list_refunds),
             ("GET", "/v1/balance", self._balance),
         ):
             app.router.add_route(method, path, self._served(act))
@@ -349,6 +350,12 @@ class StripeSandbox:
         self.refunds[made["id"]] = made
         self._tell("refund.created", made)
         return made
+
+    async def _list_refunds(self, _request: web.Request, asked: Thing) -> Thing:
+        wanted = asked.get("payment_intent")
+        return _page_of(
+            [one for one in self.refunds.values() if wanted in (None, one["payment_intent"])], asked
+        )
 
     # Things.
 

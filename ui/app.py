@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
+from billing.payments.gateways.open_gateways import Gateways
 from core.clock import Clock, SystemClock
 from core.secrets import Sealer
 from core.work import Workplace
@@ -27,11 +28,15 @@ from ui.pages import (
     dunning,
     dynauth_clients,
     explain_sign_in,
+    gateway_hooks,
+    gateways,
     invoices,
     metrics,
     nases,
     new_service,
     operators,
+    pay_links,
+    payment_methods,
     payments,
     pools,
     profiles,
@@ -58,13 +63,15 @@ from ui.web.error_pages import errors
 from ui.web.guard import DECLARATION, add_headers, declaration_of, gate, limits
 from ui.web.render import Templates
 from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
+from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    explain_sign_in, invoices, metrics, nases, new_service, operators, payments, pools, profiles, public,
-    realms, receivables, reply_templates, service_changes, services, sessions, sign_ins, snmp_targets,
-    subscriber_import, subscribers, tokens, towers, subscriber,
+    explain_sign_in, gateway_hooks, gateways, invoices, metrics, nases, new_service, operators, pay_links,
+    payment_methods, payments, pools, profiles, public, realms, receivables, reply_templates,
+    service_changes, services, sessions, sign_ins, snmp_targets, subscriber_import, subscribers, tokens,
+    towers, subscriber,
 )  # fmt: skip
 
 
@@ -96,6 +103,7 @@ def build_app(
         templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
         absent_roles=absent_roles or frozenset, radius_metrics=radius_metrics or _no_metrics,
+        gateways=Gateways(workplace, sealer), webhooks=WebhookCounts(),
     )  # fmt: skip
     app[API_DOOR] = ApiDoor(settings.api_requests_per_minute)
     add_routes(app, [page.routes for page in _PAGES])
@@ -103,6 +111,7 @@ def build_app(
     refuse_undeclared(app)
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_close_bill_runs)
+    app.cleanup_ctx.append(_close_gateways)
     return app
 
 
@@ -135,3 +144,8 @@ async def _no_metrics() -> Sequence[Any]:
 async def _close_bill_runs(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[PANEL].bill_runs.close()
+
+
+async def _close_gateways(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[PANEL].gateways.close()

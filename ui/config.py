@@ -23,6 +23,7 @@ class UiSettings(BaseModel):
     portal_url: str | None = None  # where strayed requests are sent; none: the portal page itself answers
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    public_url: str | None = None  # where customers and gateways reach this panel; none: as they asked for it
     provider_name: str = "Your internet provider"  # shown on the portal page
     provider_phone: str | None = None
     provider_email: str | None = None
@@ -54,7 +55,7 @@ class UiSettings(BaseModel):
                 ) from None
         return allowed
 
-    @field_validator("portal_url")
+    @field_validator("portal_url", "public_url")
     @classmethod
     def _a_page(cls, value: str | None) -> str | None:
         if value is None:

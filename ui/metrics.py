@@ -5,10 +5,10 @@ Names follow Prometheus's own advice: ``hilltop_`` in front, base units at the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
@@ -60,6 +60,16 @@ def house_families(counts: HouseCounts | None, now: datetime) -> Iterator[Metric
     yield _gauge("hilltop_outbox_oldest_fact_age_seconds", "Age of the oldest fact that waits", waited_s)
     yield _gauge("hilltop_logins_held_back", "Logins held back after wrong passwords", counts.held_back)
     yield from _pools(counts.pools)
+
+
+def webhook_families(seen: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+    """Webhooks of gateways since this process began."""
+    family = CounterMetricFamily(
+        "hilltop_webhooks", "Webhooks of gateways by what became of them", labels=["gateway", "outcome"]
+    )
+    for labels, count in sorted(seen.items()):
+        family.add_metric(list(labels), count)
+    yield family
 
 
 def _pools(pools: Sequence[PoolLine]) -> Iterator[Metric]:

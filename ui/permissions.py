@@ -10,6 +10,7 @@ class Permission(StrEnum):
 
     PUBLIC = "public"  # anybody, signed in or not
     BEARER = "bearer"  # programs with a token, never a sign-in: see ui.api
+    PROVEN = "proven"  # whoever the request itself proves: a gateway's signature, a link made for a customer
     SIGNED_IN = "signed_in"  # any operator, even one whose one-time password is still to be changed
     LOOK = "look"  # read everything but the audit trail
     SUBSCRIBERS = "subscribers"  # make accounts and services, place and lift the operator's hold
@@ -30,7 +31,7 @@ class Role(StrEnum):
 _ALWAYS = frozenset({Permission.PUBLIC, Permission.SIGNED_IN})
 
 ALLOWED: dict[Role, frozenset[Permission]] = {
-    Role.OWNER: frozenset(Permission) - {Permission.BEARER},
+    Role.OWNER: frozenset(Permission) - {Permission.BEARER, Permission.PROVEN},
     Role.BILLING: _ALWAYS | {Permission.LOOK, Permission.SUBSCRIBERS, Permission.MONEY},
     Role.NETWORK: _ALWAYS | {Permission.LOOK, Permission.SUBSCRIBERS, Permission.NETWORK},
     Role.VIEWER: _ALWAYS | {Permission.LOOK},

@@ -18,6 +18,7 @@ from core.log import logger
 from core.work import Workplace
 from ui.authority_files import authority_file
 from ui.config import UiSettings
+from ui.pay_desk import PayDesk
 from ui.read.database import PATIENCE_S
 from ui.web.guard import HEADERS
 from ui.web.render import Templates
@@ -26,6 +27,7 @@ from ui.web.static_files import serve_static
 log = logger("ui")
 
 PORTAL_BODY = 4 * 1024
+_PAY_LINK = "/pay/{subject}/{mark}"
 
 
 async def portal_page(
@@ -58,8 +60,10 @@ def _plain(address: str) -> str:
     return str(mapped or parsed)
 
 
-def build_portal(workplace: Workplace, templates: Templates, settings: UiSettings) -> web.Application:
-    """The listener's application: any host and path leads to the portal page."""
+def build_portal(
+    workplace: Workplace, templates: Templates, settings: UiSettings, desk: PayDesk | None = None
+) -> web.Application:
+    """The listener's application: any host and path leads to the portal page, a pay link to ``desk``."""
     home = urlsplit(settings.portal_url or "")
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -80,6 +84,9 @@ def build_portal(workplace: Workplace, templates: Templates, settings: UiSetting
         response.headers["Server"] = "hilltop"
 
     app = web.Application(client_max_size=PORTAL_BODY)
+    if desk is not None:
+        app.router.add_get(_PAY_LINK, desk.show)
+        app.router.add_post(_PAY_LINK, desk.go)
     app.router.add_route("*", "/{path:.*}", answer)
     app.on_response_prepare.append(add_headers)
     return app

@@ -20,6 +20,8 @@ from billing.store.tables import (
     gateway_event,
     hosted_page,
     payment_method,
+    refund,
+    refund_outcome,
 )
 
 _AT_ONCE = 500  # bounded number of parameters in one statement
@@ -150,6 +152,24 @@ async def charge_with_source(connection: AsyncConnection, source_key: str) -> Ro
     """What was charged for that source."""
     query = select(gateway_charge).where(gateway_charge.c.source_key == source_key)
     return (await connection.execute(query)).one_or_none()
+
+
+async def charge_of_payment(connection: AsyncConnection, payment_id: str) -> Row[Any] | None:
+    """The charge that brought the payment."""
+    query = select(gateway_charge).where(gateway_charge.c.payment_id == payment_id).limit(1)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def refunds_due(connection: AsyncConnection) -> list[Row[Any]]:
+    """Refunds by gateway without an outcome, oldest first."""
+    query = (
+        select(refund)
+        .outerjoin(refund_outcome, refund_outcome.c.refund_id == refund.c.id)
+        .where(refund.c.method == "gateway", refund_outcome.c.refund_id.is_(None))
+        .order_by(refund.c.recorded_at, refund.c.id)
+        .limit(_AT_ONCE)
+    )
+    return list(await connection.execute(query))
 
 
 async def charge_told(

@@ -38,7 +38,8 @@ finally:
 """One of the processes that answer RADIUS, as the head of its family forks it."""
 NEVER = {
     "alembic", "asyncssh", "click", "lab", "mako", "rich", "scapy", "sqlalchemy.dialects.postgresql",
-    "sqlalchemy.orm", "structlog", "typer", "typst._typst",
+    "sqlalchemy.orm", "stripe", "structlog", "typer", "typst._typst",
+    "billing.payments.gateways.authorizenet_driver",
 }  # fmt: skip
 WIRES = {"netmiko", "paramiko", "pysnmp", "textfsm", "yaml"}  # each comes with the first device it is for
 SCREENS = {"aiohttp", "argon2", "babel", "jinja2", "ui.app"}

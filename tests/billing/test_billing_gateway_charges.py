@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from billing.domain.gateway_charges import ChargeState, advance
 from billing.payments.gateways.keep_gateway import keep_gateway
 from billing.payments.gateways.saved_methods import choose_default, remove_method
-from billing.store.tables import gateway, gateway_charge, gateway_charge_step, gateway_event, payment_method
+from billing.payments.refund import order_refund
+from billing.store.tables import (
+    gateway,
+    gateway_charge,
+    gateway_charge_step,
+    gateway_event,
+    payment,
+    payment_method,
+    refund_outcome,
+)
 from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
 from core.store.tables import audit, health_issue
@@ -114,7 +123,6 @@ async def test_keys_that_are_not_taken_are_a_health_issue_and_no_decline(shop: T
             assert await keep_gateway(
                 work, shop.sealer, name=shop.other.name, login=login, key=Secret(key), base_url=url
             ) is None  # fmt: skip
-        shop.gateways._opened.clear()
         charge, _ = await shop.charge(account)
         assert await shop.state(charge) == state
         assert len(await shop.rows(health_issue, health_issue.c.closed_at.is_(None))) == issues
@@ -344,6 +352,47 @@ async def test_a_chargeback_waits_while_the_clock_is_doubted(town: Town, sealer:
         town.clock.step_to(right)
         await shop.turn(hours=7)
         assert await shop.payments() == []
+
+
+async def _order_refund(shop: Till, account: str, amount: int, key: str = "r1") -> None:
+    (paid,) = await shop.rows(payment)
+    async with shop.town.workplace.work("operator:test") as work:
+        granted(
+            await order_refund(
+                work, account_id=account, amount_minor=amount, method="gateway", reason="moved away",
+                idempotency_key=key, payment_id=paid.id,
+            )
+        )  # fmt: skip
+
+
+async def test_a_refund_goes_back_through_the_gateway_once(shop: Till) -> None:
+    account = await shop.debtor()
+    await shop.charge(account, DEBT + 1000)
+    await _order_refund(shop, account, 400)
+    shop.other.sandbox.settle()
+    await shop.turn()
+    await shop.deliver(copies=2)
+    await shop.turn(minutes=20)
+    (row,) = await shop.rows(refund_outcome)
+    assert (row.outcome, bool(row.reference)) == ("paid", True)
+    assert (await shop.open_minor(), await shop.payments()) == (0, [DEBT + 1000])
+    await _order_refund(shop, account, 600, "r2")
+    await shop.turn()
+    assert [one.outcome for one in await shop.rows(refund_outcome)] == ["paid", "paid"]
+    await shop.town.prove_books()
+
+
+async def test_a_refund_that_the_gateway_refuses_is_credit_again(town: Town, sealer: Sealer) -> None:
+    async with till(town, "stripe", sealer) as shop:
+        account = await shop.debtor()
+        await shop.charge(account, DEBT + 1000)
+        (made,) = shop.other.charges()
+        made["amount_refunded"] = DEBT + 900
+        await _order_refund(shop, account, 400)
+        await shop.turn()
+        (row,) = await shop.rows(refund_outcome)
+        assert (row.outcome, "charge_already_refunded" in row.told) == ("failed", True)
+        await town.prove_books()
 
 
 # What is kept.

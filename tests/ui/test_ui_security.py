@@ -305,12 +305,17 @@ def declared_routes(panel: Panels, *, programs: bool = False) -> list[tuple[str,
     """Method, path pattern and permission of every route of the panel's router, for people or for programs."""
     sealer = Sealer({"k1": bytes(32)})
     app = build_app(panel.workplace, sealer, MeteredUsage(), UiSettings(), acts=panel_acts(sealer))
-    found = []
+    found, proven = [], []
     for route in app.router.routes():
         declared = declaration_of(route.handler)
         assert declared is not None
-        if (declared.permission is Permission.BEARER) == programs:
+        if declared.permission is Permission.PROVEN:
+            proven.append((route.method, declared.path))
+        elif (declared.permission is Permission.BEARER) == programs:
             found.append((route.method, declared.path, declared.permission))
+    assert sorted({one for one in proven if one[0] != "HEAD"}) == [
+        ("GET", "/pay/{subject}/{mark}"), ("POST", "/hooks/{gateway}"), ("POST", "/pay/{subject}/{mark}"),
+    ]  # fmt: skip
     return found
 
 
@@ -370,7 +375,7 @@ async def test_without_sign_in_every_route_but_the_public_leads_to_the_door(pane
 
 def test_every_role_looks_and_only_the_owner_owns() -> None:
     for permission in Permission:
-        assert allows(Role.OWNER, permission) == (permission is not Permission.BEARER)
+        assert allows(Role.OWNER, permission) == (permission not in {Permission.BEARER, Permission.PROVEN})
     assert all(allows(role, Permission.LOOK) for role in Role)
     assert [role for role in Role if allows(role, Permission.OWN)] == [Role.OWNER]
     assert not allows(Role.NETWORK, Permission.MONEY)

@@ -31,11 +31,14 @@ async def metrics(visit: Visit) -> web.StreamResponse:
         raise missing()
     if not _is_let_in(settings, visit.request.remote) and not await _has_token(visit):
         raise web.HTTPForbidden(text="This address may not read the figures; see ui.metrics_allow.\n")
-    from ui.metrics import house_families, written  # its library is for those who use it
+    from ui.metrics import house_families, webhook_families, written  # its library is for those who use it
 
     workplace = visit.panel.workplace
     counts = await _counts(visit)
-    families = [*house_families(counts, workplace.clock.now()), *await visit.panel.radius_metrics()]
+    families = [
+        *house_families(counts, workplace.clock.now()), *webhook_families(visit.panel.webhooks.seen),
+        *await visit.panel.radius_metrics(),
+    ]  # fmt: skip
     body, content_type = written(families, visit.request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -33,6 +33,7 @@ HEADERS = {
 _LONGEST_LOOKUP_S = 15.0  # a database that hangs must not hang every page with it
 _HSTS = "max-age=31536000"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_WITHOUT_SIGN_IN = frozenset({Permission.BEARER, Permission.PROVEN})
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DECLARATION = "hilltop_declaration"
 
@@ -96,7 +97,7 @@ async def gate(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     if declared is None:
         raise web.HTTPForbidden
     panel = request.app[PANEL]
-    if declared.permission is Permission.BEARER:  # no cookie counts there, so no other site can use one
+    if declared.permission in _WITHOUT_SIGN_IN:  # no cookie counts there, so no other site can use one
         request[VISIT] = Visit(request, panel, None)
         return await handler(request)
     token = request.cookies.get(cookie_name(panel), "")

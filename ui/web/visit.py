@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
+from billing.payments.gateways.open_gateways import Gateways
 from core.clock import Clock
 from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer
@@ -25,6 +26,7 @@ from ui.store.operator_rows import Operator, SignIn
 from ui.web.bill_runs import BillRuns
 from ui.web.forms import Form
 from ui.web.render import Templates
+from ui.web.webhook_counts import WebhookCounts
 
 T = TypeVar("T")
 
@@ -47,6 +49,8 @@ class Panel:
     effect_of_stage: Mapping[str, Effect]  # what each dunning stage does to services, for the preview
     absent_roles: AbsentRoles
     radius_metrics: RadiusMetrics
+    gateways: Gateways
+    webhooks: WebhookCounts
 
 
 PANEL: web.AppKey[Panel] = web.AppKey("panel", Panel)

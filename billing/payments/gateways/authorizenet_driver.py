@@ -168,26 +168,26 @@ class AuthorizeNetGateway:
         """``getTransactionDetails`` by the id, which is first found by ``invoiceNumber`` when we lack it."""
         reference = question.reference
         if reference is None:
-            reference = await self._find(question)
+            reference = await self._find(question.key, question.customer)
         if reference is None:
             return None
         told = await self._details(reference)
         return None if told is None else _answer_of_details(told, question.currency)
 
-    async def _find(self, question: ChargeQuestion) -> str | None:
-        if question.customer is None:
+    async def _find(self, key: str, customer: str | None) -> str | None:
+        if customer is None:
             return None
         told = await self._ask(
             "getTransactionListForCustomerRequest",
             {
-                "customerProfileId": question.customer,
+                "customerProfileId": customer,
                 "sorting": {"orderBy": "submitTimeUTC", "orderDescending": "true"},
                 "paging": {"limit": str(_LISTED_AT_ONCE), "offset": "1"},
             },
             fine={"E00040"},
         )
         for one in _several(told.get("transactions")):
-            if one.get("invoiceNumber") == question.key:
+            if one.get("invoiceNumber") == key:
                 return str(one["transId"])
         return None
 
@@ -199,15 +199,17 @@ class AuthorizeNetGateway:
     async def refund(self, refund: Refund) -> str:
         """A refund of a settled charge; one not settled is voided, which takes all of it.
 
-        Raises ``GatewayRefusedError`` for a part of what is not settled: that is possible a day later.
+        Raises ``GatewayBusyError`` for a part of what is not settled: that is possible a day later.
         """
         told = await self._details(refund.reference)
         if told is None:
             raise GatewayRefusedError("Authorize.net does not know this charge")
+        if (before := await self._refunded_before(refund, told)) is not None:
+            return before
         amount = _amount(refund.amount_minor, refund.currency)
         if told.get("transactionStatus") == "capturedPendingSettlement":
             if parse_amount(str(told.get("authAmount")), refund.currency) != refund.amount_minor:
-                raise GatewayRefusedError("a part can be given back when the charge is settled, a day later")
+                raise GatewayBusyError("a part can be given back when the charge is settled, a day later")
             wanted: dict[str, Any] = {"transactionType": "voidTransaction", "refTransId": refund.reference}
         else:
             wanted = {
@@ -221,6 +223,12 @@ class AuthorizeNetGateway:
         if str(response.get("responseCode")) != "1":
             raise GatewayRefusedError(f"Authorize.net: {_reason(response)[1]}")
         return str(response["transId"])
+
+    async def _refunded_before(self, refund: Refund, told: Mapping[str, Any]) -> str | None:
+        if told.get("transactionStatus") == "voided":
+            return refund.reference
+        customer = (told.get("profile") or {}).get("customerProfileId")
+        return await self._find(refund.key, None if customer is None else str(customer))
 
     def read_event(self, body: bytes, headers: Mapping[str, str], now: datetime) -> GatewayEvent:
         """A notification; ``X-ANET-Signature`` is ``sha512=`` and the body's HMAC under the signature key."""

@@ -6,6 +6,7 @@ Everything is found by the time at which it is due, so a crash anywhere is only 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from billing.config import BillingSettings
@@ -25,6 +26,7 @@ from billing.payments.gateways.hosted_pages import (
     settle_saved_pages,
 )
 from billing.payments.gateways.open_gateways import Gateways
+from billing.payments.gateways.pay_refunds import pay_refund, refunds_due
 from billing.payments.gateways.port import ChargeQuestion, GatewayError, GatewayEvent, event_from
 from billing.payments.gateways.record_answer import issue_key, record_answer
 from billing.payments.gateways.saved_methods import sync_methods
@@ -39,6 +41,7 @@ from core.work import Workplace
 _AT_ONCE = 50
 _WORRY_AFTER_LOOKS = 8
 """After so many look-ups without an end, some three hours, people are told."""
+_REFUND_PAUSE = NEVER_ARRIVED_AFTER
 _log = logger("billing")
 
 
@@ -52,6 +55,7 @@ class GatewayKeeper:
         self._gateways = gateways
         self._sealer = sealer
         self._settings = settings
+        self._refund_after: dict[str, datetime] = {}
 
     async def turn(self) -> int:
         """Everything that is due; returns how much that was."""
@@ -60,13 +64,16 @@ class GatewayKeeper:
             events = await gateway_rows.events_due(connection, now, _AT_ONCE)
             charges = await gateway_rows.charges_due(connection, now, _AT_ONCE)
             pages = await gateway_rows.pages_due(connection, now, _AT_ONCE)
+            refunds = [one for one in await refunds_due(connection) if self._may_refund(one.id, now)]
         for event in events:
             await self._guard(self._event, event, self._put_event_off)
         for charge in charges:
             await self._guard(self._charge, charge, self._put_charge_off)
         for page in pages:
             await self._guard(self._page, page, self._put_page_off)
-        return len(events) + len(charges) + len(pages)
+        for refund in refunds:
+            await self._guard(self._refund, refund, self._put_refund_off)
+        return len(events) + len(charges) + len(pages) + len(refunds)
 
     async def settle(self, page_id: str, actor: str) -> bool:
         """Ask about one page now, because its customer has come back; True when it was used."""
@@ -198,6 +205,20 @@ class GatewayKeeper:
                         "Look for this key at the gateway's own site; Hilltop goes on asking by itself.",
                     ),
                 )  # fmt: skip
+
+    # Refunds.
+
+    def _may_refund(self, refund_id: str, now: datetime) -> bool:
+        """Nothing is asked again at once; what a new process asks again goes back once all the same."""
+        return now >= self._refund_after.get(refund_id, now)
+
+    async def _refund(self, row: Any) -> None:
+        await pay_refund(self._workplace, self._gateways, row)
+        self._refund_after.pop(row.id, None)
+
+    async def _put_refund_off(self, row: Any, reason: str) -> None:
+        self._refund_after[row.id] = self._workplace.clock.now() + _REFUND_PAUSE
+        _log.warning("refund_waits", refund=row.id, reason=reason)
 
     # Pages.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from billing.payments.gateways.keep_gateway import KEY, WEBHOOK_KEY
@@ -18,7 +17,7 @@ class Gateways:
     def __init__(self, workplace: Workplace, sealer: Sealer) -> None:
         self._workplace = workplace
         self._sealer = sealer
-        self._opened: dict[str, tuple[datetime, Gateway]] = {}
+        self._opened: dict[str, tuple[object, Gateway]] = {}
 
     async def of(self, name: str, *, also_disabled: bool = False) -> Gateway:
         """The gateway of that name. Raises ``GatewayLockedError`` when it is not set up or switched off."""
@@ -27,7 +26,7 @@ class Gateways:
         if row is None or not (row.enabled or also_disabled):
             raise GatewayLockedError(f"the gateway {name} is not set up, or switched off")
         stands = self._opened.get(name)
-        if stands is not None and stands[0] == row.changed_at:
+        if stands is not None and stands[0] == row:
             return stands[1]
         if stands is not None:
             await stands[1].close()
@@ -35,7 +34,7 @@ class Gateways:
             made = _open(self._access(row))
         except SealError as trouble:
             raise GatewayLockedError(str(trouble)) from None
-        self._opened[name] = (row.changed_at, made)
+        self._opened[name] = (row, made)
         return made
 
     def _access(self, row: Any) -> GatewayAccess:

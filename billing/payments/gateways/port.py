@@ -183,7 +183,7 @@ class Gateway(Protocol):
         """What became of a charge; None: the gateway knows none with that key."""
 
     async def refund(self, refund: Refund) -> str:
-        """Give money back; returns the gateway's id of the refund."""
+        """Give money back; returns the gateway's id of the refund. The same key gives back once."""
 
     def read_event(self, body: bytes, headers: Mapping[str, str], now: datetime) -> GatewayEvent:
         """A webhook, after its signature was found right. Raises ``BadSignatureError``."""

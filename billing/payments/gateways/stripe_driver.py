@@ -173,8 +173,14 @@ class StripeGateway:
         raise GatewaySilentError("Stripe lists more charges of this customer than can be looked through")
 
     async def refund(self, refund: Refund) -> str:
-        """A Refund of the PaymentIntent."""
+        """A Refund of the PaymentIntent, unless it has one with our key."""
         async with _asking():
+            made_before = await self._stripe.v1.refunds.list_async(
+                {"payment_intent": refund.reference, "limit": 100}
+            )
+            for one in made_before.data:
+                if _plain(one.metadata).get(_OURS) == refund.key:
+                    return one.id
             made = await self._stripe.v1.refunds.create_async(
                 {
                     "payment_intent": refund.reference,
