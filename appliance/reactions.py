@@ -6,7 +6,8 @@ from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
 from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
-from billing.facts import DunningStageChanged, QuotaCleared, QuotaReached
+from billing.delivery.queue import queue_invoice, queue_message, queue_receipt
+from billing.facts import DunningStageChanged, InvoiceFinalised, PaymentReceived, QuotaCleared, QuotaReached
 from core.facts import RecordedFact
 from core.outbox import Reaction
 from core.refusal import Refusal, granted
@@ -81,10 +82,43 @@ async def follow_redefinition(work: Work, fact: RecordedFact) -> None:
     )
 
 
+async def mail_invoice(work: Work, fact: RecordedFact) -> None:
+    """Whoever an invoice is for is told, by mail or on paper."""
+    await queue_invoice(work, fact.payload["invoice_id"])
+
+
+async def mail_receipt(work: Work, fact: RecordedFact) -> None:
+    """Whoever paid gets a receipt."""
+    await queue_receipt(work, fact.payload["payment_id"])
+
+
+async def deliver_notice(work: Work, fact: RecordedFact) -> None:
+    """A notice of dunning goes out by mail or as a letter; other channels have reactions of their own."""
+    told = fact.payload
+    if told["channel"] in {"email", "letter"}:
+        await queue_message(
+            work, source=told["source"], account_id=told["account_id"], template=told["template"],
+            params=told["context"], channel=told["channel"],
+        )  # fmt: skip
+
+
+async def tell_of_declined_payment(work: Work, fact: RecordedFact) -> None:
+    """Whose automatic payment was declined is told when it is tried again, and not what his bank said."""
+    told = fact.payload
+    await queue_message(
+        work, source=f"autopay:{told['charge_id']}", account_id=told["account_id"], template="autopay_failed",
+        params={name: told.get(name) for name in ("amount_minor", "currency", "next_try_on", "invoice_id")},
+    )  # fmt: skip
+
+
 REACTIONS: dict[str, Reaction] = {
     DunningStageChanged.kind: follow_dunning,
     QuotaReached.kind: follow_cap,
     QuotaCleared.kind: follow_cap_cleared,
+    InvoiceFinalised.kind: mail_invoice,
+    PaymentReceived.kind: mail_receipt,
+    "billing.notice_due": deliver_notice,
+    "billing.autopay_failed": tell_of_declined_payment,
     EntitlementChanged.kind: enforce_entitlement,
     AddressChanged.kind: enforce_entitlement,
     ProfileRedefined.kind: follow_redefinition,

@@ -108,16 +108,12 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from appliance.look_after_certificates import look_after_certificates
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
-    from billing.documents.keep_look import note_looks
+    from billing.delivery.send_due import MailSender
     from billing.dunning.evaluate import evaluate_dunning
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
     from billing.ledger.close_day import close_days_by_itself
     from core.outbox import dispatch_due
-
-    async def note_letterhead() -> None:
-        async with house.workplace.work("system:documents") as work:
-            await note_looks(work, house.settings.billing)
 
     async def reap() -> None:
         async with house.workplace.work("system:reaping") as work:
@@ -135,6 +131,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     pace, invoicing = house.settings.worker, house.settings.billing
     enforcer = make_enforcer(house, "worker")
     paying = GatewayWork(house)
+    mail = MailSender(house.workplace, house.sealer, house.settings.billing, house.usage)
     rules = RuleKeeper(house.workplace, house.settings.ui.time_zone, billing_turns)
 
     def job(name: str, every_s: float, run: Callable[[], Awaitable[object]]) -> Job:
@@ -153,8 +150,8 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),
-            job("letterhead", pace.ledger_check_s, note_letterhead),
             job("quota", pace.quota_s, _quota_turn(house)),
+            job("letterhead", pace.ledger_check_s, lambda: _note_letterhead(house)),
             job("reaping", pace.reaping_s, reap),
             job("pools", pace.pools_s, look_after_pools),
             job("rules", pace.rules_s, rules.turn),
@@ -172,6 +169,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             tasks.create_task(keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS)))
             tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
             tasks.create_task(keep("gateways", pace.gateways_s, paying.turn))
+            tasks.create_task(keep("mail", pace.mail_s, mail.send_due))
     finally:
         timetable.stop()
         await paying.close()
@@ -181,6 +179,14 @@ def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:
     from billing.rating.watch_quota import QuotaWatch
 
     return QuotaWatch(house.workplace, house.usage, house.settings.billing).turn
+
+
+async def _note_letterhead(house: House) -> None:
+    """What is printed from now on carries the letterhead of the settings that this role was started with."""
+    from billing.documents.keep_look import note_looks
+
+    async with house.workplace.work("system:documents") as work:
+        await note_looks(work, house.settings.billing)
 
 
 async def _web(house: House, stop: asyncio.Event, ready: asyncio.Event, _beats: Beats) -> None:

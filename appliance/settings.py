@@ -85,6 +85,7 @@ class WorkerSettings(_Section):
     usage_check_s: Seconds = 900
     ledger_check_s: Seconds = 3600
     close_days_s: Seconds = 900
+    mail_s: Seconds = 5
     certificates_s: Seconds = 600
 
 

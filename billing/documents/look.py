@@ -51,6 +51,9 @@ class LookTerms(BaseModel):
     accent: str = "#0f5c55"
     payment_code: Literal["auto", "none"] = "auto"
     pay_url: str | None = Field(None, max_length=300)
+    documents_url: str | None = Field(
+        None, max_length=300, description="where subscribers fetch documents; a signed name is put behind it"
+    )
     usage_chart: bool = True
     paper: Literal["auto", "a4", "us-letter"] = "auto"
     closing: str | None = Field(None, max_length=600, description="a line under every invoice")
@@ -74,11 +77,11 @@ class LookTerms(BaseModel):
     def _a_locale(cls, value: str | None) -> str | None:
         return None if value is None else check_locale(value)
 
-    @field_validator("pay_url")
+    @field_validator("pay_url", "documents_url")
     @classmethod
     def _a_page(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
-            raise ValueError("is no page: write it like https://pay.example.net/{number}")
+            raise ValueError("is no page: write it like https://pay.example.net/")
         return value
 
     @field_validator("templates")

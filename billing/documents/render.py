@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from billing.documents import typesetter as typesetting
 from billing.documents.invoice_view import InvoiceView, as_issued, invoice_view
 from billing.documents.look import Look, built_in
 from billing.documents.printed import print_invoice
+from billing.documents.sandbox import TemplateSandbox
 from billing.documents.typesetter import fonts, typesetter
 from billing.documents.usage_chart import chart_svg
 from core.log import logger
@@ -63,7 +63,7 @@ def _picture(svg: str) -> str:
 
 @lru_cache(maxsize=16)
 def _template(source: str) -> Any:
-    environment = ImmutableSandboxedEnvironment(autoescape=True, undefined=StrictUndefined)
+    environment = TemplateSandbox(autoescape=True, undefined=StrictUndefined)
     return environment.from_string(source)
 
 

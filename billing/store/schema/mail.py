@@ -46,7 +46,8 @@ mail_message = Table(
     Column("brand", String(40), nullable=False),
     Column("template", String(40), nullable=False),
     Column("locale", String(20), nullable=False),
-    Column("to_address", String(254), nullable=False),
+    Column("channel", String(8), nullable=False, default="email"),  # email, letter
+    Column("to_address", String(254), nullable=False),  # empty: a letter
     Column("params", JSON, nullable=False),  # what the template is told; it is rendered when it is sent
     Column("attachments", JSON, nullable=False),  # [{"kind": "invoice", "id": …}]
     Column("subject", Text),  # as it was sent

@@ -1,0 +1,1 @@
+"""Delivery: messages to subscribers by mail or on paper, once each, and what became of them."""
