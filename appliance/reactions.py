@@ -7,7 +7,16 @@ from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
 from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
 from billing.delivery.queue import queue_invoice, queue_message, queue_receipt
-from billing.facts import DunningStageChanged, InvoiceFinalised, PaymentReceived, QuotaCleared, QuotaReached
+from billing.facts import (
+    AutopayFailed,
+    DunningStageChanged,
+    InvoiceFinalised,
+    NoticeDue,
+    PaymentReceived,
+    QuotaAlert,
+    QuotaCleared,
+    QuotaReached,
+)
 from core.facts import RecordedFact
 from core.outbox import Reaction
 from core.refusal import Refusal, granted
@@ -111,14 +120,26 @@ async def tell_of_declined_payment(work: Work, fact: RecordedFact) -> None:
     )  # fmt: skip
 
 
+async def tell_of_usage(work: Work, fact: RecordedFact) -> None:
+    """Whose usage comes near what is included is told once in each window, where it is counted in octets."""
+    told = fact.payload
+    if told["unit"] == "octets" and told["included"]:
+        await queue_message(
+            work, source=f"quota:{told['bucket']}:{told['window_start']}:{told['percent']}",
+            account_id=told["account_id"], template="quota_alert",
+            params={name: told[name] for name in ("percent", "used", "included", "window_end")},
+        )  # fmt: skip
+
+
 REACTIONS: dict[str, Reaction] = {
     DunningStageChanged.kind: follow_dunning,
     QuotaReached.kind: follow_cap,
     QuotaCleared.kind: follow_cap_cleared,
     InvoiceFinalised.kind: mail_invoice,
     PaymentReceived.kind: mail_receipt,
-    "billing.notice_due": deliver_notice,
-    "billing.autopay_failed": tell_of_declined_payment,
+    NoticeDue.kind: deliver_notice,
+    AutopayFailed.kind: tell_of_declined_payment,
+    QuotaAlert.kind: tell_of_usage,
     EntitlementChanged.kind: enforce_entitlement,
     AddressChanged.kind: enforce_entitlement,
     ProfileRedefined.kind: follow_redefinition,

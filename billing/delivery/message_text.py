@@ -117,6 +117,11 @@ def _day(context: Context, day: Any) -> str:
     return str(context["_words"].day(date.fromisoformat(str(day))))
 
 
+@pass_context
+def _octets(context: Context, octets: Any) -> str:
+    return str(context["_words"].octets(int(octets)))
+
+
 @lru_cache(maxsize=128)
 def _plain(source: str) -> Any:
     return _environment(autoescape=False).from_string(source)
@@ -130,7 +135,7 @@ def _escaped(source: str) -> Any:
 @cache
 def _environment(*, autoescape: bool) -> Environment:
     environment = TemplateSandbox(autoescape=autoescape, undefined=StrictUndefined)
-    environment.filters.update(money=_money, day=_day)
+    environment.filters.update(money=_money, day=_day, octets=_octets)
     return environment
 
 
@@ -152,6 +157,7 @@ def sample_values(words: Words) -> dict[str, Any]:
         "overdue_minor": 5944, "days_overdue": 5, "overdue": words.money(5944), "invoice": "INV-000042",
         "invoices": ["INV-000042"], "next_on": "2026-04-25", "next_stage": "restricted", "next_try_on": None,
         "promise_until": None, "stage": "reminded", "on": "2026-04-20", "invoice_id": "inv_sample",
+        "percent": 80, "used": 160_000_000_000, "included": 200_000_000_000, "window_end": "2026-05-01",
         "pay_url": "https://pay.example.net/INV-000042", "document_url": None,
     }  # fmt: skip
 

@@ -28,6 +28,7 @@ KINDS = {
     "ended_notice": "The service is ended",
     "promise_broken": "A promise to pay was not kept",
     "service_restored": "The line is back",
+    "quota_alert": "Usage came near what is included",
     "test": "Test message",
 }
 """Templates that Hilltop comes with, and what each tells. Operators may write more."""
