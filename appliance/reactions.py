@@ -120,10 +120,13 @@ async def tell_of_declined_payment(work: Work, fact: RecordedFact) -> None:
     )  # fmt: skip
 
 
+_OCTET_UNITS = {"GB", "GiB"}
+
+
 async def tell_of_usage(work: Work, fact: RecordedFact) -> None:
     """Whose usage comes near what is included is told once in each window, where it is counted in octets."""
     told = fact.payload
-    if told["unit"] == "octets" and told["included"]:
+    if told["unit"] in _OCTET_UNITS and told["included"]:
         await queue_message(
             work, source=f"quota:{told['bucket']}:{told['window_start']}:{told['percent']}",
             account_id=told["account_id"], template="quota_alert",

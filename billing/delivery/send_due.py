@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Row
 
 from billing.config import BillingSettings
-from billing.delivery.compose import compose, to_mail
 from billing.delivery.mail_server import PASSWORD_PURPOSE
-from billing.delivery.message_text import MessageError
 from billing.delivery.queue import NO_SERVER
 from billing.ports import DailyUsageSource
 from billing.store import mail_rows
@@ -172,6 +170,9 @@ class MailSender:
         return client
 
     async def _send_one(self, client: SMTP, server: Row[Any], message_id: str) -> int:
+        from billing.delivery.compose import compose, to_mail  # templates and locales: for who has mail
+        from billing.delivery.message_text import MessageError
+
         async with self._workplace.work("system:mail") as work:
             if not await mail_rows.claim(work.connection, message_id, work.now, work.now + _LEASE):
                 return 0
