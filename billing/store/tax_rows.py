@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, func, insert, or_, select, update
@@ -34,6 +34,29 @@ async def tax_rules(
     query = select(tax_rule).where(_known(tax_rule, as_of))
     if countries is not None:
         query = query.where(tax_rule.c.country.in_(countries))
+    return [_rule(row) for row in await connection.execute(query)]
+
+
+async def list_rules(
+    connection: AsyncConnection, *, since: date | None, text: str = "", limit: int
+) -> list[TaxRule]:
+    """Rules that stand and hold on ``since`` or later (None: ever), whose name or place has ``text``."""
+    rule = tax_rule.c
+    query = (
+        select(tax_rule)
+        .where(_known(tax_rule, None))
+        .order_by(
+            rule.country, func.coalesce(rule.region, ""), func.coalesce(rule.county, ""),
+            func.coalesce(rule.city, ""), func.coalesce(rule.district, ""), rule.name, rule.valid_from,
+            rule.id,
+        )
+        .limit(limit)
+    )  # fmt: skip
+    if since is not None:
+        query = query.where(or_(rule.valid_until.is_(None), rule.valid_until > since))
+    if text:
+        named = (rule.name, rule.country, rule.region, rule.county, rule.city, rule.district, rule.authority)
+        query = query.where(or_(*(column.icontains(text, autoescape=True) for column in named)))
     return [_rule(row) for row in await connection.execute(query)]
 
 

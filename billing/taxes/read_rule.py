@@ -40,6 +40,35 @@ def read_rule(told: Mapping[str, str]) -> TaxRule | Refusal:
     return check_rule(rule) or rule
 
 
+def rule_texts(rule: TaxRule) -> dict[str, str]:
+    """The texts that ``read_rule`` reads as this rule."""
+    where = rule.jurisdiction
+    fixed = rule.method is not Method.PERCENT
+    return {
+        "name": rule.name, "effect": rule.effect.value, "country": where.country,
+        "region": where.region or "", "county": where.county or "", "city": where.city or "",
+        "district": where.district or "",
+        "postal_codes": "; ".join(where.postal_codes), "authority": rule.authority or "",
+        "classes": "; ".join(sorted(rule.tax_classes)), "kinds": "; ".join(sorted(rule.line_kinds)),
+        "percent": "" if fixed else _plain(Decimal(rule.rate_ppm) / 10_000),
+        "method": rule.method.value,
+        "amount": _plain(Decimal(rule.unit_millionths).scaleb(-6 - minor_digits(rule.currency or "")))
+        if fixed
+        else "",
+        "currency": rule.currency or "",
+        "share": "" if rule.share_ppm == MILLION else _plain(Decimal(rule.share_ppm) / 10_000),
+        "on_top_of": "; ".join(sorted(rule.on_top_of)), "taxable": "yes" if rule.taxable else "",
+        "rounding": rule.rounding.value, "rounded_per": rule.rounded_per.value,
+        "valid_from": rule.valid_from.isoformat(),
+        "valid_until": "" if rule.valid_until is None else rule.valid_until.isoformat(),
+    }  # fmt: skip
+
+
+def _plain(number: Decimal) -> str:
+    """All its digits and no more."""
+    return f"{number:f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:f}"
+
+
 def _read(told: Mapping[str, str]) -> TaxRule:
     method = _choice(told, "method", Method, Method.PERCENT)
     if told["amount"] and method is Method.PERCENT:

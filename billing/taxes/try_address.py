@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision
 from billing.domain.taxes.place import Place
 from billing.domain.taxes.rule import Exemption
@@ -49,7 +50,7 @@ async def try_address(
         found = await tax_rows.exemptions_of(connection, [account.id], question.as_of)
         exemptions = found.get(account.id, ())
     if engine is None:
-        engine = OwnRules(await (books or TaxBooks()).book(connection, question.as_of))
+        engine = OwnRules(await _book(connection, question, books))
     line = TaxableLine(
         1, question.price_minor, question.inclusive, question.tax_class, question.kind, question.on,
         question.place, question.quantity,
@@ -57,3 +58,9 @@ async def try_address(
     document = TaxDocument("try", question.account or "", question.currency, question.on, [line], exemptions)
     answer = (await engine.taxes_of([document]))[document.code]
     return Refusal("no_taxes", answer.reason) if isinstance(answer, TaxTrouble) else answer
+
+
+async def _book(connection: AsyncConnection, question: TaxQuestion, books: TaxBooks | None) -> TaxBook:
+    if books is not None:
+        return await books.book(connection, question.as_of)
+    return TaxBook(await tax_rows.tax_rules(connection, question.as_of, [question.place.country.upper()]))

@@ -16,6 +16,7 @@ from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, decide_taxes, round_ratio
 from billing.domain.taxes.place import Jurisdiction, Level, Place
 from billing.domain.taxes.rule import Effect, Exemption, Method, RoundedPer, Rounding, TaxRule
+from billing.taxes.read_rule import read_rule, rule_texts
 
 DAY = date(2026, 5, 1)
 HILL = Place("US", "NM", "Hill", "Mesa", "87999")
@@ -179,6 +180,22 @@ def test_rounding_mirrors_and_stays_near(top: int, bottom: int, rounding: Roundi
             assert abs(gap) < Fraction(1, 2) or abs(whole) > abs(Fraction(top, bottom))
         case Rounding.HALF_EVEN:
             assert abs(gap) < Fraction(1, 2) or whole % 2 == 0
+
+
+@given(some_rules(), st.sampled_from((None, "JPY", "KWD")))
+def test_a_rule_is_read_back_from_the_texts_it_is_written_in(
+    rules: list[TaxRule], currency: str | None
+) -> None:
+    for rule in rules:
+        fixed = rule.method is not Method.PERCENT
+        sound = replace(
+            rule, id="", unit_millionths=rule.unit_millionths + 1 if fixed else 0,
+            currency=(currency or "USD") if fixed else None, rate_ppm=0 if fixed else rule.rate_ppm,
+            share_ppm=1_000_000 if fixed else rule.share_ppm, line_kinds=frozenset({"recurring"}),
+            on_top_of=frozenset() if fixed else rule.on_top_of,
+            taxable=rule.taxable and rule.effect is Effect.SURCHARGE,
+        )  # fmt: skip
+        assert read_rule(rule_texts(sound)) == sound
 
 
 def _rule(name: str, *, on: tuple[str, ...] = (), **terms: object) -> TaxRule:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ui.api import answers, certificate_operations, operations, sign_in_operations
+from ui.api import answers, certificate_operations, operations, sign_in_operations, tax_operations
 from ui.api.declare import Operation
 from ui.api.door import ApiDoor
 from ui.api.openapi import DOCUMENT_PATH, document
@@ -28,6 +28,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
     *certificate_operations.operations.declared,
     *sign_in_operations.operations.declared,
+    *tax_operations.operations.declared,
 )
 
 for _operation in OPERATIONS:
