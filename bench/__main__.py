@@ -13,6 +13,7 @@ from bench.table import Row, as_text
 
 PROGRAMS = {
     "radius": "Hilltop's RADIUS against FreeRADIUS 3.2 from Debian's packages",
+    "billing": "closing a month for 100,000 subscribers against what is wanted and a raw insert",
     "directory": "a worker's directory of 100,000 services against what is wanted of it",
 }
 
