@@ -9,8 +9,9 @@ from sqlalchemy import Row, select
 
 from aaa.set_up import change_profile, end_service
 from appliance.lookup import newest_plan_version, profile_of_plan_version
-from billing.set_up import end_subscription, subscribe
+from billing.set_up import end_subscription
 from billing.store import tables as billing
+from billing.subscriptions.change_subscription import change_plan as change_plan_of
 from core.periods import local_date
 from core.refusal import Refusal, granted
 from core.work import Work
@@ -24,21 +25,15 @@ async def change_plan(work: Work, service_id: str, plan: str) -> date | Refusal:
     version_id = await newest_plan_version(work.connection, plan)
     if version_id == running.plan_version_id:
         return Refusal("same_plan", f"the service is on the newest version of {plan} already", "plan")
-    today: date = max(local_date(work.now, running.time_zone), running.starts_on)
-    granted(
-        await end_subscription(
-            work, subscription_id=running.id, ends_on=today, reason=f"changed to plan {plan}"
+    today: date = granted(
+        await change_plan_of(
+            work, subscription_id=running.id, plan_version_id=version_id, reason=f"changed to plan {plan}"
         )
     )
-    granted(
-        await subscribe(
-            work, account_id=running.account_id, service_id=service_id, plan_version_id=version_id,
-            starts_on=today,
+    if today <= local_date(work.now, running.time_zone):
+        granted(
+            await change_profile(work, service_id, await profile_of_plan_version(work.connection, version_id))
         )
-    )  # fmt: skip
-    granted(
-        await change_profile(work, service_id, await profile_of_plan_version(work.connection, version_id))
-    )
     return today
 
 

@@ -6,6 +6,7 @@ from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
 from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
+from aaa.set_up import change_profile
 from billing.delivery.queue import queue_invoice, queue_message, queue_receipt
 from billing.facts import (
     AutopayFailed,
@@ -16,6 +17,7 @@ from billing.facts import (
     QuotaAlert,
     QuotaCleared,
     QuotaReached,
+    SubscriptionTurned,
 )
 from core.facts import RecordedFact
 from core.outbox import Reaction
@@ -68,6 +70,28 @@ async def follow_cap_cleared(work: Work, fact: RecordedFact) -> None:
 def _held(outcome: int | Refusal) -> None:
     if not isinstance(outcome, Refusal) or outcome.code not in _NOTHING_TO_HOLD:
         granted(outcome)
+
+
+async def follow_subscription(work: Work, fact: RecordedFact) -> None:
+    """A line on another plan gets its profile; a paused one is held by its contract until it resumes."""
+    service_id, profile_id = fact.payload["service_id"], fact.payload["service_profile_id"]
+    outcomes: list[object] = []
+    if profile_id is not None:
+        outcomes.append(await change_profile(work, service_id, profile_id))
+    if fact.payload["paused"]:
+        outcomes.append(
+            await place_hold(
+                work, service_id=service_id, holder="contract", effect=Effect.WALLED_GARDEN,
+                reason="the subscription is paused",
+            )
+        )  # fmt: skip
+    else:
+        outcomes.append(
+            await lift_hold(work, service_id=service_id, holder="contract", reason="the subscription runs")
+        )
+    for outcome in outcomes:
+        if not isinstance(outcome, Refusal) or outcome.code not in _NOTHING_TO_HOLD:
+            granted(outcome)
 
 
 async def enforce_entitlement(work: Work, fact: RecordedFact) -> None:
@@ -143,6 +167,7 @@ REACTIONS: dict[str, Reaction] = {
     NoticeDue.kind: deliver_notice,
     AutopayFailed.kind: tell_of_declined_payment,
     QuotaAlert.kind: tell_of_usage,
+    SubscriptionTurned.kind: follow_subscription,
     EntitlementChanged.kind: enforce_entitlement,
     AddressChanged.kind: enforce_entitlement,
     ProfileRedefined.kind: follow_redefinition,

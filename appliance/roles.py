@@ -113,6 +113,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
     from billing.ledger.close_day import close_days_by_itself
+    from billing.subscriptions.turn_subscriptions import turn_subscriptions
     from core.outbox import dispatch_due
 
     async def reap() -> None:
@@ -147,6 +148,11 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
         [
             job(
                 "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
+            ),
+            job(
+                "subscriptions",
+                pace.billing_s,
+                lambda: turn_subscriptions(house.workplace, settings=invoicing),
             ),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),

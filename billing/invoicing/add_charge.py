@@ -10,6 +10,7 @@ from typing import Any
 from billing.clock_doubt import refuse_impossible_clock
 from billing.domain.catalogue import Account
 from billing.store import account_rows, charge_rows, subscription_rows
+from billing.subscriptions.next_cycle import plan_next_cycle
 from core.money import format_money
 from core.periods import local_date
 from core.refusal import Refusal
@@ -62,6 +63,7 @@ async def add_charge(
         return refusal
     if not await charge_rows.insert_charge(work.connection, values):
         return await _charged_before(work, values)
+    await plan_next_cycle(work, account, max(bill_from or happened_on, happened_on), only_if_idle=True)
     await work.audit(
         "billing.charge_added", account_id, charge=values["id"], kind=kind,
         amount=format_money(amount_minor, account.currency), source=source,

@@ -13,6 +13,7 @@ from billing.domain.catalogue import ServicePlace, Subscription
 from billing.domain.owed import Promotion
 from billing.domain.phases import Change
 from billing.store.tables import (
+    account,
     invoice,
     plan,
     plan_version,
@@ -90,6 +91,17 @@ async def overlapping_plan(
     )
     row = (await connection.execute(query.limit(1))).one_or_none()
     return None if row is None else _value(row)
+
+
+async def changing_by(connection: AsyncConnection, latest: date) -> list[tuple[str, date, str]]:
+    """``(subscription id, day, time zone)`` of those whose next change takes effect by ``latest``."""
+    query = (
+        select(subscription.c.id, subscription.c.next_change_on, account.c.time_zone)
+        .join(account, account.c.id == subscription.c.account_id)
+        .where(subscription.c.next_change_on <= latest)
+        .order_by(subscription.c.next_change_on, subscription.c.id)
+    )
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
 
 
 async def addons_of(connection: AsyncConnection, subscription_id: str) -> list[Subscription]:

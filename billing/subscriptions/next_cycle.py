@@ -20,9 +20,16 @@ async def payer_of(work: Work, account: Account) -> Account:
     return payer
 
 
-async def plan_next_cycle(work: Work, account: Account, from_day: date) -> None:
-    """What begins on ``from_day`` is invoiced with its cycle, or the first one that has no invoice yet."""
+async def plan_next_cycle(
+    work: Work, account: Account, from_day: date, *, only_if_idle: bool = False
+) -> None:
+    """What begins on ``from_day`` is invoiced with its cycle, or the first one that has no invoice yet.
+
+    ``only_if_idle``: an account with something to bill is left as it is.
+    """
     payer = await payer_of(work, account)
+    if only_if_idle and payer.next_cycle_on is not None:
+        return
     if payer.cycle_from is None and payer.cadence.months != 1:
         payer = replace(payer, cycle_from=from_day)
         await account_rows.set_cycle_origin(work.connection, payer.id, from_day)
