@@ -165,6 +165,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             job("usage_check", pace.usage_check_s, check_usage),
             job("close_days", pace.close_days_s, lambda: close_days_by_itself(house.workplace, invoicing)),
             job("certificates", pace.certificates_s, lambda: look_after_certificates(house)),
+            job("settle_debits", pace.settle_debits_s, _settle_turn(house)),
             job("ledger_check", pace.ledger_check_s, lambda: check_ledger(house.workplace)),
         ]
     )
@@ -179,6 +180,12 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     finally:
         timetable.stop()
         await paying.close()
+
+
+def _settle_turn(house: House) -> Callable[[], Awaitable[object]]:
+    from billing.payments.ach.settle_debits import settle_debits
+
+    return lambda: settle_debits(house.workplace, settings=house.settings.billing)
 
 
 def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:

@@ -86,6 +86,7 @@ class WorkerSettings(_Section):
     ledger_check_s: Seconds = 3600
     close_days_s: Seconds = 900
     mail_s: Seconds = 5
+    settle_debits_s: Seconds = 900
     certificates_s: Seconds = 600
 
 

@@ -29,6 +29,10 @@ def pay(
         typer.Option(help="Your id of this payment (receipt number): the same again changes nothing."),
     ] = None,
     note: Annotated[str | None, typer.Option(help="For the people who look later.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Number of the cheque, of the transfer.")] = None,
+    in_hand: Annotated[
+        bool, typer.Option("--in-hand", help="Pays nothing until you allocate it or keep it as a deposit.")
+    ] = False,
 ) -> None:
     """Record a payment; what it settles is restored at once."""
     from billing.payments.receive_payment import receive_payment
@@ -50,6 +54,8 @@ def pay(
                     method=method,
                     idempotency_key=work.ids.new("key") if key is None else key,
                     note=note,
+                    reference=reference,
+                    by_hand=in_hand,
                 )
             )
         say(_receipt(receipt))
@@ -77,18 +83,48 @@ def _receipt(receipt: PaymentReceipt) -> str:
 def reverse(
     payment_id: Annotated[str, typer.Argument(help="The payment's id; see: hilltop payment list.")],
     reason: Annotated[str, typer.Argument(help="Chargeback, bounced cheque, typing error …")],
+    kind: Annotated[
+        str, typer.Option(help="mistake, nsf, chargeback, ach_return: says which fee.")
+    ] = "mistake",
+    amount: Annotated[str | None, typer.Option(help="So much of it; else all that is left.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Your id of the news: the same twice counts once.")
+    ] = None,
+    no_fee: Annotated[
+        bool, typer.Option("--no-fee", help="Charge no fee, whatever the settings say.")
+    ] = False,
 ) -> None:
-    """Take a payment back whole; its invoices are open again with their own due dates."""
+    """Take a payment back, whole or in part; its invoices are open again with their own due dates."""
     from billing.payments.reverse_payment import reverse_payment
+    from billing.store.payment_rows import find_payment
 
     async def body(house: House) -> None:
         async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
+            found = await find_payment(work.connection, payment_id)
+            currency = "USD" if found is None else str(found.currency)
+            done = outcome_or_fail(
                 await reverse_payment(
-                    work, payment_id=payment_id, reason=reason, settings=house.settings.billing
+                    work, payment_id=payment_id, reason=reason, settings=house.settings.billing, kind=kind,
+                    amount_minor=None if amount is None else _amount(amount, currency), source=source,
+                    fee_minor=0 if no_fee else None,
                 )
-            )
-        say(f"payment {payment_id} reversed")
+            )  # fmt: skip
+        say(f"payment {payment_id} {done.outcome}: {format_money(done.amount_minor, currency)}")
+
+    in_house(body)
+
+
+def win(
+    reversal_id: Annotated[str, typer.Argument(help="The reversal's id, as the payment's page shows it.")],
+    reason: Annotated[str, typer.Argument(help="How the money came back.")],
+) -> None:
+    """A dispute was won: the money of a reversal is there again, and its fee is given back."""
+    from billing.payments.reverse_payment import win_dispute
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await win_dispute(work, reversal_id=reversal_id, reason=reason))
+        say(f"reversal {reversal_id}: the money is back")
 
     in_house(body)
 
