@@ -24,6 +24,8 @@ from billing.domain.dunning_policy import (
 from core.money import format_money
 from core.periods import Period
 
+_FRIDAY = 4  # the eve of a weekend
+
 
 @dataclass(frozen=True, slots=True)
 class UnpaidInvoice:
@@ -232,7 +234,13 @@ def decide_stage(
     A missed day is made up for ``today``: what bars a step then bars it as well.
     """
     policy = ladders.on(on)
-    view = _assess(debtor, policy, on)
+    return _decide(debtor, ladders, on, _assess(debtor, policy, on), moment=moment, today=today)
+
+
+def _decide(
+    debtor: Debtor, ladders: Ladders, on: date, view: _View, *, moment: Moment, today: date | None
+) -> Decision:
+    policy = ladders.on(on)
     present = _present(debtor, policy)
     if _share_is_paid(debtor, policy, view):
         return _restored_by_share(debtor, policy, view, on)
@@ -356,18 +364,28 @@ def run_course(debtor: Debtor, ladders: Ladders, today: date, moment: Moment = A
     """
     today = max(today, debtor.evaluated_on)
     steps: list[Decision] = []
-    last: Decision | None = None
     for day in days_that_matter(debtor, ladders, today):
-        last = decide_stage(debtor, ladders, day, moment, today)
+        policy = ladders.on(day)
+        view = _assess(debtor, policy, day)
+        if day < today and _is_at_rest(debtor, policy, view):
+            continue
+        last = _decide(debtor, ladders, day, view, moment=moment, today=today)
         if last.stage is not debtor.stage or last.notices:
             steps.append(last)
-        debtor = replace(
-            debtor, stage=last.stage, reached=last.reached, respite_until=last.respite_until,
-            cut_minor=last.cut_minor,
-        )  # fmt: skip
-    if last is None:
-        raise RuntimeError("today always matters")
-    return Course(tuple(steps), last)
+        after = (last.stage, last.reached, last.respite_until, last.cut_minor)
+        if day < today and after != (debtor.stage, debtor.reached, debtor.respite_until, debtor.cut_minor):
+            debtor = replace(
+                debtor, stage=last.stage, reached=last.reached, respite_until=last.respite_until,
+                cut_minor=last.cut_minor,
+            )  # fmt: skip
+    return Course(tuple(steps), last)  # today always matters
+
+
+def _is_at_rest(debtor: Debtor, policy: Policy, view: _View) -> bool:
+    """Whether the account is where the day would have it: by far the most days of most accounts."""
+    if stage_at(policy, view.passed) is not debtor.stage or (debtor.reached is None and view.passed):
+        return False
+    return view.passed == _present(debtor, policy) and not _share_is_paid(debtor, policy, view)
 
 
 def replay_days(debtor: Debtor, ladders: Ladders, today: date) -> Iterator[Decision]:
@@ -388,10 +406,11 @@ def days_that_matter(debtor: Debtor, ladders: Ladders, today: date) -> list[date
         return [first + timedelta(days=offset) for offset in range((today - first).days + 1)]
     turns = {day for day in _turns(debtor, ladders) if first < day < today}
     turns |= {first}
-    for day in list(turns):
-        policy = ladders.on(day)
-        for rung in policy.ladder:
-            opens = next_open(policy, rung.stage, day)
+    for day, policy in [(day, ladders.on(day)) for day in turns]:
+        if day.weekday() < _FRIDAY and not policy.holidays and not policy.weekdays:
+            continue  # an ordinary day: quick, for there are many
+        for stage in policy.bound_to_days:
+            opens = next_open(policy, stage, day)
             if day < opens < today:
                 turns.add(opens)
     return sorted(turns | {today})

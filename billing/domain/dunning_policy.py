@@ -171,6 +171,12 @@ class Policy:
         return ()
 
     @property
+    def bound_to_days(self) -> tuple[Stage, ...]:
+        """The stages of the ladder that may not begin on every day."""
+        stages = {rung.stage for rung in self.ladder}
+        return tuple(one for one in stages if one.touches_service or one in self.weekdays)
+
+    @property
     def charges_late(self) -> bool:
         """Whether it ever asks for a late fee."""
         return self.late_fee is not None

@@ -19,7 +19,7 @@ from billing.dunning.debtors import Case, load_cases
 from billing.dunning.record_outcomes import FEE_REVENUE, StageChange, record_outcomes
 from billing.dunning.settle import CAPPED, Outcome, settle, settle_relief
 from billing.invoicing.add_charge import add_charge
-from billing.store import account_rows, dunning_policy_rows, dunning_rows, exception_rows
+from billing.store import dunning_policy_rows, dunning_rows, exception_rows
 from core.health import HealthIssue, close_issue, open_issue
 from core.periods import local_date
 from core.refusal import Refusal, granted
@@ -27,6 +27,8 @@ from core.work import Work, Workplace
 
 __all__ = ["StageChange", "evaluate_dunning", "reconsider_dunning", "relieve_dunning"]
 
+AT_ONCE = 1_000
+"""Accounts decided in one transaction: few statements for many, and no writer waits long for it."""
 CAP_ISSUE = "billing.dunning_capped:"
 
 
@@ -50,7 +52,6 @@ async def evaluate_dunning(
     async with workplace.reading() as connection:
         now = workplace.clock.now()
         in_question = await dunning_rows.accounts_in_question(connection, tomorrow(now))
-        cuts = Cuts(await dunning_policy_rows.bases(connection))
     # One evaluation a day: what else moves an account (payment, reversal, promise) is decided as it happens.
     account_ids = [
         one.account_id
@@ -59,12 +60,13 @@ async def evaluate_dunning(
         or (one.look_again_at is not None and one.look_again_at <= now)
     ]
     changes: list[StageChange] = []
-    for start in range(0, len(account_ids), settings.block_size):
+    cuts = Cuts()
+    for start in range(0, len(account_ids), AT_ONCE):
         async with workplace.work(actor) as work:
             doubt = await find_clock_doubt(work.connection, work.now, settings)
             if doubt is not None:  # it stepped since
                 return doubt
-            changes += await _evaluate_block(work, account_ids[start : start + settings.block_size], cuts)
+            changes += await _evaluate_block(work, account_ids[start : start + AT_ONCE], cuts)
     if account_ids:
         await _tell_of_caps(workplace, actor, cuts)
     return changes
@@ -77,12 +79,9 @@ def tomorrow(now: datetime) -> date:
 
 @dataclass(slots=True)
 class Cuts:
-    """How many may still be cut by each policy in each local night, and how many must wait.
+    """How many may still be cut by each policy in each local night, and how many must wait."""
 
-    ``bases``: how many accounts each policy is for.
-    """
-
-    bases: dict[str, int]
+    _bases: dict[str, int] | None = None
     _left: dict[tuple[str, date], int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     caps: dict[str, int] = field(default_factory=dict)
@@ -94,7 +93,9 @@ class Cuts:
             return None
         key = (policy_id, case.today)
         if key not in self._left:
-            allowed = policy.cap.allows(self.bases.get(policy_id, 0))
+            if self._bases is None:
+                self._bases = await dunning_policy_rows.bases(connection)
+            allowed = policy.cap.allows(self._bases.get(policy_id, 0))
             used = await dunning_rows.cuts_of_night(connection, policy_id, case.today)
             self._left[key] = max(0, allowed - used)
             self.caps[policy_id] = allowed
@@ -129,7 +130,7 @@ async def settle_within(
 
 
 async def _evaluate_block(work: Work, account_ids: Sequence[str], cuts: Cuts) -> list[StageChange]:
-    await account_rows.lock_accounts(work.connection, account_ids)
+    await dunning_rows.lock_debtors(work.connection, account_ids)
     cases = {one.state.account_id: one for one in await load_cases(work.connection, account_ids, work.now)}
     outcomes: list[Outcome] = []
     early: dict[str, date] = {}
@@ -216,8 +217,8 @@ async def reconsider_dunning(work: Work, account_id: str, *, clock_doubted: bool
     if clock_doubted or case.today < case.state.evaluated_on:
         outcome = settle_relief(case)
         return await _record_one(work, outcome, paid=False) if outcome.steps else None
-    cuts = Cuts(await dunning_policy_rows.bases(work.connection) if case.policy.cap else {})
-    return await _record_one(work, await settle_within(work.connection, case, work.now, cuts), paid=False)
+    outcome = await settle_within(work.connection, case, work.now, Cuts())
+    return await _record_one(work, outcome, paid=False)
 
 
 async def _record_one(work: Work, outcome: Outcome, *, paid: bool) -> StageChange | None:

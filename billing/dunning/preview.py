@@ -12,7 +12,7 @@ from billing.domain.dunning_policy import Stage
 from billing.dunning.debtors import load_cases
 from billing.dunning.evaluate import Cuts, settle_within, tomorrow
 from billing.dunning.settle import Outcome
-from billing.store import dunning_policy_rows, dunning_rows
+from billing.store import dunning_rows
 
 _AT_ONCE = 500
 
@@ -74,7 +74,7 @@ async def preview_night(
     """What an evaluation of the whole day of ``on`` would do, the worst first; its hours play no part."""
     in_question = await dunning_rows.accounts_in_question(connection, tomorrow(on))
     asked = [one.account_id for one in in_question if account_ids is None or one.account_id in account_ids]
-    cuts = Cuts(await dunning_policy_rows.bases(connection))
+    cuts = Cuts()
     changes: list[WouldChange] = []
     deferred: list[WouldDefer] = []
     fees: list[WouldCharge] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from billing.domain.dunning import Decision, counted_of
@@ -34,9 +34,7 @@ async def record_outcomes(
 ) -> list[StageChange]:
     """Write them all; ``broken``: accounts whose promise turned out broken. The accounts are locked."""
     await dunning_rows.insert_events(work.connection, [row for one in outcomes for row in _events(work, one)])
-    await dunning_rows.save_evaluated(
-        work.connection, [_evaluated(one) for one in outcomes if one.steps or one.in_catch_up]
-    )
+    await _save_evaluated(work, [one for one in outcomes if one.steps or one.in_catch_up])
     moved = [one for one in outcomes if one.stage is not one.case.state.stage]
     await dunning_rows.save_stages(
         work.connection,
@@ -76,6 +74,23 @@ def _events(work: Work, outcome: Outcome) -> list[dict[str, Any]]:
         })  # fmt: skip
         stage = step.stage
     return events
+
+
+async def _save_evaluated(work: Work, outcomes: Sequence[Outcome]) -> None:
+    """Most nights nothing happens to most accounts: their day is noted in one statement."""
+    quiet: dict[date, list[str]] = {}
+    rows = []
+    for one in outcomes:
+        state, row = one.case.state, _evaluated(one)
+        if one.look_again_at is None and (state.reached, state.cut_minor, state.respite_until) == (
+            row["reached"], row["cut_minor"], row["respite_until"],
+        ):  # fmt: skip
+            quiet.setdefault(row["evaluated_on"], []).append(state.account_id)
+        else:
+            rows.append(row)
+    for on, account_ids in quiet.items():
+        await dunning_rows.save_quiet(work.connection, on, account_ids)
+    await dunning_rows.save_evaluated(work.connection, rows)
 
 
 def _evaluated(outcome: Outcome) -> dict[str, Any]:

@@ -231,6 +231,22 @@ async def save_stages(connection: AsyncConnection, moved: Sequence[dict[str, Any
         )
 
 
+async def lock_debtors(connection: AsyncConnection, account_ids: Collection[str]) -> None:
+    """Hold the accounts against other writers until this transaction ends, in the order of their ids."""
+    query = select(account.c.id).where(account.c.id.in_(account_ids)).order_by(account.c.id)
+    await connection.execute(query.with_for_update())
+
+
+async def save_quiet(connection: AsyncConnection, on: date, account_ids: Collection[str]) -> None:
+    """That day is decided for accounts of which nothing else changes."""
+    if account_ids:
+        await connection.execute(
+            update(dunning_state)
+            .where(dunning_state.c.account_id.in_(account_ids))
+            .values(evaluated_on=on, look_again_at=None)
+        )
+
+
 async def save_evaluated(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Note for each account the last day decided, and what goes with it but the stage."""
     if rows:
@@ -318,7 +334,14 @@ async def paused_accounts(connection: AsyncConnection, account_days: dict[str, d
     """Accounts whose every running service is paused on the given local day."""
     query = select(
         subscription.c.account_id, subscription.c.starts_on, subscription.c.ends_on, subscription.c.paused_on
-    ).where(subscription.c.account_id.in_(account_days), subscription.c.parent_id.is_(None))
+    ).where(
+        subscription.c.account_id.in_(
+            select(subscription.c.account_id).where(
+                subscription.c.account_id.in_(account_days), subscription.c.paused_on.is_not(None)
+            )
+        ),
+        subscription.c.parent_id.is_(None),
+    )
     paused: dict[str, bool] = {}
     for row in await connection.execute(query):
         on = account_days[row.account_id]
