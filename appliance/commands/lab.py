@@ -27,6 +27,17 @@ def serve() -> None:
     )
 
 
+@lab.command("gateway")
+def gateway(
+    panel_url: Annotated[str, typer.Option(help="Where the panel listens.")] = "http://127.0.0.1:8080",
+    port: Annotated[int, typer.Option(help="Port of the first; the second takes the next.")] = 8450,
+) -> None:
+    """Run gateways that speak like Stripe and Authorize.net, with test cards, until interrupted."""
+    from lab.gateway_service import run_gateways
+
+    asyncio.run(run_gateways(asyncio.Event(), panel_url=panel_url, port=port))
+
+
 @lab.command("story")
 def story(
     once: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from ui_client import Panels, open_panel
 from ui_world import make_operators
 
@@ -18,13 +20,21 @@ from billing_story import Town
 from gateway_lab import NAMES, POOR
 from gateway_till import Till, till
 
+from appliance.panel_acts import panel_acts
+from appliance.wiring import MeteredUsage
 from billing.payments.gateways.pay_link import pay_path
 from billing.store.tables import autopay, gateway, gateway_event, payment_method
 from core.clock import FakeClock
+from core.refusal import granted
 from core.secrets import Sealer
 from core.store.tables import audit
 from core.work import Workplace
+from ui.api_tokens import make_token
+from ui.app import build_app
 from ui.config import UiSettings
+from ui.pay_desk import pay_desk_of
+from ui.portal import build_portal
+from ui.web.visit import PANEL
 
 
 @dataclass
@@ -156,6 +166,51 @@ async def test_an_operator_charges_once_sees_why_it_failed_and_forgets_the_card(
     assert (
         await (await shop.panel.as_("viewer")).post(f"/subscribers/{account}/charge", typed)
     ).status == 403
+
+
+async def test_a_program_charges_once_for_each_key_and_sees_the_steps(shop: Shop) -> None:
+    account = await shop.debtor()
+    async with shop.town.workplace.work("operator:owner") as work:
+        token = granted(await make_token(work, "shop", "act")).reveal()
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def ask(method: str, path: str) -> Any:
+        page = await shop.panel.base.ask(method, f"/api/v1/accounts/{path}", headers=headers)
+        return page.status, json.loads(page.text)
+
+    for _ in range(2):
+        status, body = await ask("POST", f"{account}/charges?amount_minor=3000&key=k1")
+        assert (status, body["charge"]["state"]) == (200, "succeeded"), body
+    await shop.paid_once()
+    status, body = await ask("GET", "A-1/charges")
+    assert status == 422 and body["error"]["field"] == "account"
+    _, body = await ask("GET", f"{account}/charges")
+    assert [step["state"] for step in body["charges"][0]["steps"]] == ["begun", "sent", "succeeded"]
+    _, body = await ask("GET", f"{account}/payment-methods")
+    (method,) = body["methods"]
+    assert (method["last4"], method["expires_on"], body["save_path"]) == (
+        "4242", "2031-12-31", pay_path(shop.sealer, account),
+    )  # fmt: skip
+    assert (await ask("POST", f"{account}/charges?amount_minor=0&key=k2"))[0] == 422
+
+
+async def test_the_portal_takes_a_subscriber_in_the_walled_garden_to_the_page(shop: Shop) -> None:
+    await shop.debtor()
+    (invoice,) = await shop.town.invoices()
+    app = build_app(
+        shop.town.workplace, shop.sealer, MeteredUsage(), UiSettings(), acts=panel_acts(shop.sealer)
+    )
+    panel = app[PANEL]
+    portal = build_portal(shop.town.workplace, panel.templates, panel.settings, pay_desk_of(panel))
+    async with TestClient(TestServer(portal)) as client:
+        link = pay_path(shop.sealer, invoice.id)
+        page = await client.get(link)
+        assert (page.status, "$30.00" in await page.text()) == (200, True)
+        go = await client.post(link)
+        assert (shop.other.access.base_url or "") in await go.text()
+        assert (await client.get("/pay/inv_x/y")).status == 404
+        assert "$30.00" not in await (await client.get("/anything/else")).text()
+    await panel.gateways.close()
 
 
 async def test_the_owner_sets_keys_that_nobody_sees_again(shop: Shop) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ui.api import answers, certificate_operations, operations, sign_in_operations, tax_operations
+from ui.api import (
+    answers,
+    certificate_operations,
+    operations,
+    payment_operations,
+    sign_in_operations,
+    tax_operations,
+)
 from ui.api.declare import Operation
 from ui.api.door import ApiDoor
 from ui.api.openapi import DOCUMENT_PATH, document
@@ -27,6 +34,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
     *certificate_operations.operations.declared,
+    *payment_operations.operations.declared,
     *sign_in_operations.operations.declared,
     *tax_operations.operations.declared,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -43,6 +43,7 @@ def of(kind: Any) -> Mapping[str, Any]:
         return listed(of(arguments[0]))
     simple: dict[Any, Mapping[str, Any]] = {
         str: TEXT, int: WHOLE, bool: YES_OR_NO, float: {"type": "number"}, datetime: INSTANT,
+        date: {"type": "string", "format": "date"},
         timedelta: {"type": "number"},
     }  # fmt: skip
     return simple.get(kind, ANYTHING)

@@ -175,8 +175,10 @@ async def methods_of(connection: AsyncConnection, account_id: str) -> list[Metho
     ]
 
 
-async def charges_of(connection: AsyncConnection, account_id: str, limit: int) -> list[ChargeView]:
-    """The account's charges, newest first."""
+async def charges_of(
+    connection: AsyncConnection, account_id: str, limit: int, *, charge_id: str = ""
+) -> list[ChargeView]:
+    """The account's charges, newest first, or one of them."""
     table = gateway_charge
     query = (
         select(table, payment_method.c.brand, payment_method.c.last4)
@@ -185,6 +187,8 @@ async def charges_of(connection: AsyncConnection, account_id: str, limit: int) -
         .order_by(table.c.begun_at.desc(), table.c.id.desc())
         .limit(limit)
     )
+    if charge_id:
+        query = query.where(table.c.id == charge_id)
     rows = list(await connection.execute(query))
     steps = await _steps_of(connection, [row.id for row in rows])
     return [
