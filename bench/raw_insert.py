@@ -1,8 +1,8 @@
 """Another program, with the same result: it inserts the very rows that a run wrote, and does nothing else.
 
 The rows of a run are those that were not in the tables before it. They go into a copy of the database as it
-was then, with the same tables, indexes and checks, by SQLAlchemy Core's executemany over the same driver, in as
-many transactions as the run had blocks.
+was then, with the same tables, indexes and checks, by SQLAlchemy Core's executemany over the same driver, in
+as many transactions as the run had blocks.
 """
 
 from __future__ import annotations

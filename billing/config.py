@@ -62,6 +62,7 @@ class BillingSettings(BaseModel):
     autopay: AutopaySettings = Field(default_factory=AutopaySettings)
     locale: str = Field("en_US", description="babel locale of dates and amounts on invoices")
     invoice_prefix: str = Field("INV-", max_length=20)
+    credit_note_prefix: str = Field("CN-", max_length=20)
     account_prefix: str = Field("A-", max_length=20)
     block_size: int = Field(500, ge=1, le=5000, description="accounts billed in one transaction")
     cycle_settle_minutes: int = Field(

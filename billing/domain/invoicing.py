@@ -32,6 +32,7 @@ from core.money import format_money
 from core.periods import Period
 from core.quantities import format_octets
 
+CREDIT_NOTE = "credit_note"
 _ONE = Decimal(1)
 _NONE = Decimal(0)
 
@@ -138,6 +139,7 @@ class InvoiceDraft:
     net_minor: int
     tax_minor: int
     kind: str = "invoice"
+    corrects_id: str | None = None
 
     @property
     def total_minor(self) -> int:

@@ -12,7 +12,6 @@ from billing.domain.recognition import RevenueKey, earned_by_key
 from billing.ledger.fault import LedgerFault
 from billing.ledger.verify_chain import chain_faults
 from billing.store import ledger_rows, number_rows, recognition_rows
-from billing.store.number_rows import INVOICE_SERIES
 
 
 async def trial_balance(connection: AsyncConnection, on: date | None = None) -> list[tuple[str, str, int]]:
@@ -135,8 +134,8 @@ def _differences(check: str, ledger: dict[str, int], documents: dict[str, int]) 
 
 
 async def _number_gaps(connection: AsyncConnection) -> list[LedgerFault]:
-    """Every number that the invoice series gave must be on an invoice, and no other."""
-    given = set(await number_rows.numbers_given(connection, INVOICE_SERIES))
+    """Every number that a series of documents gave must be on one, and no other."""
+    given = set(await number_rows.document_numbers_given(connection))
     found = set(await ledger_rows.invoice_numbers(connection))
     return [
         LedgerFault("numbers_gapless", number, "given by the series but on no invoice")

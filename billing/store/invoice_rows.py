@@ -158,6 +158,14 @@ async def lines_of(connection: AsyncConnection, invoice_id: str) -> list[Row[Any
     return list(await connection.execute(query))
 
 
+async def credit_notes_of(
+    connection: AsyncConnection, invoice_id: str
+) -> list[tuple[Row[Any], list[Row[Any]]]]:
+    """The credit notes on an invoice with their lines, in the order in which they were issued."""
+    query = select(invoice).where(invoice.c.corrects_id == invoice_id).order_by(invoice.c.number)
+    return [(row, await lines_of(connection, row.id)) for row in (await connection.execute(query)).all()]
+
+
 async def charge_of(connection: AsyncConnection, line_id: str) -> Row[Any] | None:
     """The rated charge behind a usage line, with the names of its plan and service."""
     query = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.store.rows import insert_if_absent
@@ -12,6 +12,7 @@ from billing.store.tables import (
 from core.database import take_lane
 
 INVOICE_SERIES = "invoice"
+CREDIT_NOTE_SERIES = "credit_note"
 
 
 ACCOUNT_SERIES = "account"
@@ -36,11 +37,11 @@ async def take_numbers(connection: AsyncConnection, series: str, prefix: str, co
     return [_numbered(row.prefix, row.next_number + step) for step in range(count)]
 
 
-async def numbers_given(connection: AsyncConnection, series: str) -> list[str]:
-    """Every number that the series has given so far."""
-    query = select(number_series).where(number_series.c.name == series)
-    row = (await connection.execute(query)).one_or_none()
-    return [] if row is None else [_numbered(row.prefix, one) for one in range(1, row.next_number)]
+async def document_numbers_given(connection: AsyncConnection) -> list[str]:
+    """Every number that any series of invoices or credit notes has given so far."""
+    names = [number_series.c.name.startswith(kind) for kind in (INVOICE_SERIES, CREDIT_NOTE_SERIES)]
+    rows = await connection.execute(select(number_series).where(or_(*names)))
+    return [_numbered(row.prefix, one) for row in rows for one in range(1, row.next_number)]
 
 
 def _numbered(prefix: str, number: int) -> str:

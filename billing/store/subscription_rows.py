@@ -93,6 +93,12 @@ async def overlapping_plan(
     return None if row is None else _value(row)
 
 
+async def find_many(connection: AsyncConnection, subscription_ids: Collection[str]) -> list[Subscription]:
+    """The subscriptions with those ids."""
+    query = select(*_SUBSCRIPTION).where(subscription.c.id.in_(subscription_ids))
+    return [_value(row) for row in await connection.execute(query)]
+
+
 async def changing_by(connection: AsyncConnection, latest: date) -> list[tuple[str, date, str]]:
     """``(subscription id, day, time zone)`` of those whose next change takes effect by ``latest``."""
     query = (

@@ -76,6 +76,9 @@ invoice_line = Table(
     Column("charged_for", Date),  # first day of the item's own period: what was charged for it before
     Column("charge_id", String(40), ForeignKey("billing_charge.id")),  # the one-off charge it is made of
     Column("quoted_minor", BigInteger, nullable=False, default=0),  # as priced, with tax if included
+    Column("tax_class", String(40)),  # None: not taxed
+    Column("tax_included", Boolean, nullable=False, default=False),
+    Column("tax_date", Date),  # the day that picked the tax rules
     Column("revenue", String(40)),  # the name of its revenue in the ledger; None: tax
     Column("deferred", Boolean, nullable=False, default=False),  # earned day by day over its period
     Column("period_start", Date),

@@ -1,0 +1,187 @@
+"""Credit notes: the only way to take back what an issued invoice says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from billing.config import BillingSettings
+from billing.domain.catalogue import Account
+from billing.domain.invoicing import CREDIT_NOTE, InvoiceDraft, LineDraft, TaxTerms, assemble_invoice
+from billing.domain.ledger import DEPOSIT
+from billing.invoicing.finalise import finalise, use_credit
+from billing.store import account_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
+from billing.taxes.tax_books import TaxBooks
+from core.money import format_money
+from core.periods import Period, local_date
+from core.refusal import Refusal
+from core.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNote:
+    """What was issued; ``total_minor`` is negative. ``outcome``: issued, or exists."""
+
+    id: str
+    number: str
+    total_minor: int
+    outcome: str
+
+
+async def issue_credit_note(
+    work: Work,
+    *,
+    invoice: str,
+    reason: str,
+    source: str,
+    amounts_minor: Mapping[int, int] | None = None,
+    settings: BillingSettings | None = None,
+    books: TaxBooks | None = None,
+) -> CreditNote | Refusal:
+    """Credit lines of an issued invoice, or all that is left of it; the tax comes back as it was charged.
+
+    ``amounts_minor``: so much of the line at that position, as it was priced (with tax where the price
+    includes it). No line can be credited beyond its amount. ``source`` names the order: given again it
+    answers what it made. The credit pays the invoice first, then others, and the rest is kept.
+    """
+    settings = settings or BillingSettings()
+    if not reason.strip() or len(reason) > 300:
+        return Refusal("reason_missing", "say why, in 1 to 300 characters; the customer reads it", "reason")
+    if not source.strip() or len(source) > 100:
+        return Refusal("bad_source", "name the order, in 1 to 100 characters", "source")
+    found = await invoice_rows.find_invoice(work.connection, invoice)
+    if found is None or found.kind == CREDIT_NOTE:
+        return Refusal("unknown_invoice", f"there is no invoice {invoice} to credit", "invoice")
+    account = await account_rows.lock_account(work.connection, found.account_id)
+    if account is None:
+        raise RuntimeError(f"invoice {found.id} has no account")
+    notes = await invoice_rows.credit_notes_of(work.connection, found.id)
+    for note, note_lines in notes:
+        if any(line.explanation.get("source") == source for line in note_lines):
+            return CreditNote(note.id, note.number, note.total_minor, "exists")
+    lines = await invoice_rows.lines_of(work.connection, found.id)
+    asked = _left(lines, notes) if amounts_minor is None else dict(amounts_minor)
+    refusal = _refuse_amounts(lines, notes, asked, found.currency)
+    if refusal:
+        return refusal
+    drafts = await _draft_lines(work, lines, asked, reason.strip(), source)
+    draft = await _assemble(work, account, found, drafts, books or TaxBooks())
+    [issued] = await finalise(work, [draft], settings)
+    await use_credit(work, {account.id: account}, [issued])
+    await work.audit(
+        "billing.credit_note_issued", account.id, invoice=found.number, number=issued.number,
+        amount=format_money(draft.total_minor, account.currency), reason=reason.strip(),
+    )  # fmt: skip
+    return CreditNote(issued.id, issued.number, draft.total_minor, "issued")
+
+
+def _left(lines: list[Row[Any]], notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
+    """What earlier notes left of each line that is no tax; lines that took something off come along."""
+    credited = _credited(notes)
+    left = {
+        line.position: line.quoted_minor - credited.get(line.position, 0)
+        for line in lines
+        if line.kind not in ("tax", "surcharge")
+    }
+    return {position: amount for position, amount in left.items() if amount}
+
+
+def _credited(notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
+    credited: dict[int, int] = {}
+    for _, note_lines in notes:
+        for line in note_lines:
+            position = line.explanation.get("line")
+            if position is not None and line.kind == "credit":
+                credited[position] = credited.get(position, 0) - line.quoted_minor
+    return credited
+
+
+def _refuse_amounts(
+    lines: list[Row[Any]],
+    notes: list[tuple[Row[Any], list[Row[Any]]]],
+    asked: Mapping[int, int],
+    currency: str,
+) -> Refusal | None:
+    if not asked:
+        return Refusal("nothing_left", "nothing is left of this invoice to credit", "amounts_minor")
+    charged = {line.position: line for line in lines if line.kind not in ("tax", "surcharge")}
+    left = _left(lines, notes)
+    for position, amount in asked.items():
+        if position not in charged:
+            message = f"line {position} is no line that can be credited; its taxes follow by themselves"
+            return Refusal("unknown_line", message, "amounts_minor")
+        if charged[position].revenue == DEPOSIT:
+            message = f"line {position} is a deposit; give it back as a refund"
+            return Refusal("deposit", message, "amounts_minor")
+        rest = left.get(position, 0)
+        if amount == 0 or (amount < 0) != (rest < 0) or abs(amount) > abs(rest):
+            message = f"of line {position} {format_money(rest, currency)} is left to credit"
+            return Refusal("too_much", message, "amounts_minor")
+    return None
+
+
+async def _draft_lines(
+    work: Work, lines: list[Row[Any]], asked: Mapping[int, int], reason: str, source: str
+) -> list[LineDraft]:
+    versions = await plan_rows.plan_versions(work.connection, {one.plan_version_id for one in lines} - {None})
+    ids = {one.subscription_id for one in lines} - {None}
+    places = {one.id: one.place for one in await subscription_rows.find_many(work.connection, ids)}
+    drafts = []
+    for line in lines:
+        if line.position not in asked:
+            continue
+        version = versions.get(line.plan_version_id or "")
+        item = None if version is None else version.item(line.item_code)  # lines of before lack the class
+        tax_class = line.tax_class or (item.tax_class if item is not None else None)
+        drafts.append(
+            LineDraft(
+                kind="credit",
+                description=f"{line.description}: {reason}"[:300],
+                quantity=None,
+                amount_minor=-asked[line.position],
+                period=Period(line.period_start, max(line.period_start, line.period_end)),
+                explanation={
+                    "model": "credit_note",
+                    "line": line.position,
+                    "source": source,
+                    "reason": reason,
+                    "line_quoted_minor": line.quoted_minor,
+                    "amount_minor": -asked[line.position],
+                },
+                subscription_id=line.subscription_id,
+                plan_version_id=line.plan_version_id,
+                item_code=line.item_code,
+                quoted_minor=-asked[line.position],
+                tax_included=line.tax_included,
+                tax_class=tax_class,
+                tax_date=line.tax_date or line.charged_for or line.period_start,
+                revenue=line.revenue,
+                deferred=line.deferred,
+                place=places.get(line.subscription_id),
+            )
+        )
+    return drafts
+
+
+async def _assemble(
+    work: Work, account: Account, found: Row[Any], lines: list[LineDraft], books: TaxBooks
+) -> InvoiceDraft:
+    """Taxed by the rules and certificates as they were known when the invoice was issued."""
+    issued_on = local_date(work.now, account.time_zone)
+    book = await books.book(work.connection, found.created_at)
+    exemptions = await tax_rows.exemptions_of(work.connection, [account.id], found.created_at)
+    terms = TaxTerms(book, exemptions.get(account.id, ()))
+    at_issue = replace(
+        account, country=found.bill_to["country"], region=found.bill_to["region"],
+        city=found.bill_to["city"], postal_code=found.bill_to["postal_code"],
+    )  # fmt: skip
+    draft = assemble_invoice(
+        at_issue, Period(issued_on, issued_on + timedelta(days=1)), issued_on, lines, terms
+    )
+    if draft is None:
+        raise RuntimeError("a credit note without lines")
+    return replace(draft, account=account, kind=CREDIT_NOTE, corrects_id=found.id, due_on=issued_on)
