@@ -55,6 +55,7 @@ from ui.pages import (
     subscribers,
     taxes,
     tokens,
+    top_ups,
     towers,
 )
 from ui.passwords import Passwords
@@ -73,7 +74,7 @@ _PAGES = (
     exemptions, explain_sign_in, gateway_hooks, gateways, invoices, metrics, nases, new_service, operators,
     pay_links, payment_methods, payments, pools, profiles, public, realms, receivables, reply_templates,
     service_changes, services, sessions, sign_ins, snmp_targets, subscriber_import, subscribers, taxes,
-    tokens, towers, subscriber,
+    tokens, top_ups, towers, subscriber,
 )  # fmt: skip
 
 

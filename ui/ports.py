@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.live_scope import LiveScope, ReappliedPage
 from aaa.set_up import NewCredential
-from billing.ports import DailyUsageSource, LiveUsageSource, UsageSource
+from billing.ports import DailyUsageSource, LiveUsageSource, UsageSource, WatchedUsage
 from core.refusal import Refusal
 from core.work import Work, Workplace
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 
-class Usage(UsageSource, LiveUsageSource, DailyUsageSource, Protocol):
-    """The meters of the house: closed usage with its evidence, usage so far, and day by day."""
+class Usage(UsageSource, LiveUsageSource, DailyUsageSource, WatchedUsage, Protocol):
+    """The meters of the house: closed usage with its evidence; usage so far, by day, of many at once."""
 
 
 AbsentRoles = Callable[[], Collection[str]]

@@ -19,6 +19,7 @@ from ui.app import build_app
 from ui.config import UiSettings
 from ui.pay_desk import pay_desk_of
 from ui.portal import build_portal
+from ui.portal_top_ups import PortalTopUps
 from ui.ports import AbsentRoles, CrossRoomActs, RadiusMetrics, Usage
 from ui.tls import PanelTls, keep_certificate
 from ui.web.visit import PANEL
@@ -88,7 +89,9 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         host, port = await _listen(stack, app, settings.listen, tls.context if tls else None)
         log.info("panel_listening", host=host, port=port, tls=settings.tls)
         if settings.portal_listen:
-            portal = build_portal(workplace, app[PANEL].templates, settings, pay_desk_of(app[PANEL]))
+            shop = PortalTopUps(workplace, usage, sealer, billing or BillingSettings())
+            desk = pay_desk_of(app[PANEL])
+            portal = build_portal(workplace, app[PANEL].templates, settings, desk, shop)
             host, port = await _listen(stack, portal, settings.portal_listen, None)
             log.info("portal_listening", host=host, port=port)
         if tls is not None:

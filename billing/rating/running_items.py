@@ -19,6 +19,7 @@ from billing.domain.rating.quota import Standing, measure_standing
 from billing.domain.rating.rate import Member, Usage
 from billing.domain.rating.terms import UsageTerms
 from billing.ports import WatchedUsage
+from billing.rating.public_holidays import with_holidays
 from billing.store import account_rows, bucket_rows, plan_rows, subscription_rows, usage_item_rows
 from core.periods import Period, local_date
 
@@ -46,7 +47,8 @@ class RunningItem:
     @property
     def calendar(self) -> Calendar:
         """Its period in the account's zone."""
-        return Calendar(self.period, self.part, self.account.time_zone, self.account.anchor_day)
+        plain = Calendar(self.period, self.part, self.account.time_zone, self.account.anchor_day)
+        return with_holidays(plain, self.terms)
 
     @property
     def key(self) -> str:

@@ -17,6 +17,7 @@ from billing.domain.rating.balance import Lot
 from billing.domain.rating.calendar import Calendar
 from billing.domain.rating.rate import RatedUsage, Usage, rate_usage
 from billing.domain.rating.terms import parse_usage_terms
+from billing.rating.public_holidays import with_holidays
 from core.periods import Period
 
 GB = 10**9
@@ -58,13 +59,12 @@ class Case:
     steady: float = 0
     at: list[tuple[str, float]] = field(default_factory=list)
     lots: list[Lot] = field(default_factory=list)
-    holidays: tuple[str, ...] = ()
     exact: str = ""
     left: float | None = None
 
     def calendar(self) -> Calendar:
-        holidays = frozenset(date.fromisoformat(one) for one in self.holidays)
-        return Calendar(span(self.cycle), span(self.part or self.cycle), self.zone, holidays=holidays)
+        plain = Calendar(span(self.cycle), span(self.part or self.cycle), self.zone)
+        return with_holidays(plain, parse_usage_terms(self.terms))
 
     def usage(self) -> Usage:
         begin, end = self.calendar().part.instants(self.zone)
@@ -239,13 +239,17 @@ CASES = [
          {"model": TEN_A_GB, "classes": [{**NIGHT, "weight": "0"}, {**WEEKEND, "weight": "0.5"}]},
          part="2026-06-06..2026-06-07", steady=1, overage=8, amount=80),
     Case("a holiday counts as a weekend when the class says so", JUNE,
-         {"model": TEN_A_GB, "classes": [{**WEEKEND, "holidays": "also", "weight": "0"}]},
-         part="2026-06-19..2026-06-20", steady=1, holidays=("2026-06-19",), overage=0, amount=0),
+         {"model": TEN_A_GB, "holidays": {"days": ["2026-06-19"]}, "classes": [{**WEEKEND, "holidays": "also", "weight": "0"}]},
+         part="2026-06-19..2026-06-20", steady=1, overage=0, amount=0),
     Case("… and is never an office day", JUNE,
-         {"model": TEN_A_GB, "classes": [{"name": "office", "days": ["mon", "tue", "wed", "thu", "fri"],
+         {"model": TEN_A_GB, "holidays": {"days": ["2026-06-19"]}, "classes": [{"name": "office", "days": ["mon", "tue", "wed", "thu", "fri"],
                                           "from": "08:00", "until": "18:00", "holidays": "never",
                                           "weight": "2"}]},
-         part="2026-06-18..2026-06-20", steady=1, holidays=("2026-06-19",), overage=58, amount=580),
+         part="2026-06-18..2026-06-20", steady=1, overage=58, amount=580),
+    Case("Independence Day on a Saturday is kept on Friday the third: the library knows", "2026-07-01..2026-08-01",
+         {"model": TEN_A_GB, "holidays": {"country": "US"},
+          "classes": [{**WEEKEND, "holidays": "also", "weight": "0"}]},
+         part="2026-07-02..2026-07-06", steady=1, overage=24, amount=240),
     Case("a class with a price of its own leaves the allowance alone", JUNE,
          {"allowance": gb(15), "model": TEN_A_GB,
           "classes": [{**NIGHT, "model": {"kind": "per_unit", "minor_per_gb": "2"}}]},

@@ -10,6 +10,7 @@ import pytest
 from billing.domain.rating.calendar import Calendar
 from billing.domain.rating.rate import Member, Usage, rate_bucket, rate_usage
 from billing.domain.rating.terms import parse_usage_terms, plain_terms
+from billing.rating.public_holidays import check_holidays
 from core.periods import Period
 
 GB = 10**9
@@ -25,6 +26,7 @@ EVERYTHING: dict[str, Any] = {
         {"name": "noon", "days": ["sun"], "from": "12:00", "until": "24:00", "holidays": "never",
          "model": {"kind": "package", "block_octets": GB, "minor_per_block": "3"}},
     ],
+    "holidays": {"country": "US", "subdivision": "NM", "days": ["2026-12-24"]},
     "rollover": {"periods": 3, "cap_octets": 50 * GB},
     "shared": {"bucket": "family", "among": "payer"},
     "cap": {"at_percent": 120, "effect": "throttle"},
@@ -104,6 +106,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("classes[1].name: standard", {"classes": [{"name": "standard"}]}),
     ("classes: a name stands twice", {"classes": [{"name": "n"}, {"name": "n"}]}),
     ("classes[2] must be an object", {"classes": [{"name": "n"}, 5]}),
+    ("holidays: a class asks", {"classes": [{"name": "n", "holidays": "also"}]}),
+    ("holidays.days is a list of days", {"holidays": {"days": ["Christmas"]}}),
     ("rollover: there is no allowance", {"rollover": {"periods": 1}}),
     ("rollover.periods must be", {"allowance": {"octets": 5}, "rollover": {"periods": 0}}),
     ("cap.at_octets or cap.at_percent", {"cap": {"effect": "throttle"}}),
@@ -156,6 +160,12 @@ def test_usage_that_cannot_be() -> None:
         rate_usage(night, Usage(1, 0, [(begin, end + timedelta(seconds=1), 1, 0)]), calendar)
     with pytest.raises(ValueError, match="not within the cycle"):
         Calendar(JUNE, Period(date(2026, 5, 31), date(2026, 6, 2)), "UTC")
+
+
+def test_holidays_of_nowhere_are_refused() -> None:
+    check_holidays(parse_usage_terms({"holidays": {"country": "US", "subdivision": "NM"}}))
+    with pytest.raises(ValueError, match="none are known for XX"):
+        check_holidays(parse_usage_terms({"holidays": {"country": "XX"}}))
 
 
 # -- the 95th percentile -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ui.api import (
     payment_operations,
     sign_in_operations,
     tax_operations,
+    usage_operations,
 )
 from ui.api.declare import Operation
 from ui.api.door import ApiDoor
@@ -37,6 +38,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *payment_operations.operations.declared,
     *sign_in_operations.operations.declared,
     *tax_operations.operations.declared,
+    *usage_operations.operations.declared,
 )
 
 for _operation in OPERATIONS:

@@ -8,10 +8,11 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.payments.receive_payment import receive_payment
+from billing.rating.usage_standing import usage_standings
 from core.periods import local_date
 from core.refusal import Refusal
 from ui.permissions import Permission
-from ui.read import receivables, services, subscriber
+from ui.read import allowances, receivables, services, subscriber
 from ui.read.rows import EXPORT
 from ui.read.sessions import latest_of
 from ui.web.csv_files import csv_file
@@ -47,11 +48,17 @@ async def subscriber_page(visit: Visit, account_id: str, form: Form, status: int
             "payments": await receivables.list_payments(connection, account_id=account_id, limit=12),
             "subscriptions": await subscriber.subscriptions_of(connection, account_id),
             "dunning_events": await subscriber.dunning_history(connection, account_id),
+            "allowances": await usage_standings(
+                connection, visit.panel.usage, account_id, visit.panel.workplace.clock.now()
+            ),
+            "top_ups": await allowances.top_ups_of(connection, account_id),
+            "quota_events": await allowances.quota_events_of(connection, account_id),
         }
     return visit.page(
         "subscriber.html", account=view, lines=lines, hidden_lines=len(view.service_ids) - len(lines),
         today=today, form=form, methods=METHODS, status=status,
-        payment_key=form.value("idempotency_key") or f"panel:{secrets.token_hex(12)}", **context,
+        payment_key=form.value("idempotency_key") or f"panel:{secrets.token_hex(12)}",
+        top_up_key=f"panel:{secrets.token_hex(12)}", **context,
     )  # fmt: skip
 
 

@@ -27,6 +27,8 @@ _HERE = Path(__file__).resolve().parent.parent
 NOTICES = {
     "payment": "The payment is recorded. Access follows by itself where it was held for money.",
     "payment_again": "This payment was already recorded; nothing was booked twice.",
+    "topped_up": "The top-up is bought. What was held for its cap is free within moments.",
+    "topped_up_again": "This top-up was already bought; nothing was charged twice.",
     "hold": "The hold stands. Towers follow within moments; watch the enforcement history.",
     "lifted": "The hold is lifted. Towers follow within moments; watch the enforcement history.",
     "clock": "The clock is trusted from now on. Billing begins within minutes.",

@@ -18,7 +18,7 @@ _MOST_MONTHS: Final = 60
 class Calendar:
     """Local dates of the account. ``part`` lies within ``cycle``; ``anchor_day`` only matters at month ends.
 
-    ``holidays`` are those of the place that the time classes ask about.
+    ``holidays`` are those that the terms name (``billing.rating.public_holidays`` knows them).
     """
 
     cycle: Period

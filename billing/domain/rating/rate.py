@@ -325,6 +325,7 @@ def _price_member(
     }
     if counted.classes:
         explanation["classes"] = counted.classes
+        explanation["holidays"] = [day.isoformat() for day in sorted(calendar.holidays) if day in member.part]
     if terms.shared is not None:
         explanation["shared"] = {"bucket": terms.shared.bucket, "items": sharing, "rule": SHARED_RULE}
     return RatedUsage(counted.used, own, overage, scaled, unit, amount, explanation)

@@ -22,7 +22,8 @@ EFFECTS: Final = ("throttle", "walled_garden")
 AMONG: Final = ("account", "payer")
 MOST_TOP_UP_DAYS: Final = 366
 _FIELDS: Final = (
-    "unit", "metered", "model", "allowance", "classes", "rollover", "shared", "cap", "alerts", "top_ups",
+    "unit", "metered", "model", "allowance", "classes", "holidays", "rollover", "shared", "cap", "alerts",
+    "top_ups",
 )  # fmt: skip
 
 
@@ -81,6 +82,15 @@ class TopUpOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Holidays:
+    """Which days are holidays: of a country (ISO 3166-1) or its part, and ``days`` beside them."""
+
+    country: str | None = None
+    subdivision: str | None = None
+    days: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UsageTerms:
     """``model`` None: what lies beyond the allowance is free."""
 
@@ -94,6 +104,7 @@ class UsageTerms:
     cap: Cap | None = None
     alerts: tuple[int, ...] = ()
     top_ups: tuple[TopUpOffer, ...] = ()
+    holidays: Holidays | None = None
     is_plain: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -152,6 +163,12 @@ class UsageTerms:
             said["allowance"] = self._allowance_json(self.allowance)
         if self.classes:
             said["classes"] = [one.as_json(self.unit) for one in self.classes]
+        if self.holidays is not None:
+            said["holidays"] = {
+                "country": self.holidays.country,
+                "subdivision": self.holidays.subdivision,
+                "days": [day.isoformat() for day in self.holidays.days],
+            }
         if self.rollover is not None:
             said["rollover"] = {"periods": self.rollover.periods, f"cap_{self.unit.of}": self.rollover.cap}
         if self.shared is not None:
@@ -196,6 +213,7 @@ def parse_usage_terms(stored: Mapping[str, Any]) -> UsageTerms:
         cap=_cap(form.part("cap"), unit) if form.has("cap") else None,
         alerts=_alerts(form),
         top_ups=form.each("top_ups", lambda one: _top_up(one, unit), most=20),
+        holidays=_holidays(form.part("holidays")) if form.has("holidays") else None,
     )
     _check_together(terms)
     return terms
@@ -223,6 +241,20 @@ def _rollover(form: Described, unit: Unit) -> Rollover:
     form.only(("periods", f"cap_{unit.of}"))
     key = f"cap_{unit.of}"
     return Rollover(form.count("periods", 1, 60, default=1), form.count(key, 1) if form.has(key) else None)
+
+
+def _holidays(form: Described) -> Holidays:
+    form.only(("country", "subdivision", "days"))
+    listed = form.fields.get("days", [])
+    try:
+        days = tuple(sorted({date.fromisoformat(one) for one in listed}))
+    except (TypeError, ValueError):
+        raise ValueError(f"{form.path('days')} is a list of days such as 2026-12-24") from None
+    return Holidays(
+        form.word("country", longest=2) if form.has("country") else None,
+        form.word("subdivision", longest=10) if form.has("subdivision") else None,
+        days,
+    )
 
 
 def _shared(form: Described) -> Shared:
@@ -267,6 +299,10 @@ def _check_together(terms: UsageTerms) -> None:
     faults = (
         (len({one.name for one in terms.classes}) < len(terms.classes), "classes: a name stands twice"),
         (len({one.code for one in terms.top_ups}) < len(terms.top_ups), "top_ups: a code stands twice"),
+        (
+            terms.holidays is None and any(one.holidays != "as_weekday" for one in terms.classes),
+            "holidays: a class asks for them; name a country or days",
+        ),
         (terms.rollover is not None and not limited, "rollover: there is no allowance that could be left"),
         (
             terms.cap is not None and terms.cap.at_percent is not None and not limited,
