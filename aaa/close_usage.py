@@ -19,7 +19,7 @@ from aaa.domain.closing import Span, digest_of_lines, is_digest, pieces_of
 from aaa.domain.usage import Interval, split_interval, spread
 from aaa.recut import record_values
 from aaa.store import close_rows, usage_rows
-from aaa.store.close_rows import Measured
+from aaa.store.close_rows import Measured, Pace
 from core.periods import start_of_day
 from core.refusal import Refusal
 from core.store.columns import to_microseconds
@@ -237,8 +237,9 @@ class _Desk:
         for one in self._opened:
             for piece in one.pieces:
                 holders.setdefault(piece, {})[one.claim.service_id] = one
+        pace = Pace()
         for piece in sorted(holders):
-            async for some in close_rows.measure(connection, piece, holders[piece], with_lines=True):
+            async for some in close_rows.measure(connection, piece, holders[piece], lines_at=pace):
                 crossing = [record_id for measured in some for record_id in measured.crossing]
                 rows = await close_rows.records_by_id(connection, crossing)
                 cut: dict[str, list[tuple[Row[Any], Interval]]] = {}
@@ -315,7 +316,7 @@ async def usage_of_many(
         used.setdefault((from_at, until_at), {})[service_id] = [0, 0]
     for span, octets in used.items():
         crossing: list[int] = []
-        async for some in close_rows.measure(connection, span, octets, with_lines=False):
+        async for some in close_rows.measure(connection, span, octets, lines_at=None):
             for measured in some:
                 _add(octets[measured.service_id], measured.octets_in, measured.octets_out)
                 crossing += measured.crossing

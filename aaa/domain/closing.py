@@ -39,7 +39,7 @@ def digest_of_lines(lines: Iterable[str]) -> str:
     A line is ``meter|start|end|octets in|octets out|interpolated``, instants in microseconds since 1970. So a
     database may put the lines together, in whatever order it finds the records.
     """
-    text = "".join(f"{line}\n" for line in sorted(lines))
+    text = "\n".join([*sorted(lines), ""])
     return _BY_LINES + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -147,22 +147,36 @@ class Measured:
     crossing: list[int]
 
 
+@dataclass(slots=True)
+class Pace:
+    """How many services are looked at in one statement: as many as have some fifty thousand records."""
+
+    at_once: int = _FIRST_LOOK
+
+    def follow(self, records: int, services: int) -> None:
+        """As the services of the last statement were, so are the next ones taken to be."""
+        self.at_once = min(CHUNK, max(1, _RECORDS_AT_ONCE * services // max(1, records)))
+
+
 async def measure(
-    connection: AsyncConnection, span: Span, service_ids: Iterable[str], *, with_lines: bool
+    connection: AsyncConnection, span: Span, service_ids: Iterable[str], *, lines_at: Pace | None
 ) -> AsyncIterator[list[Measured]]:
-    """What each service used in the span, some services at a time; one without records is left out."""
+    """What each service used in the span, some services at a time; one without records is left out.
+
+    ``lines_at``: the pace at which lines are made; None: none are wanted.
+    """
     record = usage_record.c
     statement = select(
         func.count(),
         record.service_id,
         func.sum(record.octets_in),
         func.sum(record.octets_out),
-        func.aggregate_strings(_line(connection), "\n") if with_lines else literal(""),
+        literal("") if lines_at is None else func.aggregate_strings(_line(connection), "\n"),
         func.aggregate_strings(cast(case((record.end_at > span[1], record.id)), Text), ","),
     ).where(_begins_in(span))
     left = list(dict.fromkeys(service_ids))
-    at_once = _FIRST_LOOK if with_lines else CHUNK
     while left:
+        at_once = CHUNK if lines_at is None else lines_at.at_once
         some, left = left[:at_once], left[at_once:]
         of_these = statement.where(record.service_id.in_(some)).group_by(record.service_id)
         rows = (await connection.execute(of_these)).all()
@@ -170,9 +184,8 @@ async def measure(
             Measured(service_id, int(octets_in), int(octets_out), lines, _ids(crossing))
             for _, service_id, octets_in, octets_out, lines, crossing in rows
         ]
-        if with_lines:
-            of_each = max(1, sum(row[0] for row in rows) // len(some))
-            at_once = min(CHUNK, max(1, _RECORDS_AT_ONCE // of_each))
+        if lines_at is not None:
+            lines_at.follow(sum(row[0] for row in rows), len(some))
 
 
 def _ids(text: str | None) -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 from aaa_world import Dialled, minute, report, subscribe
 from sqlalchemy import event, select, update
 
+from aaa import close_usage
 from aaa.close_usage import (
     ClosedUsage,
     UsageClaim,
@@ -160,7 +161,7 @@ async def test_however_few_records_are_looked_at_at_once_the_closes_are_the_same
     clock.step_to(minute(600))
     services = [await subscribe(workplace, sealer, one.username) for one in PEOPLE]
     await _everyone_reports(workplace)
-    monkeypatch.setattr(close_rows, "_FIRST_LOOK", 1)
+    monkeypatch.setattr(close_usage, "Pace", lambda: close_rows.Pace(at_once=1))
     monkeypatch.setattr(close_rows, "_RECORDS_AT_ONCE", 6)
     outcomes = await _close(workplace, *(_claim(one, 0, 60) for one in services))
     assert _octets(outcomes) == [(600, 3), (1200, 3), (1800, 3)]
