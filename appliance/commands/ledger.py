@@ -202,27 +202,19 @@ def ledger_schedule() -> None:
 
 @ledger.command("earned")
 def ledger_earned(
-    revenue: Annotated[str, typer.Argument(help="Such as recurring or rental.")],
-    currency: Annotated[str, typer.Option(help="Such as USD.")],
-    through: Annotated[datetime, typer.Option(formats=_DAY, help="The last day.")],
-    after: Annotated[datetime | None, typer.Option(formats=_DAY, help="The day before the first.")] = None,
-    entity: Annotated[str, typer.Option(help="Id of a legal entity; else the house's own.")] = "",
+    entry: Annotated[
+        str, typer.Argument(help="The id of a recognition (le_…); see: hilltop ledger journal.")
+    ],
     limit: Limit = 200,
 ) -> None:
     """The invoice lines behind a recognition, with what each earned."""
-    from billing.domain.recognition import RevenueKey
     from billing.ledger.recognise import lines_behind
 
-    first, last = day(after, "--after"), day(through, "--through")
-
     async def body(house: House) -> None:
-        if last is None:
-            return
-        key = RevenueKey(revenue, currency.upper(), entity or None)
         async with house.workplace.reading() as connection:
-            lines = await lines_behind(connection, key, first, last, limit)
+            behind = outcome_or_fail(await lines_behind(connection, entry, limit))
         show(
-            f"Earned of {revenue} through {last}",
+            f"Earned of {behind.recognition.key.revenue} through {behind.recognition.through}",
             ["invoice", "customer", "line", "from", "to", "amount", "earned"],
             [
                 [
@@ -230,9 +222,11 @@ def ledger_earned(
                     format_money(one.amount_minor, one.currency),
                     format_money(one.earned_minor, one.currency),
                 ]
-                for one in lines
+                for one in behind.lines
             ],
         )  # fmt: skip
+        if behind.more:
+            say("there are more; see --limit")
 
     in_house(body)
 

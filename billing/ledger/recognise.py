@@ -23,6 +23,7 @@ from billing.domain.recognition import (
     recognition_schedule,
 )
 from billing.store import closing_rows, ledger_rows, recognition_rows
+from billing.store.recognition_rows import Recognition
 from core.refusal import Refusal
 from core.work import Work
 
@@ -72,6 +73,7 @@ async def _source(connection: AsyncConnection, through: date, key: RevenueKey) -
 class EarnedLine:
     """What one invoice line gave to a recognition."""
 
+    invoice_id: str
     invoice_number: str
     account_number: str
     account_name: str
@@ -84,23 +86,41 @@ class EarnedLine:
     currency: str
 
 
-async def lines_behind(
-    connection: AsyncConnection, key: RevenueKey, after: date | None, through: date, limit: int = 1_000
-) -> Sequence[EarnedLine]:
-    """The lines of a revenue with what each earned after the day ``after`` through ``through``."""
-    found: list[EarnedLine] = []
-    for line in await recognition_rows.lines_earning(connection, key, after, through, limit):
-        before = 0
-        if after is not None and line.booked_on <= after:
-            before = earned_through(line.amount_minor, line.period, after)
-        earned = earned_through(line.amount_minor, line.period, through) - before
-        found.append(
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What is behind a recognition; ``more``: there are lines that were left off."""
+
+    recognition: Recognition
+    after: date | None
+    lines: Sequence[EarnedLine]
+    more: bool
+
+
+async def lines_behind(connection: AsyncConnection, entry_id: str, limit: int = 1_000) -> Behind | Refusal:
+    """The invoice lines behind a recognition with what each earned since the one before; they sum to it."""
+    one = await recognition_rows.find_recognition(connection, entry_id)
+    if one is None:
+        return Refusal("unknown_recognition", f"{entry_id} is no recognition of revenue", "entry_id")
+    before = await recognition_rows.recognition_before(connection, one)
+    found = await recognition_rows.lines_earning(connection, one, before, limit + 1)
+    lines: list[EarnedLine] = []
+    for line in found[:limit]:
+        earned = earned_through(line.amount_minor, line.period, one.through)
+        if before is not None and line.known_before:
+            earned -= earned_through(line.amount_minor, line.period, before.through)
+        lines.append(
             EarnedLine(
-                line.invoice_number, line.account_number, line.account_name, line.position,
-                line.description, line.period.start, line.period.end, line.amount_minor, earned, key.currency,
+                line.invoice_id, line.invoice_number, line.account_number, line.account_name, line.position,
+                line.description, line.period.start, line.period.end, line.amount_minor, earned,
+                one.key.currency,
             )
         )  # fmt: skip
-    return found
+    return Behind(one, before.through if before else None, lines, len(found) > limit)
+
+
+async def recognitions(connection: AsyncConnection, limit: int = 100) -> Sequence[Recognition]:
+    """What was recognised, newest first."""
+    return await recognition_rows.newest_recognitions(connection, limit)
 
 
 async def schedule(connection: AsyncConnection, today: date) -> list[MonthEarned]:

@@ -135,9 +135,70 @@ async def last_recognition(connection: AsyncConnection) -> tuple[date, datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class EarningLine:
-    """A line behind a recognition."""
+class Recognition:
+    """One recognition of a revenue: through which day, and when it was written."""
 
+    entry_id: str
+    key: RevenueKey
+    through: date
+    written_at: datetime
+    amount_minor: int
+
+
+def _recognitions() -> Select[Any]:
+    entry, side = ledger_entry.c, posting.c
+    day = func.coalesce(entry.happened_on, entry.booked_on)
+    return (
+        select(
+            entry.id, side.ledger_account, side.currency, entry.entity_id, day, entry.recorded_at,
+            side.amount_minor,
+        )
+        .join(posting, side.entry_id == entry.id)
+        .where(entry.source_kind == RECOGNITION, side.ledger_account.startswith(_DEFERRED))
+    )  # fmt: skip
+
+
+def _recognition(row: Any) -> Recognition:
+    key = RevenueKey(row[1].removeprefix(_DEFERRED), row[2], row[3])
+    return Recognition(row[0], key, row[4], row[5], int(row[6]))
+
+
+async def newest_recognitions(connection: AsyncConnection, limit: int) -> list[Recognition]:
+    """Recognitions, newest first."""
+    query = _recognitions().order_by(ledger_entry.c.recorded_at.desc(), ledger_entry.c.id.desc())
+    return [_recognition(row) for row in await connection.execute(query.limit(limit))]
+
+
+async def find_recognition(connection: AsyncConnection, entry_id: str) -> Recognition | None:
+    """The recognition that an entry is."""
+    row = (await connection.execute(_recognitions().where(ledger_entry.c.id == entry_id))).one_or_none()
+    return None if row is None else _recognition(row)
+
+
+async def recognition_before(connection: AsyncConnection, one: Recognition) -> Recognition | None:
+    """The one before it of the same revenue."""
+    entity = ledger_entry.c.entity_id
+    query = (
+        _recognitions()
+        .where(
+            posting.c.ledger_account == f"{_DEFERRED}{one.key.revenue}",
+            posting.c.currency == one.key.currency,
+            entity.is_(None) if one.key.entity_id is None else entity == one.key.entity_id,
+            (ledger_entry.c.recorded_at < one.written_at)
+            | and_(ledger_entry.c.recorded_at == one.written_at, ledger_entry.c.id < one.entry_id),
+        )
+        .order_by(ledger_entry.c.recorded_at.desc(), ledger_entry.c.id.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _recognition(row)
+
+
+@dataclass(frozen=True, slots=True)
+class EarningLine:
+    """A line behind a recognition; ``known_before``: it was there when the one before was written."""
+
+    invoice_id: str
     invoice_number: str
     account_number: str
     account_name: str
@@ -145,31 +206,36 @@ class EarningLine:
     description: str
     amount_minor: int
     period: Period
-    booked_on: date
+    known_before: bool
 
 
 async def lines_earning(
-    connection: AsyncConnection, key: RevenueKey, after: date | None, through: date, limit: int
+    connection: AsyncConnection, one: Recognition, before: Recognition | None, limit: int
 ) -> Sequence[EarningLine]:
-    """Lines of a revenue that earned something after the day ``after`` through ``through``, or came then."""
-    line = invoice_line.c
-    earns = and_(line.period_start <= through, invoice.c.issued_on <= through)
-    if after is not None:  # what was over and booked by then earns nothing since
-        earns = and_(earns, (line.period_end > after + ONE_DAY) | (invoice.c.issued_on > after))
+    """Lines that gave something to a recognition since the one before it."""
+    line, key = invoice_line.c, one.key
+    known = and_(invoice.c.issued_on <= one.through, invoice.c.created_at <= one.written_at)
+    asked = and_(line.revenue == key.revenue, invoice.c.currency == key.currency, known)
+    asked = and_(asked, line.period_start <= one.through)
+    entity = invoice.c.entity_id
+    asked = and_(asked, entity.is_(None) if key.entity_id is None else entity == key.entity_id)
+    if before is not None:  # what was over and known then gives nothing since
+        late = (invoice.c.issued_on > before.through) | (invoice.c.created_at > before.written_at)
+        asked = and_(asked, (line.period_end > before.through + ONE_DAY) | late)
     query = (
         _lines(
-            invoice.c.number, account.c.number, account.c.name, line.position, line.description,
-            line.amount_minor, line.period_start, line.period_end, invoice.c.issued_on,
+            invoice.c.id, invoice.c.number, account.c.number, account.c.name, line.position, line.description,
+            line.amount_minor, line.period_start, line.period_end, invoice.c.issued_on, invoice.c.created_at,
         )
         .join(account, account.c.id == invoice.c.account_id)
-        .where(line.revenue == key.revenue, invoice.c.currency == key.currency, earns)
-        .where(
-            invoice.c.entity_id.is_(None) if key.entity_id is None else invoice.c.entity_id == key.entity_id
-        )
+        .where(asked)
         .order_by(invoice.c.number, line.position)
         .limit(limit)
     )  # fmt: skip
     return [
-        EarningLine(row[0], row[1], row[2], row[3], row[4], int(row[5]), Period(row[6], row[7]), row[8])
+        EarningLine(
+            row[0], row[1], row[2], row[3], row[4], row[5], int(row[6]), Period(row[7], row[8]),
+            before is not None and row[9] <= before.through and row[10] <= before.written_at,
+        )
         for row in await connection.execute(query)
-    ]
+    ]  # fmt: skip

@@ -30,7 +30,7 @@ from billing.domain.recognition import (
     earned_through,
     recognition_schedule,
 )
-from billing.ledger.recognise import lines_behind, recognise_through, schedule
+from billing.ledger.recognise import lines_behind, recognise_through, recognitions, schedule
 from billing.ledger.verify import trial_balance
 from billing.store.tables import ledger_entry
 from core.clock import FakeClock
@@ -164,6 +164,25 @@ async def test_what_comes_late_comes_right_by_itself(books: Books) -> None:
     assert await books.faults() == []
 
 
+async def test_every_recognition_is_the_sum_of_the_lines_behind_it(ours: Books) -> None:
+    for number in range(5):
+        ours.go_to(date(2026, 3, 10 + 2 * number))
+        for amount in (3100, -700 + number):
+            period = Period(date(2026, 3, 5 + number), CYCLE.end)
+            line = BilledPart("recurring", amount, period, deferred=True)
+            await ours.invoice(line, BilledPart("usage", 5000), on=date(2026, 3, 9 + number))
+            ours.clock.advance(timedelta(seconds=1))
+            await _recognise(ours, f"2026-03-{9 + 2 * number:02}")
+            ours.clock.advance(timedelta(seconds=1))
+    async with ours.workplace.reading() as connection:
+        found = await recognitions(connection)
+        assert len(found) == 10
+        for one in found:
+            behind = granted(await lines_behind(connection, one.entry_id))
+            assert sum(line.earned_minor for line in behind.lines) == one.amount_minor
+            assert not behind.more
+
+
 async def test_each_day_is_recognised_before_it_is_closed(books: Books) -> None:
     await books.invoice(BilledPart("recurring", 3100, CYCLE, deferred=True))
     books.go_to("2026-03-14")
@@ -186,11 +205,14 @@ async def test_entities_and_currencies_are_recognised_apart_and_drilled_down(our
     assert await _recognise(ours, "2026-03-12") == [("JPY", 3), ("KWD", 3000), ("USD", 600), ("USD", 300)]
     await _recognise(ours, "2026-03-14")
     async with ours.workplace.reading() as connection:
-        key = RevenueKey("recurring", "USD")
-        lines = await lines_behind(connection, key, date(2026, 3, 12), date(2026, 3, 14))
+        found = await recognitions(connection)
+        house = next(one for one in found if one.key == RevenueKey("recurring", "USD"))
+        behind = granted(await lines_behind(connection, house.entry_id))
         months = await schedule(connection, date(2026, 3, 20))
-    (line,) = lines
+        assert isinstance(await lines_behind(connection, "le_none"), Refusal)
+    (line,) = behind.lines
     assert (line.description, line.amount_minor, line.earned_minor) == ("Home 100", 6200, 400)
+    assert (behind.after, behind.recognition.through) == (date(2026, 3, 12), date(2026, 3, 14))
     ours_usd = [
         (one.month.month, one.amount_minor)
         for one in months

@@ -5,9 +5,9 @@ A parameter that is missing, malformed or unknown is refused by name before a ha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +37,7 @@ class Kind(StrEnum):
     TEXT = "text"
     COUNT = "count"
     INSTANT = "instant"
+    DAY = "day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Parameter:
     at_least: int = 0
     choices: tuple[str, ...] = ()
 
-    def read(self, text: str) -> str | int | datetime | Refusal:
+    def read(self, text: str) -> str | int | date | Refusal:
         """The value, or what is wrong with it."""
         if len(text) > _LONGEST:
             return self._wrong("long", f"is longer than {_LONGEST} characters")
@@ -61,6 +62,8 @@ class Parameter:
             return self._read_count(text)
         if self.kind is Kind.INSTANT:
             return self._read_instant(text)
+        if self.kind is Kind.DAY:
+            return self._read_day(text)
         if self.choices and text not in self.choices:
             return self._wrong("unknown", f"must be one of {', '.join(self.choices)}")
         return text
@@ -69,6 +72,12 @@ class Parameter:
         if text.isascii() and text.isdigit() and self.at_least <= int(text[:18]) <= self.at_most:
             return int(text)
         return self._wrong("range", f"must be a whole number from {self.at_least} to {self.at_most}")
+
+    def _read_day(self, text: str) -> date | Refusal:
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            return self._wrong("malformed", "is not a date; write it like 2026-03-31")
 
     def _read_instant(self, text: str) -> datetime | Refusal:
         try:
@@ -97,12 +106,26 @@ class Ask:
         """A text parameter; empty when it was left out."""
         return str(self.values.get(name) or "")
 
+    def day(self, name: str) -> date | None:
+        """A day; None when it was left out."""
+        found = self.values.get(name)
+        return found if isinstance(found, date) else None
+
     def count(self, name: str) -> int:
         """A count, or its default."""
         return int(self.values[name])
 
 
-Answer = Mapping[str, Any]
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer that is a file, written while it is read."""
+
+    file_name: str
+    content_type: str
+    parts: Callable[[], AsyncIterator[str]]
+
+
+Answer = Mapping[str, Any] | Download
 Handler = Callable[[Ask], Awaitable[Answer]]
 
 
@@ -118,6 +141,7 @@ class Operation:
     handler: Handler
     shape: Mapping[str, Any]
     parameters: Sequence[Parameter] = field(default_factory=tuple)
+    content_type: str = "application/json"
 
     def values(self, path: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
         """Every parameter as read. Raises ``Refused`` naming the first that is wrong."""
@@ -156,6 +180,10 @@ class Operations:
         """Declare something to look at."""
         return self._declare("GET", path, summary, Scope.READ, shape, parameters)
 
+    def download(self, path: str, summary: str, *parameters: Parameter) -> Callable[[Handler], Handler]:
+        """Declare a file to take away."""
+        return self._declare("GET", path, summary, Scope.READ, {"type": "string"}, parameters, "text/plain")
+
     def post(
         self, path: str, summary: str, shape: Mapping[str, Any], *parameters: Parameter
     ) -> Callable[[Handler], Handler]:
@@ -170,11 +198,22 @@ class Operations:
         scope: Scope,
         shape: Mapping[str, Any],
         parameters: Sequence[Parameter],
+        content_type: str = "application/json",
     ) -> Callable[[Handler], Handler]:
         def keep(handler: Handler) -> Handler:
             name = handler.__name__
             self.declared.append(
-                Operation(method, PREFIX + path, name, summary, scope, handler, shape, tuple(parameters))
+                Operation(
+                    method,
+                    PREFIX + path,
+                    name,
+                    summary,
+                    scope,
+                    handler,
+                    shape,
+                    tuple(parameters),
+                    content_type,
+                )
             )
             return handler
 

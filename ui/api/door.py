@@ -9,10 +9,11 @@ from aiohttp import hdrs, web
 
 from core.refusal import Refused
 from ui.api import answers
-from ui.api.declare import Ask, Operation, Scope
+from ui.api.declare import Ask, Download, Operation, Scope
 from ui.api_tokens import digest_of
 from ui.store import token_rows
 from ui.store.token_rows import ApiToken
+from ui.web.text_files import text_stream
 from ui.web.visit import Panel, Visit
 
 _PATIENCE_S = 30.0
@@ -58,8 +59,14 @@ class ApiDoor:
         self._asked = Patience(requests_per_minute, requests_per_minute / 60)
         self._wrong = Patience(_WRONG_AT_ONCE, _WRONG_A_SECOND)
 
-    async def serve(self, operation: Operation, visit: Visit) -> web.Response:
+    async def serve(self, operation: Operation, visit: Visit) -> web.StreamResponse:
         """The answer to a request for ``operation``."""
+        answer = await self._answer(operation, visit)
+        if isinstance(answer, Download):
+            return await text_stream(visit.request, answer.file_name, answer.content_type, answer.parts())
+        return answer
+
+    async def _answer(self, operation: Operation, visit: Visit) -> web.Response | Download:
         panel, now_s = visit.panel, visit.panel.clock.monotonic_s()
         source = visit.request.remote or ""
         if (after_s := self._wrong.is_used_up(source, now_s)) > 0:
@@ -76,9 +83,10 @@ class ApiDoor:
             await _note_use(panel, token)
             try:
                 values = operation.values(visit.request.match_info, visit.request.query)
-                return answers.answered(await operation.handler(Ask(panel, token, values)))
+                answer = await operation.handler(Ask(panel, token, values))
             except Refused as trouble:
                 return answers.of_refused(trouble)
+        return answer if isinstance(answer, Download) else answers.answered(answer)
 
 
 async def _token_of(panel: Panel, request: web.Request) -> ApiToken | None:

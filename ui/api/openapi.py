@@ -50,7 +50,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 def _operation(one: Operation) -> dict[str, Any]:
     failing = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     responses: dict[str, Any] = {
-        "200": {"description": one.summary, "content": {"application/json": {"schema": one.shape}}}
+        "200": {"description": one.summary, "content": {one.content_type: {"schema": one.shape}}}
     }
     responses |= {status: {"description": words} | failing for status, words in _ERRORS.items()}
     return {
@@ -66,6 +66,8 @@ def _parameter(one: Parameter) -> dict[str, Any]:
         schema = {"type": "integer", "minimum": one.at_least, "maximum": one.at_most}
     elif one.kind is Kind.INSTANT:
         schema = {"type": "string", "format": "date-time"}
+    elif one.kind is Kind.DAY:
+        schema = {"type": "string", "format": "date"}
     elif one.choices:
         schema["enum"] = list(one.choices)
     if one.default is not None:

@@ -9,6 +9,7 @@ from aiohttp import web
 from ui.api import (
     answers,
     certificate_operations,
+    ledger_operations,
     operations,
     payment_operations,
     sign_in_operations,
@@ -35,6 +36,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
     *certificate_operations.operations.declared,
+    *ledger_operations.operations.declared,
     *payment_operations.operations.declared,
     *sign_in_operations.operations.declared,
     *tax_operations.operations.declared,
