@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.store.rows import insert_if_absent
-from billing.store.tables import autopay, gateway_charge, invoice, payment_method
+from billing.store.tables import account, autopay, gateway_charge, invoice, payment_method
 
 
 async def keep_autopay(connection: AsyncConnection, values: dict[str, Any]) -> None:
@@ -26,17 +26,28 @@ async def find_autopay(connection: AsyncConnection, account_id: str) -> Row[Any]
     return (await connection.execute(select(autopay).where(autopay.c.account_id == account_id))).one_or_none()
 
 
-async def accounts_that_owe(connection: AsyncConnection, latest_issue: date) -> list[str]:
-    """Accounts that pay by themselves and have something open that was issued up to then."""
+async def open_with_terms(connection: AsyncConnection, latest_issue: date) -> list[Row[Any]]:
+    """Everything open of accounts that pay by themselves, issued up to then, with zone and terms."""
     query = (
-        select(autopay.c.account_id)
+        select(
+            autopay.c.account_id, autopay.c.day_rule, autopay.c.days, account.c.time_zone,
+            invoice.c.issued_on, invoice.c.due_on,
+        )
         .join(invoice, invoice.c.account_id == autopay.c.account_id)
+        .join(account, account.c.id == autopay.c.account_id)
         .where(autopay.c.enabled, invoice.c.status == "finalised", invoice.c.open_minor > 0)
         .where(invoice.c.issued_on <= latest_issue)
-        .distinct()
         .order_by(autopay.c.account_id)
+    )  # fmt: skip
+    return list(await connection.execute(query))
+
+
+async def tried_since(connection: AsyncConnection, since: datetime) -> set[str]:
+    """Accounts that were charged by themselves since then."""
+    query = select(gateway_charge.c.account_id).where(
+        gateway_charge.c.cause == "autopay", gateway_charge.c.begun_at >= since
     )
-    return [row.account_id for row in await connection.execute(query)]
+    return {row.account_id for row in await connection.execute(query)}
 
 
 async def open_invoices(connection: AsyncConnection, account_id: str) -> list[Row[Any]]:

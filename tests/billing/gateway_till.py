@@ -174,5 +174,7 @@ async def till(town: Town, name: str, sealer: Sealer) -> AsyncIterator[Till]:
             )  # fmt: skip
             assert refused is None, refused
         gateways = Gateways(town.workplace, sealer)
-        yield Till(town, other, sealer, gateways)
-        await gateways.close()
+        try:
+            yield Till(town, other, sealer, gateways)
+        finally:
+            await gateways.close()

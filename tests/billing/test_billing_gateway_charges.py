@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
 from billing_story import PowerCut, Town
-from gateway_lab import BANK, LOST, NAMES, POOR, POOR_BANK
+from gateway_lab import BANK, LOST, NAMES, POOR, POOR_BANK, VISA
 from gateway_till import DEBT, Till, till
 from hypothesis import given
 from hypothesis import strategies as st
@@ -452,3 +454,76 @@ async def test_a_card_removed_at_the_gateway_is_removed_here(shop: Till) -> None
     )
     (card,) = await shop.rows(payment_method)
     assert card.removed_at is not None
+
+
+# The law.
+
+
+class _Flaky(_Cut):
+    """A driver whose machine loses power now and then."""
+
+    def __init__(self, real: Any, dice: Random) -> None:
+        super().__init__(real, "before")
+        self._dice = dice
+
+    async def charge(self, order: Any) -> Any:
+        roll = self._dice.random()
+        if roll < 0.15:
+            raise PowerCut
+        answer = await self._real.charge(order)
+        if roll < 0.3:
+            raise PowerCut
+        return answer
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+async def test_whatever_happens_every_charge_that_the_gateway_made_is_one_payment(
+    town: Town, sealer: Sealer, name: str, seed: int
+) -> None:
+    """Lost lines, errors, power cuts, webhooks twice, early, late, in any order: what came in is what was booked."""
+    dice = Random(seed)
+    wires = ["", "", "drop_before", "drop_after", "error_before", "error_after", "busy"]
+    async with till(town, name, sealer) as shop:
+        numbers = dice.sample([VISA, VISA, POOR, BANK, LOST], 4)
+        accounts = []
+        for place, number in enumerate(numbers):
+            account = await town.account(f"Account {place}")
+            await shop.save(account, number)
+            accounts.append(account)
+        real = await shop.gateways.of(name)
+        row, _ = shop.gateways._opened[name]
+        shop.gateways._opened[name] = (row, _Flaky(real, dice))  # type: ignore[assignment]
+        seen: list[Any] = []
+        for _ in range(30):
+            shop.other.sandbox.world.mishaps = [Mishap(dice.choice(wires))]
+            begun = await shop.begin(dice.choice(accounts), dice.randint(100, 9000))
+            if not isinstance(begun, Refusal) and dice.random() < 0.8:
+                with suppress(PowerCut):
+                    await shop.send(begun)
+            shop.other.sandbox.world.mishaps.clear()
+            waiting = shop.other.sandbox.world.hooks
+            seen += waiting
+            for hook in dice.choices(seen, k=min(len(seen), 3)):
+                await shop.take(hook)
+            waiting.clear()
+            if dice.random() < 0.2:
+                shop.other.sandbox.settle()
+            with suppress(PowerCut):
+                await shop.turn(minutes=dice.choice([0, 1, 20]))
+        shop.gateways._opened[name] = (row, real)
+        shop.other.sandbox.settle()
+        for _ in range(8):
+            await shop.turn(hours=8)
+        made = sorted(_amount(one) for one in shop.other.charges() if not _came_back(one))
+        assert sorted(await shop.payments()) == made and len(made) > 5
+        assert not [one for one in accounts if await shop.in_flight(one)]
+        await town.prove_books()
+
+
+def _amount(made: Any) -> int:
+    return int(made["amount"]) if "amount" in made else int(made["authAmount"] * 100)
+
+
+def _came_back(made: Any) -> bool:
+    return made.get("transactionStatus") == "returnedItem"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock_doubt import find_clock_doubt
 from billing.config import BillingSettings
@@ -17,6 +20,7 @@ from core.refusal import Refusal
 from core.work import Work, Workplace
 
 _ACTOR = "system:autopay"
+_HOURS = timedelta(hours=12)
 
 
 async def plan_autopay(workplace: Workplace, settings: BillingSettings) -> int:
@@ -28,8 +32,11 @@ async def plan_autopay(workplace: Workplace, settings: BillingSettings) -> int:
     async with workplace.reading() as connection:
         if await find_clock_doubt(connection, now, settings) is not None:
             return 0
-        latest = (now + timedelta(days=1)).date()  # where it is tomorrow already
-        wanted = await autopay_rows.accounts_that_owe(connection, latest)
+        wanted = [
+            account_id
+            for account_id in await _candidates(connection, now)
+            if await _decide(connection, account_id, now, settings) is not None
+        ]
     begun = 0
     for account_id in wanted:
         async with workplace.work(_ACTOR) as work:
@@ -37,31 +44,67 @@ async def plan_autopay(workplace: Workplace, settings: BillingSettings) -> int:
     return begun
 
 
-async def _begin(work: Work, account_id: str, settings: BillingSettings) -> int:
-    account = await account_rows.lock_account(work.connection, account_id)
-    row = await autopay_rows.find_autopay(work.connection, account_id)
+async def _candidates(connection: AsyncConnection, now: datetime) -> list[str]:
+    """Accounts with something open whose day has come, without those that were tried in these hours."""
+    latest = (now + timedelta(days=1)).date()  # where it is tomorrow already
+    today: dict[str, date] = {}
+    found: dict[str, None] = {}
+    for row in await autopay_rows.open_with_terms(connection, latest):
+        if row.time_zone not in today:
+            today[row.time_zone] = local_date(now, row.time_zone)
+        if AutopayDay(row.day_rule, row.days).of(row.issued_on, row.due_on) <= today[row.time_zone]:
+            found[row.account_id] = None
+    lately = await autopay_rows.tried_since(connection, now - _HOURS) if found else set()
+    return [one for one in found if one not in lately]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is charged: ``amount_minor`` for ``invoice_id`` and those after it, for the nth time."""
+
+    invoice_id: str
+    amount_minor: int
+    method_id: str | None
+    number: int
+
+
+async def _decide(
+    connection: AsyncConnection, account_id: str, now: datetime, settings: BillingSettings
+) -> _Plan | None:
+    account = await account_rows.find_account(connection, account_id)
+    row = await autopay_rows.find_autopay(connection, account_id)
     if account is None or row is None or not row.enabled:
-        return 0
-    today = local_date(work.now, account.time_zone)
-    due = await _due(work, account, AutopayDay(row.day_rule, row.days), today)
+        return None
+    today = local_date(now, account.time_zone)
+    due = await _due(connection, account, AutopayDay(row.day_rule, row.days), today)
     if not due:
-        return 0
+        return None
     first = due[0]
-    tries = await tries_of(work, account.id, first.id, account.time_zone)
+    tries = await tries_of(connection, account.id, first.id, account.time_zone)
     if tries and tries[-1].on == today:
-        return 0  # once a day, also when it never reached the gateway
+        return None  # once a day, also when it never reached the gateway
     on = next_try(today, tries, settings.autopay.retry_days)
     if on is None or on > today:
+        return None
+    number = len(await autopay_rows.tries_for(connection, first.id)) + 1
+    return _Plan(first.id, sum(one.open_minor for one in due), row.method_id, number)
+
+
+async def _begin(work: Work, account_id: str, settings: BillingSettings) -> int:
+    """Decide once more with the account held: somebody may have paid meanwhile."""
+    await account_rows.lock_account(work.connection, account_id)
+    plan = await _decide(work.connection, account_id, work.now, settings)
+    if plan is None:
         return 0
-    before = await autopay_rows.tries_for(work.connection, first.id)
     outcome = await begin_charge(
-        work, account_id=account_id, amount_minor=sum(one.open_minor for one in due), cause="autopay",
-        method_id=row.method_id, source_key=f"autopay:{first.id}:{len(before) + 1}", invoice_id=first.id,
+        work, account_id=account_id, amount_minor=plan.amount_minor, cause="autopay",
+        method_id=plan.method_id, source_key=f"autopay:{plan.invoice_id}:{plan.number}",
+        invoice_id=plan.invoice_id,
     )  # fmt: skip
     return 0 if isinstance(outcome, Refusal) else 1
 
 
-async def _due(work: Work, account: Account, day: AutopayDay, today: date) -> list[Any]:
+async def _due(connection: AsyncConnection, account: Account, day: AutopayDay, today: date) -> list[Any]:
     """Open invoices whose day of automatic payment has come, oldest due first."""
-    rows = await autopay_rows.open_invoices(work.connection, account.id)
+    rows = await autopay_rows.open_invoices(connection, account.id)
     return [one for one in rows if day.of(one.issued_on, one.due_on) <= today]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.config import BillingSettings
 from billing.domain.gateway_charges import (
     ChargeAnswer,
@@ -184,7 +186,7 @@ async def _tell_failure(work: Work, charge: Any, answer: ChargeAnswer, settings:
     account = await account_rows.find_account(work.connection, charge.account_id)
     if account is None or charge.invoice_id is None:
         raise RuntimeError(f"charge {charge.id} pays nothing")
-    tries = await tries_of(work, account.id, charge.invoice_id, account.time_zone)
+    tries = await tries_of(work.connection, account.id, charge.invoice_id, account.time_zone)
     today = local_date(charge.begun_at, account.time_zone)
     following = next_try(today, tries, settings.autopay.retry_days)
     await work.publish(
@@ -200,13 +202,15 @@ async def _tell_failure(work: Work, charge: Any, answer: ChargeAnswer, settings:
     )  # fmt: skip
 
 
-async def tries_of(work: Work, account_id: str, invoice_id: str, time_zone: str) -> list[Try]:
+async def tries_of(
+    connection: AsyncConnection, account_id: str, invoice_id: str, time_zone: str
+) -> list[Try]:
     """What automatic payment has tried for the invoice, in order, on local dates.
 
     What was tried before it was set anew, or before the account had this card, counts no more.
     """
-    since = await autopay_rows.counts_since(work.connection, account_id)
-    rows = await autopay_rows.tries_for(work.connection, invoice_id)
+    since = await autopay_rows.counts_since(connection, account_id)
+    rows = await autopay_rows.tries_for(connection, invoice_id)
     rows = [row for row in rows if since is None or row.begun_at >= since]
     return [
         Try(
