@@ -24,6 +24,7 @@ from ui.pages import (
     certificates,
     dashboard,
     devices,
+    documents,
     door,
     dunning,
     dynauth_clients,
@@ -33,6 +34,7 @@ from ui.pages import (
     gateways,
     invoices,
     ledger,
+    mail,
     metrics,
     nases,
     new_service,
@@ -71,11 +73,11 @@ from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    address_lookup, audit, catalogue, certificates, dashboard, devices, door, dunning, dynauth_clients,
-    exemptions, explain_sign_in, gateway_hooks, gateways, invoices, ledger, metrics, nases, new_service,
-    operators, pay_links, payment_methods, payments, pools, profiles, public, realms, receivables,
-    reply_templates, service_changes, services, sessions, sign_ins, snmp_targets, subscriber_import,
-    subscribers, taxes, tokens, top_ups, towers, subscriber,
+    address_lookup, audit, catalogue, certificates, dashboard, devices, documents, door, dunning,
+    dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways, invoices, ledger, mail,
+    metrics, nases, new_service, operators, pay_links, payment_methods, payments, pools, profiles,
+    public, realms, receivables, reply_templates, service_changes, services, sessions, sign_ins,
+    snmp_targets, subscriber_import, subscribers, taxes, tokens, top_ups, towers, subscriber,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import zipfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -178,7 +178,7 @@ class _Spool(io.RawIOBase):
         return b"".join(parts)
 
 
-async def zipped(files: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[bytes]:
+async def zipped(files: AsyncIterator[tuple[str, bytes]]) -> AsyncGenerator[bytes, None]:
     """The files as a ZIP archive, part by part. PDFs are compressed already: they are stored."""
     spool = _Spool()
     with zipfile.ZipFile(spool, "w", zipfile.ZIP_STORED) as archive:

@@ -14,6 +14,7 @@ from billing.domain.dunning import Debtor, decide_stage
 from billing.domain.dunning_policy import Ladders
 from billing.dunning.debtors import load_cases
 from billing.ledger.verify import account_balance
+from billing.store import mail_rows
 from billing.store.plan_rows import plan_versions
 from billing.store.tables import (
     account,
@@ -68,6 +69,7 @@ class AccountView:
     overdue_minor: int
     service_ids: list[str]
     dunning: DunningView
+    dead_address: str | None  # why nothing is mailed to the account's address
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ async def account_view(connection: AsyncConnection, account_id: str, now: dateti
         overdue_minor=await _overdue(connection, account_id, today),
         service_ids=await _service_ids(connection, account_id),
         dunning=await _dunning_view(connection, row, now),
+        dead_address=await _dead_address(connection, row.email),
     )  # fmt: skip
 
 
@@ -133,6 +136,11 @@ async def time_zone_of(connection: AsyncConnection, account_id: str) -> str | No
     """The zone an account lives in; None for an unknown account."""
     query = select(account.c.time_zone).where(account.c.id == account_id)
     return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def _dead_address(connection: AsyncConnection, email: str | None) -> str | None:
+    found = await mail_rows.dead_address(connection, email) if email else None
+    return None if found is None else str(found.reason)
 
 
 def _address(row: Row[Any]) -> list[str]:

@@ -10,16 +10,24 @@ from aiohttp import web
 
 from billing.documents.bulk import file_stem
 
+_MAIL_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; base-uri 'none'"
+)
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
-def html_document(text: str) -> web.Response:
-    """A document that carries its own style: that style and its pictures are all that it may use."""
+def html_document(text: str, *, inline_styles: bool = False) -> web.Response:
+    """A document that carries its own style: that style and its pictures are all that it may use.
+
+    ``inline_styles``: as mail has to be written.
+    """
     policy = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
         for style in _STYLE.findall(text)
     )
     policy = f"default-src 'none'; style-src {policy}; img-src data:; frame-ancestors 'self'; base-uri 'none'"
+    if inline_styles:
+        policy = _MAIL_POLICY
     headers = {"Content-Security-Policy": policy, "X-Frame-Options": "SAMEORIGIN"}
     return web.Response(text=text, content_type="text/html", headers=headers)
 

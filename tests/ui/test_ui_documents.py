@@ -1,0 +1,197 @@
+"""Documents and mail in the panel: letterhead, templates, bulk, outbox, server, words."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+import aiohttp
+import pytest
+from sqlalchemy import select, update
+from ui_client import Panels
+from ui_world import Provider
+
+from appliance.reactions import REACTIONS
+from billing.config import BillingSettings
+from billing.delivery.queue import queue_invoice, queue_message
+from billing.documents.keep_look import find_look
+from billing.documents.look import built_in
+from billing.store import tables as billing
+from core.outbox import dispatch_due
+from core.refusal import granted
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><rect width="8" height="8" fill="#123456"/></svg>'
+SERVER = {
+    "host": "smtp.test",
+    "port": "587",
+    "security": "starttls",
+    "from_address": "b@mesa.test",
+    "from_name": "Mesa",
+}
+
+
+async def test_the_letterhead_is_set_refused_and_shown_on_the_sample(valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("billing")
+    refused = await browser.submit("/documents", "/documents/look", iban="DE00")
+    assert refused.status == 422
+    assert "IBAN" in refused.text
+    saved = await browser.submit(
+        "/documents", "/documents/look", name="Quail Valley Net", accent="#8a3b12", address="1 Ridge\nJuniper Flats",
+        pay_url="https://pay.test/{number}", payment_code="yes", usage_chart="yes",
+    )  # fmt: skip
+    assert saved.location == "/documents?notice=look"
+    page = (await browser.get("/documents")).text
+    assert 'value="Quail Valley Net"' in page
+    sample = await browser.get("/documents/sample/invoice.html.j2")
+    assert "Quail Valley Net" in sample.text
+    assert "#8a3b12" in sample.text
+    viewer = await valley_panel.as_("viewer")
+    assert "Save letterhead" not in (await viewer.get("/documents")).text
+    assert (await viewer.ask("POST", "/documents/look")).status == 403
+
+
+async def test_a_logo_is_uploaded_looked_at_and_taken_away(valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("billing")
+    token = (await browser.get("/documents")).form("/documents/look")["csrf"]
+    for content, status in ((b"no picture", 422), (SVG, 303)):
+        files = aiohttp.FormData()
+        files.add_field("csrf", token)
+        files.add_field("logo", content, filename="logo.svg", content_type="image/svg+xml")
+        assert (await browser.post("/documents/logo", {}, files=files)).status == status
+    shown = await browser.get("/documents/logo")
+    assert (shown.headers["Content-Type"], shown.body) == ("image/svg+xml", SVG)
+    gone = await browser.post("/documents/logo", {"csrf": token, "act": "remove"})
+    assert gone.location == "/documents?notice=look"
+    assert (await browser.get("/documents/logo")).status == 404
+
+
+async def test_a_template_is_tried_before_it_is_used(valley: Provider, valley_panel: Panels) -> None:
+    browser, path = await valley_panel.as_("billing"), "/documents/templates/invoice.typ"
+    refused = await browser.submit(path, path, source="#let sheet(doc) = [#doc.nothing_like_it]")
+    assert refused.status == 422
+    assert "nothing_like_it" in refused.text
+    source = built_in("invoice.typ").replace("claim(doc)\n", "")
+    sample = await browser.submit(path, path, source=source, act="preview")
+    assert sample.headers["Content-Type"] == "application/pdf"
+    assert (await browser.submit(path, path, source=source)).location == f"{path}?notice=look"
+    async with valley.workplace.reading() as connection:
+        assert (await find_look(connection, BillingSettings())).templates == {"invoice.typ": source}
+    assert (await browser.submit(path, path, source="", act="reset")).status == 303
+    async with valley.workplace.reading() as connection:
+        assert (await find_look(connection, BillingSettings())).templates == {}
+    assert (await browser.get("/documents/templates/secret.typ")).status == 404
+
+
+async def test_statements_receipts_and_slips_are_pdfs(valley: Provider, valley_panel: Panels) -> None:
+    viewer = await valley_panel.as_("viewer")
+    account_id = valley.accounts["Willa Thornbury"]
+    async with valley.workplace.reading() as connection:
+        query = select(billing.payment.c.id).where(billing.payment.c.method != "credit").limit(1)
+        payment_id = (await connection.execute(query)).scalar_one()
+    for path in (
+        f"/subscribers/{account_id}/statement", f"/subscribers/{account_id}/statement?from=2026-01-01&until=2026-02-01",
+        f"/payments/{payment_id}/receipt", "/documents/deposit-slip?slip_from=2026-01-01&slip_until=2026-03-01",
+    ):  # fmt: skip
+        page = await viewer.get(path)
+        assert page.headers["Content-Type"] == "application/pdf", path
+        assert page.body.startswith(b"%PDF-")
+    for path in ("/subscribers/acc_none/statement", "/payments/pay_none/receipt"):
+        assert (await viewer.get(path)).status == 404
+    assert (
+        await viewer.get("/documents/deposit-slip?slip_from=2026-03-01&slip_until=2026-01-01")
+    ).status == 422
+
+
+@pytest.mark.slow
+async def test_many_invoices_come_as_one_archive(valley_panel: Panels) -> None:
+    viewer = await valley_panel.as_("viewer")
+    answer = await viewer.get("/documents/invoices?from=2026-02-01&until=2026-02-28")
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+    assert len(names) >= 8
+    assert names == sorted(names)
+    assert (await viewer.get("/documents/invoices")).status == 422
+    assert "there is no such invoice" in (await viewer.get("/documents/invoices?from=2031-01-01")).text
+
+
+async def test_the_outbox_shows_why_and_acts(valley: Provider, valley_panel: Panels) -> None:
+    while await dispatch_due(valley.workplace, REACTIONS):
+        pass
+    async with valley.workplace.work("test") as work:
+        account_id = valley.accounts["Hester Quill"]
+        await work.connection.execute(
+            update(billing.account).where(billing.account.c.id == account_id).values(email="hester@home.test")
+        )
+        query = select(billing.invoice.c.id).where(billing.invoice.c.account_id == account_id).limit(1)
+        invoice_id = (await work.connection.execute(query)).scalar_one()
+        granted(await queue_invoice(work, invoice_id, again=True))
+        await queue_message(
+            work, source="t:1", account_id=account_id, template="test", params={}, channel="letter"
+        )
+        await work.connection.execute(
+            billing.mail_dead_address.insert().values(
+                address="hester@home.test", since=work.now, reason="550 <b>gone</b>"
+            )
+        )
+    browser = await valley_panel.as_("billing")
+    page = (await browser.get("/mail")).text
+    assert "no mail server is set up" in page
+    assert "550 &lt;b&gt;gone&lt;/b&gt;" in page
+    assert "1 letter waits to be printed" in " ".join(page.split())
+    assert "550 &lt;b&gt;gone" in (await browser.get(f"/subscribers/{account_id}")).text
+    path = re.findall(
+        r'action="(/mail/messages/[^"]+/cancel)"', (await browser.get("/mail?channel=email")).text
+    )[0]
+    assert (await browser.submit("/mail", path)).location == "/mail?notice=saved"
+    assert (await browser.submit("/mail", path.replace("cancel", "retry"))).location == "/mail?notice=saved"
+    assert (await browser.submit("/mail", "/mail/addresses")).location == "/mail?notice=saved"
+    letters = await browser.get("/documents/letters")
+    assert letters.body.startswith(b"%PDF-")
+    assert (await browser.submit("/mail", "/documents/letters/printed")).status == 303
+    assert (await browser.get("/documents/letters")).location == "/mail?channel=letter&notice=no_letters"
+    sent = await browser.submit(f"/invoices/{invoice_id}", f"/invoices/{invoice_id}/send")
+    assert sent.location.endswith("notice=mail_queued")
+    assert "hester@home.test" in (await browser.get("/mail?format=csv")).text
+    viewer = await valley_panel.as_("viewer")
+    assert "/retry" not in (await viewer.get("/mail")).text
+
+
+async def test_the_mail_server_is_set_without_showing_its_password(valley_panel: Panels) -> None:
+    browser = await valley_panel.as_("billing")
+    refused = await browser.submit("/mail/server", "/mail/server", **SERVER, username="mesa")
+    assert refused.status == 422
+    assert "who signs in needs one" in refused.text
+    saved = await browser.submit(
+        "/mail/server", "/mail/server", **SERVER, username="mesa", password="goat paths"
+    )
+    assert saved.location == "/mail/server?notice=mail_server"
+    page = (await browser.get("/mail/server")).text
+    assert "goat paths" not in page
+    assert "smtp.test" in page
+    again = await browser.submit(
+        "/mail/server", "/mail/server", **(SERVER | {"port": "2525"}), username="mesa"
+    )
+    assert again.status == 303
+    assert (await browser.submit("/mail/server", "/mail/server/remove")).status == 303
+    assert (await (await valley_panel.as_("viewer")).get("/mail/server")).status == 403
+
+
+async def test_words_are_looked_at_saved_and_reset(valley_panel: Panels) -> None:
+    browser, path = await valley_panel.as_("billing"), "/mail/templates/reminder_1/de"
+    assert "Guten Tag" in (await browser.get(path)).text
+    refused = await browser.submit(path, path, subject="S", body="{{ no_such }}")
+    assert refused.status == 422
+    assert "no_such" in refused.text
+    shown = await browser.submit(
+        path, path, subject="Los", body="{{ overdue_minor | money }} bitte", act="preview"
+    )
+    assert "59,44" in shown.text
+    assert (await browser.submit(path, path, subject="Los", body="<script>x</script>")).status == 303
+    assert "Your own" in (await browser.get("/mail/templates")).text
+    html = await browser.get(f"{path}/html")
+    assert "<script" not in html.text
+    assert "script-src" not in html.headers["Content-Security-Policy"]
+    assert (await browser.submit(path, path, subject="", body="", act="reset")).status == 303
+    assert (await browser.get("/mail/templates/reminder_1/xx")).status == 404

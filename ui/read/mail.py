@@ -1,0 +1,49 @@
+"""Messages to subscribers, as the panel lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.store import mail_rows
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """One message. ``what`` is its subject once it was sent, else the name of its template."""
+
+    id: str
+    created_at: datetime
+    channel: str
+    template: str
+    what: str
+    account_id: str = field(metadata={"csv": False})
+    account_number: str
+    account_name: str
+    to_address: str
+    state: str
+    attempts: int
+    next_try_at: datetime | None
+    reason: str
+    ended_at: datetime | None
+
+
+async def list_messages(
+    connection: AsyncConnection, *, state: str = "", channel: str = "", account_id: str = "",
+    before: str = "", limit: int = 50,
+) -> list[MessageRow]:  # fmt: skip
+    """Messages, newest first; ``before`` is the id to go on after."""
+    rows = await mail_rows.list_messages(
+        connection, state=state, channel=channel, account_id=account_id, before=before, limit=limit
+    )
+    return [
+        MessageRow(
+            row.id, row.created_at, row.channel, row.template, row.subject or row.template,
+            row.account_id or "",
+            row.account_number or "", row.account_name or "", row.to_address, row.state, row.attempts,
+            row.next_try_at, row.reason or "", row.ended_at,
+        )
+        for row in rows
+    ]  # fmt: skip
