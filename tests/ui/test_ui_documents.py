@@ -59,11 +59,11 @@ async def test_a_logo_is_uploaded_looked_at_and_taken_away(valley_panel: Panels)
         files.add_field("csrf", token)
         files.add_field("logo", content, filename="logo.svg", content_type="image/svg+xml")
         assert (await browser.post("/documents/logo", {}, files=files)).status == status
-    shown = await browser.get("/documents/logo")
+    shown = await browser.get("/documents/files/logo")
     assert (shown.headers["Content-Type"], shown.body) == ("image/svg+xml", SVG)
     gone = await browser.post("/documents/logo", {"csrf": token, "act": "remove"})
     assert gone.location == "/documents?notice=look"
-    assert (await browser.get("/documents/logo")).status == 404
+    assert (await browser.get("/documents/files/logo")).status == 404
 
 
 async def test_a_template_is_tried_before_it_is_used(valley: Provider, valley_panel: Panels) -> None:
@@ -91,7 +91,7 @@ async def test_statements_receipts_and_slips_are_pdfs(valley: Provider, valley_p
         payment_id = (await connection.execute(query)).scalar_one()
     for path in (
         f"/subscribers/{account_id}/statement", f"/subscribers/{account_id}/statement?from=2026-01-01&until=2026-02-01",
-        f"/payments/{payment_id}/receipt", "/documents/deposit-slip?slip_from=2026-01-01&slip_until=2026-03-01",
+        f"/payments/{payment_id}/receipt", "/documents/files/deposit-slip?slip_from=2026-01-01&slip_until=2026-03-01",
     ):  # fmt: skip
         page = await viewer.get(path)
         assert page.headers["Content-Type"] == "application/pdf", path
@@ -99,21 +99,21 @@ async def test_statements_receipts_and_slips_are_pdfs(valley: Provider, valley_p
     for path in ("/subscribers/acc_none/statement", "/payments/pay_none/receipt"):
         assert (await viewer.get(path)).status == 404
     assert (
-        await viewer.get("/documents/deposit-slip?slip_from=2026-03-01&slip_until=2026-01-01")
+        await viewer.get("/documents/files/deposit-slip?slip_from=2026-03-01&slip_until=2026-01-01")
     ).status == 422
 
 
 @pytest.mark.slow
 async def test_many_invoices_come_as_one_archive(valley_panel: Panels) -> None:
     viewer = await valley_panel.as_("viewer")
-    answer = await viewer.get("/documents/invoices?from=2026-02-01&until=2026-02-28")
+    answer = await viewer.get("/documents/files/invoices?from=2026-02-01&until=2026-02-28")
     with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
     assert len(names) >= 8
     assert names == sorted(names)
-    assert (await viewer.get("/documents/invoices")).status == 422
-    assert "there is no such invoice" in (await viewer.get("/documents/invoices?from=2031-01-01")).text
+    assert (await viewer.get("/documents/files/invoices")).status == 422
+    assert "there is no such invoice" in (await viewer.get("/documents/files/invoices?from=2031-01-01")).text
 
 
 async def test_the_outbox_shows_why_and_acts(valley: Provider, valley_panel: Panels) -> None:
@@ -147,10 +147,12 @@ async def test_the_outbox_shows_why_and_acts(valley: Provider, valley_panel: Pan
     assert (await browser.submit("/mail", path)).location == "/mail?notice=saved"
     assert (await browser.submit("/mail", path.replace("cancel", "retry"))).location == "/mail?notice=saved"
     assert (await browser.submit("/mail", "/mail/addresses")).location == "/mail?notice=saved"
-    letters = await browser.get("/documents/letters")
+    letters = await browser.get("/documents/files/letters")
     assert letters.body.startswith(b"%PDF-")
     assert (await browser.submit("/mail", "/documents/letters/printed")).status == 303
-    assert (await browser.get("/documents/letters")).location == "/mail?channel=letter&notice=no_letters"
+    assert (
+        await browser.get("/documents/files/letters")
+    ).location == "/mail?channel=letter&notice=no_letters"
     sent = await browser.submit(f"/invoices/{invoice_id}", f"/invoices/{invoice_id}/send")
     assert sent.location.endswith("notice=mail_queued")
     assert "hester@home.test" in (await browser.get("/mail?format=csv")).text

@@ -28,7 +28,7 @@ from ui.permissions import Permission
 from ui.read import subscriber
 from ui.web.documents import html_document, pdf_document
 from ui.web.forms import Form
-from ui.web.visit import Routes, Visit, missing
+from ui.web.visit import Handler, Routes, Visit, missing
 
 routes = Routes()
 
@@ -118,8 +118,7 @@ async def save_logo(visit: Visit) -> web.StreamResponse:
     return await _page(visit, form, status=422)
 
 
-@routes.get("/documents/logo", Permission.LOOK)
-async def logo(visit: Visit) -> web.StreamResponse:
+async def _logo(visit: Visit) -> web.StreamResponse:
     """The logo in force."""
     async with visit.reading() as connection:
         look = await find_look(connection, visit.panel.billing)
@@ -189,8 +188,7 @@ async def sample(visit: Visit) -> web.StreamResponse:
 # Many at once
 
 
-@routes.get("/documents/invoices", Permission.LOOK)
-async def bulk(visit: Visit) -> web.StreamResponse:
+async def _bulk(visit: Visit) -> web.StreamResponse:
     """Invoices of a run or of days as one archive, streamed while it is printed."""
     form = Form({name: visit.query(name) for name in ("from", "until", "run", "delivery", "form")})
     choice = Choice(
@@ -225,8 +223,7 @@ async def _stream(visit: Visit, ids: list[str], *, is_sheaf: bool) -> web.Stream
     return answer
 
 
-@routes.get("/documents/letters", Permission.MONEY)
-async def letters(visit: Visit) -> web.StreamResponse:
+async def _letters(visit: Visit) -> web.StreamResponse:
     """The letters that wait as one PDF; they wait on until they are marked."""
     panel = visit.panel
     made = await print_letters(panel.workplace, panel.billing, panel.usage, panel.sealer, _today(visit))
@@ -258,8 +255,7 @@ async def _marked(work: Work, ids: list[str]) -> int:
     return await mark_printed(work, ids)
 
 
-@routes.get("/documents/deposit-slip", Permission.LOOK)
-async def deposit_slip(visit: Visit) -> web.StreamResponse:
+async def _deposit_slip(visit: Visit) -> web.StreamResponse:
     """Cash and cheques of some days, for the bank."""
     form = Form({name: visit.query(name) for name in ("slip_from", "slip_until", "currency")})
     today = _today(visit)
@@ -274,6 +270,20 @@ async def deposit_slip(visit: Visit) -> web.StreamResponse:
             return pdf_document(body, f"deposit-{until_on}")
         form.refuse(made)
     return await _page(visit, form, status=422)
+
+
+@routes.get("/documents/files/{name}", Permission.LOOK)
+async def file(visit: Visit) -> web.StreamResponse:
+    """The logo in force, or what is printed together."""
+    made = _FILES.get(visit.path("name"))
+    if made is None:
+        raise missing()
+    return await made(visit)
+
+
+_FILES: dict[str, Handler] = {
+    "logo": _logo, "invoices": _bulk, "letters": _letters, "deposit-slip": _deposit_slip,
+}  # fmt: skip
 
 
 # Of one account, invoice or payment
