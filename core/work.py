@@ -15,6 +15,7 @@ from core.clock import Clock
 from core.database import Database, again_when_it_gave_way
 from core.facts import Fact
 from core.ids import IdSource
+from core.store.many_rows import insert_many
 from core.store.tables import audit, fact
 
 T = TypeVar("T")
@@ -32,8 +33,9 @@ class Work:
     async def publish(self, *facts: Fact) -> None:
         """Put facts into the outbox; they exist if and only if this transaction commits."""
         if facts:
-            await self.connection.execute(
-                insert(fact),
+            await insert_many(
+                self.connection,
+                fact,
                 [
                     {
                         "kind": one.kind,

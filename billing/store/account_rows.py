@@ -15,6 +15,7 @@ from billing.store.tables import (
     account,
     dunning_state,
 )
+from core.store.among import among
 
 EARLIEST_INVOICE_DAYS = 28
 """An invoice is issued at most so many days before its cycle turns."""
@@ -51,19 +52,28 @@ async def lock_account(connection: AsyncConnection, account_id: str) -> Account 
 
 async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str]) -> list[Account]:
     """Several accounts, locked in the order of their ids so that no two transactions wait for each other."""
-    query = select(*_ACCOUNT).where(account.c.id.in_(account_ids)).order_by(account.c.id).with_for_update()
+    query = (
+        select(*_ACCOUNT)
+        .where(among(connection, account.c.id, account_ids))
+        .order_by(account.c.id)
+        .with_for_update()
+    )
     return [Account(*row) for row in await connection.execute(query)]
 
 
 async def accounts_by_id(connection: AsyncConnection, account_ids: Collection[str]) -> dict[str, Account]:
     """The accounts, not locked."""
-    query = select(*_ACCOUNT).where(account.c.id.in_(account_ids))
+    query = select(*_ACCOUNT).where(among(connection, account.c.id, account_ids))
     return {row.id: Account(*row) for row in await connection.execute(query)}
 
 
 async def paid_for(connection: AsyncConnection, payer_ids: Collection[str]) -> list[Account]:
     """The accounts that others among ``payer_ids`` pay for."""
-    query = select(*_ACCOUNT).where(account.c.payer_account_id.in_(payer_ids)).order_by(account.c.id)
+    query = (
+        select(*_ACCOUNT)
+        .where(among(connection, account.c.payer_account_id, payer_ids))
+        .order_by(account.c.id)
+    )
     return [Account(*row) for row in await connection.execute(query)]
 
 

@@ -14,6 +14,7 @@ from billing.domain.charge import OneOffCharge
 from billing.store.rows import insert_if_absent
 from billing.store.tables import charge, invoice_line
 from core.database import insert_for
+from core.store.among import among
 
 _CHARGE = [
     charge.c[name]
@@ -65,7 +66,7 @@ async def waiting_charges(
     query = (
         select(*_CHARGE)
         .where(
-            charge.c.account_id.in_(account_ids),
+            among(connection, charge.c.account_id, account_ids),
             charge.c.withdrawn_at.is_(None),
             charge.c.bill_from <= until,
             ~billed,

@@ -24,6 +24,8 @@ from billing.store.tables import (
     rated_charge,
     subscription,
 )
+from core.store.among import among
+from core.store.many_rows import insert_many
 
 DATABASE_TROUBLE = (OperationalError, InterfaceError)
 """The database itself failed: no account's fault."""
@@ -45,7 +47,7 @@ async def invoiced_parts(
     query = select(
         line.subscription_id, line.plan_version_id, line.item_code, line.charged_for, line.quoted_minor
     ).where(
-        line.subscription_id.in_(subscription_ids),
+        among(connection, line.subscription_id, subscription_ids),
         line.charged_for >= since,
         line.kind.not_in(["usage", "tax", "charge", "credit"]),
     )
@@ -63,7 +65,7 @@ async def rated_starts(
     """``(item code, first day)`` of the parts whose usage was rated already, from ``since`` on."""
     rated = rated_charge.c
     query = select(rated.subscription_id, rated.item_code, rated.period_start).where(
-        rated.subscription_id.in_(subscription_ids), rated.period_start >= since
+        among(connection, rated.subscription_id, subscription_ids), rated.period_start >= since
     )
     found: dict[str, set[tuple[str, date]]] = {}
     for row in await connection.execute(query):
@@ -82,8 +84,7 @@ async def insert_invoices(
 ) -> None:
     """Write finalised invoices with their lines and rated charges."""
     for table, rows in ((invoice, invoices), (invoice_line, lines), (rated_charge, charges)):
-        if rows:
-            await connection.execute(insert(table), list(rows))
+        await insert_many(connection, table, rows)
 
 
 async def change_open(connection: AsyncConnection, paid: Mapping[str, int]) -> None:

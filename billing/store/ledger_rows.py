@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import case, func, insert, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.ledger import (
@@ -36,6 +36,7 @@ from billing.store.tables import (
 from billing.store.write_off_rows import sums_by_invoice
 from core.ids import IdSource
 from core.store.columns import to_microseconds
+from core.store.many_rows import insert_many
 
 
 async def book(connection: AsyncConnection, now: datetime, ids: IdSource, entries: Sequence[Entry]) -> None:
@@ -75,9 +76,8 @@ async def book(connection: AsyncConnection, now: datetime, ids: IdSource, entrie
             }
             for name, owner, currency, amount in sides
         ]  # fmt: skip
-    await connection.execute(insert(ledger_entry), rows)
-    if postings:
-        await connection.execute(insert(posting), postings)
+    await insert_many(connection, ledger_entry, rows)
+    await insert_many(connection, posting, postings)
 
 
 async def balances(connection: AsyncConnection, on: date | None = None) -> list[tuple[str, str, int]]:

@@ -21,6 +21,7 @@ from billing.store.tables import (
     payment,
     settlement,
 )
+from core.store.among import among
 
 
 async def insert_payment(connection: AsyncConnection, values: dict[str, Any]) -> bool:
@@ -48,7 +49,7 @@ async def credits_of(
     """
     query = (
         select(payment.c.account_id, payment.c.id, payment.c.unallocated_minor)
-        .where(payment.c.account_id.in_(account_ids), payment.c.unallocated_minor > 0)
+        .where(among(connection, payment.c.account_id, account_ids), payment.c.unallocated_minor > 0)
         .order_by(payment.c.received_at, payment.c.id)
     )
     if not by_hand_too:

@@ -22,6 +22,7 @@ from billing.store.tables import (
     subscription,
     subscription_change,
 )
+from core.store.among import among
 
 _SUBSCRIPTION = [
     subscription.c[name]
@@ -66,7 +67,7 @@ async def subscriptions_of(
     """Every subscription of the accounts, past ones too, in the order in which they were made."""
     query = (
         select(*_SUBSCRIPTION)
-        .where(subscription.c.account_id.in_(account_ids))
+        .where(among(connection, subscription.c.account_id, account_ids))
         .order_by(subscription.c.starts_on, subscription.c.created_at, subscription.c.id)
     )
     found: dict[str, list[Subscription]] = {account_id: [] for account_id in account_ids}
@@ -95,7 +96,7 @@ async def overlapping_plan(
 
 async def find_many(connection: AsyncConnection, subscription_ids: Collection[str]) -> list[Subscription]:
     """The subscriptions with those ids."""
-    query = select(*_SUBSCRIPTION).where(subscription.c.id.in_(subscription_ids))
+    query = select(*_SUBSCRIPTION).where(among(connection, subscription.c.id, subscription_ids))
     return [_value(row) for row in await connection.execute(query)]
 
 
@@ -129,7 +130,9 @@ async def mark_recalculated(connection: AsyncConnection, subscription_ids: Seque
     """Invoices now say what the subscriptions' changes made of the past."""
     if subscription_ids:
         await connection.execute(
-            update(subscription).where(subscription.c.id.in_(subscription_ids)).values(recalculate_from=None)
+            update(subscription)
+            .where(among(connection, subscription.c.id, subscription_ids))
+            .values(recalculate_from=None)
         )
 
 
@@ -142,7 +145,7 @@ async def changes_of(
     connection: AsyncConnection, subscription_ids: Collection[str], as_of: datetime | None = None
 ) -> dict[str, list[Change]]:
     """The changes by subscription; with ``as_of`` only those written by then."""
-    query = select(*_CHANGE).where(subscription_change.c.subscription_id.in_(subscription_ids))
+    query = select(*_CHANGE).where(among(connection, subscription_change.c.subscription_id, subscription_ids))
     if as_of is not None:
         query = query.where(subscription_change.c.recorded_at <= as_of)
     found: dict[str, list[Change]] = {}
@@ -162,7 +165,7 @@ async def promotions_of(
             terms.item_kinds, use.from_on, use.until_on,
         )
         .join(promotion, terms.id == use.promotion_id)
-        .where(use.subscription_id.in_(subscription_ids))
+        .where(among(connection, use.subscription_id, subscription_ids))
         .order_by(use.recorded_at, use.id)
     )  # fmt: skip
     if as_of is not None:

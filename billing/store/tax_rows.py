@@ -17,6 +17,7 @@ from billing.domain.taxes.place import Jurisdiction
 from billing.domain.taxes.rule import Effect, Exemption, Method, RoundedPer, Rounding, TaxRule
 from billing.store.rows import insert_if_absent
 from billing.store.tables import account, tax_certificate_scan, tax_engine, tax_exemption, tax_rule
+from core.store.among import among
 
 
 def _known(table: Table, as_of: datetime | None) -> ColumnElement[bool]:
@@ -174,7 +175,7 @@ async def exemptions_of(
     """The exemptions of accounts as they were known at ``as_of`` (None: now), by account."""
     query = (
         select(tax_exemption)
-        .where(tax_exemption.c.account_id.in_(account_ids), _known(tax_exemption, as_of))
+        .where(among(connection, tax_exemption.c.account_id, account_ids), _known(tax_exemption, as_of))
         .order_by(tax_exemption.c.account_id, tax_exemption.c.valid_from, tax_exemption.c.id)
     )
     found: dict[str, list[Exemption]] = {}

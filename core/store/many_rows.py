@@ -1,0 +1,61 @@
+"""Insert many rows quickly.
+
+SQLAlchemy compiles an INSERT once, but builds a dictionary and a tuple of every row's parameters each time.
+Here the statement, and how the values of each column reach the driver, are asked of SQLAlchemy once, and the
+rows go to the driver's executemany as tuples: the same octets in the database for less than half of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Table, insert
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+FEW = 20
+"""So few rows are left to SQLAlchemy, which may insert them in one statement."""
+
+_Process = Callable[[Any], Any] | None
+
+
+async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same keys; columns left out get their defaults.
+
+    Raises what a single insert of the first faulty row would.
+    """
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if len(rows) < FEW or not _is_complete(table, names):
+        await connection.execute(insert(table), [dict(row) for row in rows])
+        return
+    statement, ordered, processes = _compiled(connection.dialect, table, names)
+    columns: list[Sequence[Any]] = []
+    pick = itemgetter(*ordered)
+    for values, process in zip(zip(*map(pick, rows), strict=True), processes, strict=True):
+        columns.append(values if process is None else [process(value) for value in values])
+    await connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _is_complete(table: Table, names: tuple[str, ...]) -> bool:
+    """Whether every column that has a default of Python's is given: only SQLAlchemy knows to fill it in."""
+    return len(names) > 1 and all(column.default is None or column.name in names for column in table.columns)
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    dialect: Dialect, table: Table, names: tuple[str, ...]
+) -> tuple[str, tuple[str, ...], tuple[_Process, ...]]:
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(names))
+    ordered = tuple(compiled.positiontup or ())
+    processes: list[_Process] = []
+    for name in ordered:
+        kind = table.c[name].type.dialect_impl(dialect)
+        process = kind.bind_processor(dialect)
+        processes.append(process)
+    return str(compiled), ordered, tuple(processes)
