@@ -8,6 +8,7 @@ from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
 from aaa.set_up import change_profile
 from billing.delivery.queue import queue_invoice, queue_message, queue_receipt
+from billing.delivery.send_sms import queue_sms
 from billing.facts import (
     AutopayFailed,
     DunningStageChanged,
@@ -126,8 +127,13 @@ async def mail_receipt(work: Work, fact: RecordedFact) -> None:
 
 
 async def deliver_notice(work: Work, fact: RecordedFact) -> None:
-    """A notice of dunning goes out by mail or as a letter; other channels have reactions of their own."""
+    """A notice of dunning goes out by mail, as a letter or as a text message."""
     told = fact.payload
+    if told["channel"] == "sms":
+        await queue_sms(
+            work, source=told["source"], account_id=told["account_id"], template=told["template"],
+            context=told["context"],
+        )  # fmt: skip
     if told["channel"] in {"email", "letter"}:
         await queue_message(
             work, source=told["source"], account_id=told["account_id"], template=told["template"],

@@ -109,6 +109,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from appliance.reactions import REACTIONS
     from appliance.schedule import Job, Timetable
     from billing.delivery.send_due import MailSender
+    from billing.delivery.send_sms import SmsSender
     from billing.dunning.evaluate import evaluate_dunning
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
@@ -177,6 +178,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
             tasks.create_task(keep("gateways", pace.gateways_s, paying.turn))
             tasks.create_task(keep("mail", pace.mail_s, mail.send_due))
+            tasks.create_task(keep("sms", pace.mail_s, SmsSender(house.workplace, house.sealer).send_due))
     finally:
         timetable.stop()
         await paying.close()

@@ -120,3 +120,19 @@ class DailyUsageSource(Protocol):
 
         Of a span that was closed the answer is the same for good.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class SmsFate:
+    """What a carrier said to one message: taken, or why not and whether another try makes sense."""
+
+    taken: bool
+    reason: str | None = None
+    final: bool = False
+
+
+class SmsCarrier(Protocol):
+    """Whoever takes text messages."""
+
+    async def send(self, message_id: str, to_number: str, text: str) -> SmsFate:
+        """Hand over a message; ``message_id`` is the same at another try. Trouble outside is a fate too."""

@@ -48,7 +48,7 @@ from billing.store.schema.gateways import (
 from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
 from billing.store.schema.ledger import closing_act, ledger_code, ledger_entry, posting
 from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
-from billing.store.schema.notices import letter, sms_gateway, sms_message
+from billing.store.schema.notices import sms_gateway, sms_message
 from billing.store.schema.payments import (
     allocation,
     allocation_rule,
@@ -112,7 +112,6 @@ __all__ = [
     "invoice_line",
     "ledger_code",
     "ledger_entry",
-    "letter",
     "mail_dead_address",
     "mail_message",
     "mail_server",

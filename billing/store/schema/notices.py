@@ -1,8 +1,8 @@
-"""Tables: text messages, who carries them, and letters to be printed."""
+"""Tables: text messages, and who carries them."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, Column, ForeignKey, Integer, String, Table, Text
 
 from billing.store.schema.base import metadata
 from core.store.columns import Instant, partial_index
@@ -14,6 +14,7 @@ sms_gateway = Table(
     Column("url", Text, nullable=False),
     Column("body_kind", String(4), nullable=False),  # json, form
     Column("body", JSON, nullable=False),  # names to texts; {to} and {text} are put in
+    Column("texts", JSON, nullable=False),  # the operator's own words by template
     Column("auth_header", String(80), nullable=False),
     Column("auth_sealed", Text),  # the header's whole value
     Column("changed_at", Instant, nullable=False),
@@ -36,18 +37,3 @@ sms_message = Table(
     Column("ended_at", Instant),
 )
 partial_index("ix_billing_sms_message_due", sms_message.c.next_try_at, where=sms_message.c.state == "queued")
-
-letter = Table(
-    "billing_letter",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("source", String(160), nullable=False, unique=True),
-    Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False, index=True),
-    Column("template", String(40), nullable=False),
-    Column("params", JSON, nullable=False),
-    Column("state", String(10), nullable=False),  # waiting, printed
-    Column("batch", String(40)),
-    Column("created_at", Instant, nullable=False),
-    Column("printed_at", Instant),
-)
-Index("ix_billing_letter_state", letter.c.state, letter.c.id)
