@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,16 +37,18 @@ from billing.rating.running_items import (
     running_items,
 )
 from billing.store import account_rows, bucket_rows, plan_rows, quota_rows, usage_item_rows
-from billing.store.quota_rows import QuotaState
+from billing.store.quota_rows import Alert, QuotaState
+from core.facts import Fact
 from core.periods import start_of_day
 from core.refusal import Refusal, granted
 from core.work import Work, Workplace
 
 ACTOR = "system:quota"
-_FAMILIES_AT_ONCE = 50
+_FAMILIES_AT_ONCE = 200
 _LOOK_AT_ALL_EVERY = timedelta(hours=1)
 _ANY_LINE_BPS = 10**10
 """Of a service whose profile is not known."""
+_CLEARED = "a new window, a top-up, or other terms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ class QuotaWatch:
         done = QuotaTurn()
         ordered = [families[payer_id] for payer_id in sorted(families)]
         for start in range(0, len(ordered), _FAMILIES_AT_ONCE):
-            some = [one for family in ordered[start : start + _FAMILIES_AT_ONCE] for one in family]
+            async with self._workplace.reading() as connection:
+                some = await _ripe(connection, ordered[start : start + _FAMILIES_AT_ONCE], now)
+            if not some:
+                continue
             try:
                 done += await self._workplace.carry_out(ACTOR, _Look(self._usage, self._settings, some))
             except ClockDoubted as doubted:  # it stepped since
@@ -137,6 +142,23 @@ async def look_at_accounts(
     return await _Look(usage, settings, everyone, at_once=True)(work)
 
 
+async def _ripe(connection: AsyncConnection, families: Sequence[Sequence[str]], now: datetime) -> list[str]:
+    """The accounts of those families that have a bucket to look at; to find that out nobody is locked."""
+    everyone = [one for family in families for one in family]
+    states = await quota_rows.states_of_accounts(connection, everyone, lock=False)
+    running = _watched_buckets(await running_items(connection, everyone, now))
+    ripe = {state.account_id for bucket, state in states.items() if bucket not in running}
+    for bucket, items in running.items():
+        if _is_due(states.get(bucket), items, now):
+            ripe |= {one.account.id for one in items}
+    return [one for family in families if ripe.intersection(family) for one in family]
+
+
+def _watched_buckets(items: Sequence[RunningItem]) -> dict[str, list[RunningItem]]:
+    buckets = by_bucket(items)
+    return {bucket: found for bucket, found in buckets.items() if any(one.terms.is_watched for one in found)}
+
+
 @dataclass(slots=True)
 class _Look:
     """One look at the buckets of whole families, in one transaction."""
@@ -152,10 +174,7 @@ class _Look:
             raise ClockDoubted(doubt)
         await account_rows.lock_accounts(work.connection, sorted(self.account_ids))
         states = await quota_rows.states_of_accounts(work.connection, self.account_ids)
-        running = by_bucket(await running_items(work.connection, self.account_ids, work.now))
-        running = {
-            bucket: items for bucket, items in running.items() if any(one.terms.is_watched for one in items)
-        }
+        running = _watched_buckets(await running_items(work.connection, self.account_ids, work.now))
         due = [
             one
             for bucket, items in running.items()
@@ -176,18 +195,20 @@ class _Look:
     ) -> QuotaTurn:
         before = dict(states)
         rates = await self.usage.fastest_rates(work.connection, sorted({one.service_id for one in due}))
-        turn = QuotaTurn()
-        for one in await measure_buckets(work.connection, self.usage, due, work.now):
+        buckets = await measure_buckets(work.connection, self.usage, due, work.now)
+        notes = _Notes(work, await _alerts_told(work, buckets))
+        for one in buckets:
             bucket, bought = await self._top_up(work, one)
             watched = [_watched(item, rates) for item in bucket.items]
-            told = await _tell_alerts(work, bucket, watched)
-            states[bucket.bucket] = await _note(work, bucket, watched, states.get(bucket.bucket))
-            turn += QuotaTurn(looked_at=1, alerts=told, topped_up=bought)
+            notes.tell_alerts(bucket, watched)
+            states[bucket.bucket] = notes.note(bucket, watched, states.get(bucket.bucket))
+            notes.turn += QuotaTurn(looked_at=1, topped_up=bought)
         for state in gone:
-            await _note_end(work, state)
+            notes.note_end(state)
             del states[state.bucket]
-        held, freed = await _tell_holds(work, before, states)
-        return turn + QuotaTurn(held=held, freed=freed)
+        notes.tell_holds(before, states)
+        await notes.write([states[one.bucket] for one in buckets], [state.bucket for state in gone])
+        return notes.turn
 
     async def _top_up(self, work: Work, bucket: RunningBucket) -> tuple[RunningBucket, int]:
         """Buy what is bought by itself while the cap is reached; how the bucket stands then."""
@@ -239,81 +260,93 @@ def _watched(item: RunningItem, rates: Mapping[str, tuple[int, int]]) -> Watched
     return Watched(item.service_id, item.terms, down, up)
 
 
-async def _tell_alerts(work: Work, bucket: RunningBucket, watched: Sequence[Watched]) -> int:
-    """Alerts that the window has not had."""
-    told = 0
-    for percent in decide_alerts(bucket.standing, watched):
-        if not await quota_rows.insert_event(work.connection, _event(work, bucket, "alert", percent)):
-            continue
-        told += 1
+async def _alerts_told(work: Work, buckets: Sequence[RunningBucket]) -> set[Alert]:
+    since = min((one.standing.window.start for one in buckets), default=None)
+    if since is None:
+        return set()
+    return await quota_rows.alerts_told(work.connection, [one.bucket for one in buckets], since)
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What a look finds, written at its end with a few statements; ``told``: alerts that windows have had."""
+
+    work: Work
+    told: set[Alert]
+    turn: QuotaTurn = field(default_factory=QuotaTurn)
+    events: list[dict[str, object]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+    def tell_alerts(self, bucket: RunningBucket, watched: Sequence[Watched]) -> None:
+        """Alerts that the window has not had."""
         standing, first = bucket.standing, bucket.items[0]
-        await work.publish(
-            QuotaAlert(
-                first.account.id, sorted({one.service_id for one in bucket.items}), bucket.bucket, percent,
-                standing.used, standing.included, first.terms.unit.name, standing.window.start.isoformat(),
-                standing.window.end.isoformat(),
-            )
+        for percent in decide_alerts(standing, watched):
+            alert = (bucket.bucket, standing.window.start, percent)
+            if alert in self.told:
+                continue
+            self.told.add(alert)
+            self._event(bucket, "alert", threshold=percent)
+            self.turn += QuotaTurn(alerts=1)
+            services = sorted({one.service_id for one in bucket.items})
+            self.facts.append(
+                QuotaAlert(
+                    first.account.id, services, bucket.bucket, percent,
+                    standing.used, standing.included, first.terms.unit.name,
+                    standing.window.start.isoformat(), standing.window.end.isoformat(),
+                )
+            )  # fmt: skip
+
+    def note(
+        self, bucket: RunningBucket, watched: Sequence[Watched], before: QuotaState | None
+    ) -> QuotaState:
+        """How the bucket stands, and a step of its trail when a cap is reached or no longer is."""
+        standing, first, now = bucket.standing, bucket.items[0], self.work.now
+        held = decide_holds(standing, watched)
+        effect = strongest(held)
+        if effect != (before.effect if before is not None else None):
+            self._event(bucket, "cleared" if effect is None else "reached", effect=effect)
+        turns_at = start_of_day(standing.window.end, first.account.time_zone)
+        if bucket.lots:  # a lot may open or close with any day
+            turns_at = min(turns_at, start_of_day(first.today + timedelta(days=1), first.account.time_zone))
+        return QuotaState(
+            bucket.bucket, first.account.id, _terms_key(bucket.items), standing.window.start,
+            standing.window.end, standing.used, standing.included, effect, held, now,
+            decide_next_look(standing, watched, now, turns_at),
         )  # fmt: skip
-    return told
 
-
-def _event(
-    work: Work, bucket: RunningBucket, kind: str, threshold: int = 0, effect: str | None = None
-) -> dict[str, object]:
-    standing = bucket.standing
-    return {
-        "bucket": bucket.bucket, "account_id": bucket.items[0].account.id,
-        "window_start": standing.window.start, "kind": kind, "threshold": threshold, "used": standing.used,
-        "included": standing.included, "effect": effect, "at": work.now,
-    }  # fmt: skip
-
-
-async def _note(
-    work: Work, bucket: RunningBucket, watched: Sequence[Watched], before: QuotaState | None
-) -> QuotaState:
-    """Write down how the bucket stands, and a step of its trail when a cap is reached or no longer is."""
-    standing, first = bucket.standing, bucket.items[0]
-    held = decide_holds(standing, watched)
-    effect = strongest(held)
-    if effect != (before.effect if before is not None else None):
-        kind = "cleared" if effect is None else "reached"
-        await quota_rows.insert_event(work.connection, _event(work, bucket, kind, effect=effect))
-    turns_at = start_of_day(standing.window.end, first.account.time_zone)
-    if bucket.lots:  # a lot may open or close with any day
-        turns_at = min(turns_at, start_of_day(first.today + timedelta(days=1), first.account.time_zone))
-    state = QuotaState(
-        bucket.bucket, first.account.id, _terms_key(bucket.items), standing.window.start, standing.window.end,
-        standing.used, standing.included, effect, held, work.now,
-        decide_next_look(standing, watched, work.now, turns_at),
-    )  # fmt: skip
-    await quota_rows.save_state(work.connection, state)
-    return state
-
-
-async def _note_end(work: Work, state: QuotaState) -> None:
-    """The bucket runs no longer, or is watched no longer."""
-    if state.effect is not None:
-        await quota_rows.insert_event(
-            work.connection,
-            {
+    def note_end(self, state: QuotaState) -> None:
+        """The bucket runs no longer, or is watched no longer."""
+        if state.effect is not None:
+            self.events.append({
                 "bucket": state.bucket, "account_id": state.account_id, "window_start": state.window_start,
                 "kind": "cleared", "threshold": 0, "used": state.used, "included": state.included,
-                "effect": None, "at": work.now,
-            },
-        )  # fmt: skip
-    await quota_rows.forget_state(work.connection, state.bucket)
+                "effect": None, "at": self.work.now,
+            })  # fmt: skip
 
+    def tell_holds(self, before: Mapping[str, QuotaState], after: Mapping[str, QuotaState]) -> None:
+        """Whom caps hold now and whom they let go."""
+        every = (*before.values(), *after.values())
+        owner = {service: state.account_id for state in every for service in state.held}
+        placed, freed = changed_holds(
+            [one.held for one in before.values()], [one.held for one in after.values()]
+        )
+        for service, (effect, because) in sorted(placed.items()):
+            self.facts.append(QuotaReached(owner[service], [service], effect, because))
+        for service in freed:
+            self.facts.append(QuotaCleared(owner[service], [service], _CLEARED))
+        self.turn += QuotaTurn(held=len(placed), freed=len(freed))
 
-async def _tell_holds(
-    work: Work, before: Mapping[str, QuotaState], after: Mapping[str, QuotaState]
-) -> tuple[int, int]:
-    """Tell the house whom caps hold now and whom they let go; how many of each."""
-    placed, freed = changed_holds([one.held for one in before.values()], [one.held for one in after.values()])
-    owner = {
-        service: state.account_id for state in (*before.values(), *after.values()) for service in state.held
-    }
-    for service, (effect, because) in sorted(placed.items()):
-        await work.publish(QuotaReached(owner[service], [service], effect, because))
-    for service in freed:
-        await work.publish(QuotaCleared(owner[service], [service], "a new window, a top-up, or other terms"))
-    return len(placed), len(freed)
+    async def write(self, states: Sequence[QuotaState], gone: Sequence[str]) -> None:
+        """Everything, in the order in which it was found."""
+        await quota_rows.insert_events(self.work.connection, self.events)
+        await quota_rows.save_states(self.work.connection, states)
+        await quota_rows.forget_states(self.work.connection, gone)
+        await self.work.publish(*self.facts)
+
+    def _event(self, bucket: RunningBucket, kind: str, threshold: int = 0, effect: str | None = None) -> None:
+        standing = bucket.standing
+        self.events.append({
+            "bucket": bucket.bucket, "account_id": bucket.items[0].account.id,
+            "window_start": standing.window.start, "kind": kind, "threshold": threshold,
+            "used": standing.used, "included": standing.included, "effect": effect, "at": self.work.now,
+        })  # fmt: skip

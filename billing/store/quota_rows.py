@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.store.rows import insert_if_absent
 from billing.store.tables import account, quota_event, quota_state
 from core.database import insert_for
+
+Alert = tuple[str, date, int]
+"""Bucket, first day of the window, percents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +52,49 @@ async def accounts_to_look_at(connection: AsyncConnection, now: datetime, ahead:
 
 
 async def states_of_accounts(
-    connection: AsyncConnection, account_ids: Collection[str]
+    connection: AsyncConnection, account_ids: Collection[str], *, lock: bool = True
 ) -> dict[str, QuotaState]:
-    """The buckets of some accounts, held against other writers until this transaction ends."""
+    """The buckets of some accounts; with ``lock`` held against other writers until the transaction ends."""
     query = select(*_COLUMNS).where(quota_state.c.account_id.in_(account_ids)).order_by(quota_state.c.bucket)
-    return {row.bucket: _state(row) for row in await connection.execute(query.with_for_update())}
+    query = query.with_for_update() if lock else query
+    return {row.bucket: _state(row) for row in await connection.execute(query)}
 
 
-async def forget_state(connection: AsyncConnection, bucket: str) -> None:
-    """The bucket is no longer: what is known of it was only kept to be quick."""
-    await connection.execute(delete(quota_state).where(quota_state.c.bucket == bucket))
+async def alerts_told(connection: AsyncConnection, buckets: Sequence[str], since: date) -> set[Alert]:
+    """The alerts that windows of these buckets have had, of windows that begin on that day or later."""
+    event = quota_event.c
+    found: set[Alert] = set()
+    for start in range(0, len(buckets), 500):
+        query = select(event.bucket, event.window_start, event.threshold).where(
+            event.bucket.in_(buckets[start : start + 500]), event.window_start >= since, event.kind == "alert"
+        )
+        found |= {(row[0], row[1], row[2]) for row in await connection.execute(query)}
+    return found
 
 
-async def save_state(connection: AsyncConnection, state: QuotaState) -> None:
-    """How a bucket stands now."""
-    values = {name: getattr(state, name) for name in QuotaState.__dataclass_fields__}
-    statement = insert_for(connection, quota_state).values(values)
-    changed = {name: value for name, value in values.items() if name != "bucket"}
+async def insert_events(connection: AsyncConnection, events: Sequence[Mapping[str, Any]]) -> None:
+    """Steps of the trail."""
+    if events:
+        await connection.execute(insert(quota_event), [dict(one) for one in events])
+
+
+async def save_states(connection: AsyncConnection, states: Sequence[QuotaState]) -> None:
+    """How buckets stand now."""
+    if not states:
+        return
+    statement = insert_for(connection, quota_state)
+    changed = {name: statement.excluded[name] for name in QuotaState.__dataclass_fields__ if name != "bucket"}
     await connection.execute(
-        statement.on_conflict_do_update(index_elements=[quota_state.c.bucket], set_=changed)
+        statement.on_conflict_do_update(index_elements=[quota_state.c.bucket], set_=changed),
+        [{name: getattr(one, name) for name in QuotaState.__dataclass_fields__} for one in states],
     )
+
+
+async def forget_states(connection: AsyncConnection, buckets: Sequence[str]) -> None:
+    """The buckets are no longer: what is known of them was only kept to be quick."""
+    for start in range(0, len(buckets), 500):
+        some = buckets[start : start + 500]
+        await connection.execute(delete(quota_state).where(quota_state.c.bucket.in_(some)))
 
 
 async def look_again(connection: AsyncConnection, buckets: Sequence[str], at: datetime) -> None:
@@ -77,11 +102,6 @@ async def look_again(connection: AsyncConnection, buckets: Sequence[str], at: da
     for start in range(0, len(buckets), 500):
         some = buckets[start : start + 500]
         await connection.execute(update(quota_state).where(quota_state.c.bucket.in_(some)).values(look_at=at))
-
-
-async def insert_event(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
-    """One step of the trail; False for an alert that the window has had."""
-    return await insert_if_absent(connection, quota_event, dict(values))
 
 
 async def events_of_account(connection: AsyncConnection, account_id: str, limit: int) -> Sequence[Row[Any]]:

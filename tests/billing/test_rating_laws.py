@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from random import Random
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from billing.domain.proration import prorate
 from billing.domain.rating.balance import Drawing, Lot, Rollover
 from billing.domain.rating.calendar import Calendar, windows
 from billing.domain.rating.charge_model import (
@@ -25,8 +26,9 @@ from billing.domain.rating.charge_model import (
 from billing.domain.rating.quota import measure_standing
 from billing.domain.rating.rate import Member, Usage, rate_bucket, rate_usage
 from billing.domain.rating.slices import Slice, microseconds, spread_slices
-from billing.domain.rating.terms import parse_usage_terms, plain_terms
+from billing.domain.rating.terms import Allowance, UsageTerms, parse_usage_terms, plain_terms
 from billing.domain.rating.unit import GIGABYTE
+from core.money import round_half_up
 from core.periods import Period
 
 ZONES = st.sampled_from(["America/Denver", "Europe/Berlin", "Australia/Lord_Howe", "UTC"])
@@ -179,6 +181,26 @@ def test_graduated_parts_add_up_and_more_never_costs_less(model: Graduated, firs
                         Stepped((Step(10**9, 1), Step(10**10, 5), Step(None, 9)))]), octets, octets)  # fmt: skip
 def test_more_usage_never_costs_less(model: Any, first: int, more: int) -> None:
     assert model.price(first, GIGABYTE)[0] <= model.price(first + more, GIGABYTE)[0]
+
+
+@quick
+@given(parts(), st.integers(0, 2**40), st.one_of(st.none(), st.integers(0, 2**40)), graduated())
+def test_it_charges_what_decimals_by_hand_charge(
+    calendar: Calendar, used: int, allowance: int | None, model: Graduated
+) -> None:
+    """Against another reckoning: prorated by ``billing.domain.proration``, priced octet by tier in decimals."""
+    included = None if allowance is None else prorate(allowance, calendar.part, calendar.cycle)
+    beyond = 0 if included is None else max(0, used - included)
+    exact, floor = Decimal(0), 0
+    with localcontext(prec=60):
+        for tier in model.tiers:
+            ceiling = beyond if tier.up_to is None else min(beyond, tier.up_to)
+            exact += Decimal(max(0, ceiling - floor)) * Decimal(tier.nano).scaleb(-9) / 10**9
+            floor = max(floor, ceiling)
+    terms = UsageTerms("sum", model, Allowance(allowance))
+    rated = rate_usage(terms, Usage(used // 3, used - used // 3), calendar)
+    assert (rated.allowance, rated.overage, rated.exact_minor) == (included, beyond, exact)
+    assert rated.amount_minor == round_half_up(exact)
 
 
 @quick
