@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ from ui.web.static_files import serve_static
 
 log = logger("ui")
 
+DocumentAt = Callable[[str], Awaitable[web.Response]]
+"""The document behind a link that was mailed, by its signed name."""
 PORTAL_BODY = 4 * 1024
 _PAY_LINK = "/pay/{subject}/{mark}"
 _ORDERS = "/top-up"
@@ -103,12 +105,13 @@ def _plain(address: str) -> str:
     return str(mapped or parsed)
 
 
-def build_portal(
+def build_portal(  # noqa: PLR0917 - what may be done there, one after the other
     workplace: Workplace,
     templates: Templates,
     settings: UiSettings,
     desk: PayDesk | None = None,
     top_ups: PortalTopUps | None = None,
+    documents: DocumentAt | None = None,
 ) -> web.Application:
     """The listener's application: any host and path leads to the portal page, a pay link to ``desk``.
 
@@ -141,6 +144,12 @@ def build_portal(
     if desk is not None:
         app.router.add_get(_PAY_LINK, desk.show)
         app.router.add_post(_PAY_LINK, desk.go)
+    if documents is not None:
+
+        async def document(request: web.Request) -> web.StreamResponse:
+            return await documents(request.match_info["name"])
+
+        app.router.add_get("/document/{name}", document)
     app.router.add_route("*", "/{path:.*}", answer)
     app.on_response_prepare.append(add_headers)
     return app

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from core.secrets import Sealer
 from core.work import Workplace
 from ui.app import build_app
 from ui.config import UiSettings
+from ui.document_desk import document_at
 from ui.pay_desk import pay_desk_of
 from ui.portal import build_portal
 from ui.portal_top_ups import PortalTopUps
@@ -91,7 +93,9 @@ async def run_web(  # noqa: PLR0917 - the same order for every role
         if settings.portal_listen:
             shop = PortalTopUps(workplace, usage, sealer, billing or BillingSettings())
             desk = pay_desk_of(app[PANEL])
-            portal = build_portal(workplace, app[PANEL].templates, settings, desk, shop)
+            portal = build_portal(
+                workplace, app[PANEL].templates, settings, desk, shop, partial(document_at, app[PANEL])
+            )
             host, port = await _listen(stack, portal, settings.portal_listen, None)
             log.info("portal_listening", host=host, port=port)
         if tls is not None:

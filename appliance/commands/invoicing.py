@@ -14,7 +14,9 @@ from appliance.commands.running import (
     actor,
     day,
     in_house,
+    opened,
     outcome_or_fail,
+    progress_bar,
     say,
     show,
     write_file,
@@ -135,7 +137,7 @@ def invoice_pdf_file(
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            view = await invoice_view(connection, number, house.settings.billing, house.usage)
+            view = await invoice_view(connection, number, house.settings.billing, house.usage, house.sealer)
         write_file(output, invoice_pdf(as_issued(outcome_or_fail(view))))
 
     in_house(body)
@@ -168,7 +170,63 @@ def invoice_html_file(
 
     async def body(house: House) -> None:
         async with house.workplace.reading() as connection:
-            view = await invoice_view(connection, number, house.settings.billing, house.usage)
+            view = await invoice_view(connection, number, house.settings.billing, house.usage, house.sealer)
         write_file(output, invoice_html(outcome_or_fail(view)).encode())
+
+    in_house(body)
+
+
+@invoices.command("bulk")
+def invoice_bulk(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Archive to write, or folder for sheaves.")],
+    from_on: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Issued on this day or later.")
+    ] = None,
+    until_on: Annotated[
+        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="Issued up to and on this day.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Id of a bill run.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="Of accounts told by email, paper or none.")] = None,
+    sheaves: Annotated[
+        bool,
+        typer.Option("--print", help="Sheaves of fifty in one PDF each, to print, instead of an archive."),
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that typeset.")] = None,
+) -> None:
+    """Write many invoices as PDF: an archive, or sheaves for a printer."""
+    from billing.documents.bulk import Choice, chosen_invoices, printed_invoices, printers, zipped
+
+    choice = Choice(run, day(from_on, "--from"), day(until_on, "--until"), delivery)
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            ids = outcome_or_fail(await chosen_invoices(connection, choice))
+        with progress_bar("invoices", len(ids)) as advance:
+            async with printers(workers) as pool:
+                files = printed_invoices(
+                    house.workplace, house.settings.billing, house.usage, house.sealer, ids, pool,
+                    form="print" if sheaves else "zip", progress=lambda done, _: advance(done),
+                )  # fmt: skip
+                if sheaves:
+                    async for name, content in files:
+                        write_file(output / name, content)
+                    return
+                with opened(output) as archive:
+                    async for part in zipped(files):
+                        archive.write(part)
+        say(f"{len(ids)} invoices in {output}")
+
+    in_house(body)
+
+
+@invoices.command("send")
+def invoice_send(number: Annotated[str, typer.Argument(help="Invoice number.")]) -> None:
+    """Send an invoice to its account once more."""
+    from billing.delivery.queue import queue_invoice
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            outcome_or_fail(await queue_invoice(work, number, again=True))
+        say(f"{number} is queued; see: hilltop mail list")
 
     in_house(body)

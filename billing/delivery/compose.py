@@ -24,11 +24,13 @@ from billing.documents.invoice_view import as_issued, invoice_view, usable_local
 from billing.documents.keep_look import find_look
 from billing.documents.letter import open_account_of, print_letter
 from billing.documents.look import Look
+from billing.documents.payment_code import pay_target
 from billing.documents.printed import print_invoice
 from billing.documents.receipt import print_receipt, receipt_of
 from billing.documents.render import printed_pdf
 from billing.documents.statement import print_statement, statement_of
 from billing.documents.words import Words
+from billing.payments.gateways.pay_link import pay_path
 from billing.ports import DailyUsageSource
 from billing.store import mail_rows
 from core.refusal import Refusal
@@ -76,7 +78,7 @@ async def compose(
     if message.account_id:
         reader = await mail_rows.reader(connection, message.account_id)
     values = _values(message, look, sealer, reader)
-    documents = [await _document(connection, one, settings, usage) for one in message.attachments]
+    documents = [await _document(connection, one, settings, usage, sealer) for one in message.attachments]
     return Composed(
         message.id, message.to_address, fill_in(template, look, words, values),
         tuple(one for one in documents if one is not None),
@@ -90,7 +92,9 @@ def _values(message: Row[Any], look: Look, sealer: Sealer, reader: Row[Any] | No
     return {
         "name": reader.name if reader else "",
         "account_number": reader.number if reader else "",
-        "pay_url": look.terms.pay_url and look.terms.pay_url.replace("{number}", number),
+        "pay_url": pay_target(
+            look.terms.pay_url, number, pay_path(sealer, str(invoice_id)) if invoice_id else None
+        ),
         "document_url": document_link(sealer, look.terms.documents_url, invoice_id) if invoice_id else None,
         **params,
     }
@@ -101,9 +105,10 @@ async def _document(
     asked: Mapping[str, Any],
     settings: BillingSettings,
     usage: DailyUsageSource | None,
+    sealer: Sealer,
 ) -> Printed | None:
     if asked["kind"] == "invoice":
-        invoice = await invoice_view(connection, asked["id"], settings, usage)
+        invoice = await invoice_view(connection, asked["id"], settings, usage, sealer)
         if isinstance(invoice, Refusal):
             raise MessageError(invoice.message)
         return file_name(invoice.number), invoice.look, print_invoice(as_issued(invoice))

@@ -28,6 +28,7 @@ from billing.documents.render import printed_pdf
 from billing.ports import DailyUsageSource
 from billing.store import document_rows
 from core.refusal import Refusal
+from core.secrets import Sealer
 from core.work import Workplace
 
 Form = Literal["zip", "print"]
@@ -102,10 +103,11 @@ def file_name(number: str) -> str:
     return f"{file_stem(number)}.pdf"
 
 
-async def printed_invoices(
+async def printed_invoices(  # noqa: PLR0917 - the house, then what is asked
     workplace: Workplace,
     settings: BillingSettings,
     usage: DailyUsageSource | None,
+    sealer: Sealer | None,
     invoice_ids: Sequence[str],
     pool: Executor,
     *,
@@ -129,7 +131,7 @@ async def printed_invoices(
 
     try:
         for start in range(0, len(invoice_ids), size):
-            views = await _views(workplace, settings, usage, invoice_ids[start : start + size])
+            views = await _views(workplace, settings, usage, sealer, invoice_ids[start : start + size])
             waiting.append((len(views), loop.run_in_executor(pool, act, views)))
             if len(waiting) >= 4:
                 for one in await next_parcel():
@@ -143,12 +145,16 @@ async def printed_invoices(
 
 
 async def _views(
-    workplace: Workplace, settings: BillingSettings, usage: DailyUsageSource | None, ids: Sequence[str]
+    workplace: Workplace,
+    settings: BillingSettings,
+    usage: DailyUsageSource | None,
+    sealer: Sealer | None,
+    ids: Sequence[str],
 ) -> list[InvoiceView]:
     found = []
     async with workplace.reading() as connection:
         for one in ids:
-            view = await invoice_view(connection, one, settings, usage)
+            view = await invoice_view(connection, one, settings, usage, sealer)
             if not isinstance(view, Refusal):
                 found.append(as_issued(view))
     return found

@@ -13,11 +13,13 @@ from billing.config import BillingSettings, IssuerSettings
 from billing.documents.keep_look import HOUSE, find_look
 from billing.documents.look import Look, house_look
 from billing.documents.usage_chart import UsageOfDay
+from billing.payments.gateways.pay_link import pay_path
 from billing.ports import DailyUsageSource
 from billing.store import document_rows
 from core.locales import check_locale
 from core.periods import Period
 from core.refusal import Refusal
+from core.secrets import Sealer
 
 _MOST_CHARTS = 3
 
@@ -78,6 +80,7 @@ class InvoiceView:
     corrects: str | None = None
     issued_at: datetime | None = None
     account_id: str = ""
+    pay_link: str | None = None
     usage: tuple[ServiceUsage, ...] = ()
     look: Look = field(default_factory=lambda: house_look(BillingSettings()))
 
@@ -87,10 +90,11 @@ async def invoice_view(
     id_or_number: str,
     settings: BillingSettings | None = None,
     usage: DailyUsageSource | None = None,
+    sealer: Sealer | None = None,
 ) -> InvoiceView | Refusal:
     """The invoice with that id or number as it stands now, in the look and language of its issue.
 
-    Without ``usage`` there is no chart of it.
+    Without ``usage`` there is no chart of it, without ``sealer`` no link of its own to pay it by.
     """
     settings = settings or BillingSettings()
     row = await document_rows.invoice_row(connection, id_or_number)
@@ -132,6 +136,7 @@ async def invoice_view(
         corrects=row.corrects_number,
         issued_at=row.created_at,
         account_id=row.account_id,
+        pay_link=None if sealer is None else pay_path(sealer, row.id),
         usage=await _usage(connection, rows, usage, row.time_zone) if look.terms.usage_chart else (),
         look=look,
     )

@@ -28,22 +28,29 @@ class PaymentCode:
 
 def payment_code(
     *, name: str, iban: str | None, bic: str | None, pay_url: str | None, amount_minor: int, currency: str,
-    number: str,
+    number: str, link: str | None = None,
 ) -> PaymentCode | None:  # fmt: skip
     """The code for an amount that is asked for; None when nothing is, or nobody said how it could be paid.
 
-    ``pay_url`` has ``{number}`` where the invoice's number goes.
+    ``pay_url`` has ``{number}`` where the invoice's number goes, ``{link}`` where its own signed link does.
     """
     if amount_minor <= 0:
         return None
     if currency == "EUR" and iban and amount_minor <= _LARGEST_EPC_MINOR:
         return _epc(name, iban, bic, Decimal(amount_minor).scaleb(-minor_digits(currency)), number)
-    if pay_url:
+    target = pay_target(pay_url, number, link)
+    if target:
         import segno
 
-        target = pay_url.replace("{number}", quote(number, safe=""))
         return PaymentCode("link", _svg(segno.make(target, error="m", micro=False)), target)
     return None
+
+
+def pay_target(pay_url: str | None, number: str, link: str | None) -> str | None:
+    """The page to pay at; None without one, or without the link that it needs."""
+    if not pay_url or ("{link}" in pay_url and not link):
+        return None
+    return pay_url.replace("{number}", quote(number, safe="")).replace("{link}", link or "")
 
 
 def _epc(name: str, iban: str, bic: str | None, amount: Decimal, number: str) -> PaymentCode:

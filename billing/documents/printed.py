@@ -79,7 +79,9 @@ def print_invoice(view: InvoiceView) -> dict[str, Any]:
         "lines": [_line(line, words) for line in view.lines if line.kind != "tax"],
         "sums": _sums(view, words),
         "charts": [one for one in charts if one],
-        "pay": None if is_credit else print_pay(view.look, words, view.number, view.open_minor),
+        "pay": None
+        if is_credit
+        else print_pay(view.look, words, view.number, view.open_minor, view.pay_link),
         "note": _note(view, words),
     }
 
@@ -139,14 +141,16 @@ def _said(label: str, said: str, amount_minor: int, words: Words) -> dict[str, s
     return {"label": label, "words": said, "amount": words.money(amount_minor)}
 
 
-def print_pay(look: Look, words: Words, number: str, open_minor: int) -> dict[str, Any] | None:
+def print_pay(
+    look: Look, words: Words, number: str, open_minor: int, link: str | None = None
+) -> dict[str, Any] | None:
     """How an open amount is paid: bank details, words, and a code where one can be made."""
     issuer = look.issuer
     code = None
     if look.terms.payment_code == "auto":
         code = payment_code(
             name=issuer.name, iban=issuer.iban, bic=issuer.bic, pay_url=look.terms.pay_url,
-            amount_minor=open_minor, currency=words.currency, number=number,
+            amount_minor=open_minor, currency=words.currency, number=number, link=link,
         )  # fmt: skip
     rows = []
     if issuer.iban:

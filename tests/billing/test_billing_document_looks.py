@@ -283,6 +283,10 @@ def test_euro_by_transfer_is_an_epc_code_and_the_rest_a_link() -> None:
     )
     assert link is not None
     assert (link.kind, link.target) == ("link", "https://pay.example/INV%207%2F2")
+    own = payment_code(**asked, pay_url="https://pay.example{link}", link="/pay/inv_1/abc", currency="USD")
+    assert own is not None
+    assert own.target == "https://pay.example/pay/inv_1/abc"
+    assert payment_code(**asked, pay_url="https://pay.example{link}", currency="USD") is None
     assert payment_code(**asked, pay_url=None, currency="USD") is None
     assert payment_code(**{**asked, "amount_minor": 0}, pay_url="https://pay.example", currency="EUR") is None
 
@@ -502,11 +506,11 @@ async def test_a_run_is_printed_in_order_as_archive_or_sheaf(town: Town) -> None
 
     with ThreadPoolExecutor(1) as pool:  # the processes are the benchmark's to try
         files = printed_invoices(
-            town.workplace, HOUSE, town.meters, ids, pool, progress=lambda *at: told.append(at)
+            town.workplace, HOUSE, town.meters, None, ids, pool, progress=lambda *at: told.append(at)
         )
         archive = b"".join([part async for part in zipped(files)])
         sheaves = [
-            one async for one in printed_invoices(town.workplace, HOUSE, None, ids, pool, form="print")
+            one async for one in printed_invoices(town.workplace, HOUSE, None, None, ids, pool, form="print")
         ]
     with zipfile.ZipFile(io.BytesIO(archive)) as read:
         assert read.namelist() == ["INV-000001.pdf", "INV-000002.pdf", "INV-000003.pdf"]

@@ -5,21 +5,33 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from functools import partial
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import select, update
+from test_ui_api import program
 from ui_client import Panels
 from ui_world import Provider
 
+from appliance.panel_acts import panel_acts
 from appliance.reactions import REACTIONS
+from appliance.wiring import MeteredUsage
 from billing.config import BillingSettings
 from billing.delivery.queue import queue_invoice, queue_message
+from billing.delivery.signed_names import document_link
 from billing.documents.keep_look import find_look
 from billing.documents.look import built_in
 from billing.store import tables as billing
 from core.outbox import dispatch_due
 from core.refusal import granted
+from core.secrets import Sealer
+from ui.app import build_app
+from ui.config import UiSettings
+from ui.document_desk import document_at
+from ui.portal import build_portal
+from ui.web.visit import PANEL
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><rect width="8" height="8" fill="#123456"/></svg>'
 SERVER = {
@@ -197,3 +209,56 @@ async def test_words_are_looked_at_saved_and_reset(valley_panel: Panels) -> None
     assert "script-src" not in html.headers["Content-Security-Policy"]
     assert (await browser.submit(path, path, subject="", body="", act="reset")).status == 303
     assert (await browser.get("/mail/templates/reminder_1/xx")).status == 404
+
+
+async def test_a_mailed_link_opens_its_invoice_on_panel_and_portal_and_no_other(
+    valley: Provider, valley_panel: Panels, sealer: Sealer
+) -> None:
+    async with valley.workplace.reading() as connection:
+        row = (
+            await connection.execute(select(billing.invoice.c.id, billing.invoice.c.number).limit(1))
+        ).one()
+    path = str(document_link(sealer, "/document", row.id))
+    shown = await valley_panel.base.another().get(path)  # nobody is signed in there
+    assert (shown.status, shown.body[:5]) == (200, b"%PDF-")
+    assert f'filename="{row.number}.pdf"' in shown.headers["Content-Disposition"]
+    assert (await valley_panel.base.get(path[:-2] + "aa")).status == 404
+    app = build_app(valley.workplace, sealer, MeteredUsage(), UiSettings(), acts=panel_acts(sealer))
+    panel = app[PANEL]
+    portal = build_portal(
+        valley.workplace, panel.templates, panel.settings, documents=partial(document_at, panel)
+    )
+    async with TestClient(TestServer(portal)) as client:
+        assert await (await client.get(path)).read() == shown.body
+        assert (await client.get("/document/inv_1-abc")).status == 404
+    await panel.gateways.close()
+
+
+async def test_programs_see_mail_statements_and_documents(valley: Provider, valley_panel: Panels) -> None:
+    script = await program(valley, valley_panel, "act")
+    account_id = valley.accounts["Hester Quill"]
+    found = await script.found(f"/accounts/{account_id}/statement?from=2026-01-01&until=2026-03-10")
+    moved = sum(one["amount_minor"] for one in found["movements"])
+    assert found["closing_minor"] == found["opening_minor"] + moved == sum(found["ages_minor"])
+    assert (await script.ask(f"/accounts/{account_id}/statement?from=yesterday"))[0] == 422
+    async with valley.workplace.work("test") as work:
+        await work.connection.execute(
+            update(billing.account).where(billing.account.c.id == account_id).values(email="hester@home.test")
+        )
+        query = select(billing.invoice.c.number).where(billing.invoice.c.account_id == account_id).limit(1)
+        number = (await work.connection.execute(query)).scalar_one()
+    status, body = await script.ask(f"/invoices/{number}/send", "POST")
+    assert status == 200, body
+    await script.ask(f"/accounts/{account_id}/statement", "POST")
+    listed = (await script.found("/mail/messages?state=queued&limit=100"))["messages"]
+    assert {one["template"] for one in listed if one["to_address"] == "hester@home.test"} >= {
+        "statement",
+        "invoice",
+    }
+    assert body["message"] in {one["id"] for one in listed}
+    for act in ("retry", "cancel"):
+        assert (await script.ask(f"/mail/messages/{body['message']}/{act}", "POST"))[0] == 200
+    assert (await script.ask(f"/mail/messages/{body['message']}/cancel", "POST"))[0] == 422
+    path = (await script.found(f"/invoices/{number}/document"))["path"]
+    assert (await valley_panel.base.get(path)).body.startswith(b"%PDF-")
+    assert (await script.ask("/invoices/INV-none/document"))[0] == 422

@@ -9,6 +9,7 @@ from aiohttp import web
 from ui.api import (
     answers,
     certificate_operations,
+    document_operations,
     ledger_operations,
     operations,
     payment_operations,
@@ -36,6 +37,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
     *certificate_operations.operations.declared,
+    *document_operations.operations.declared,
     *ledger_operations.operations.declared,
     *payment_operations.operations.declared,
     *sign_in_operations.operations.declared,

@@ -24,6 +24,7 @@ from billing.documents.try_look import try_look
 from core.periods import local_date
 from core.refusal import Refusal
 from core.work import Work
+from ui.document_desk import document_at
 from ui.permissions import Permission
 from ui.read import subscriber
 from ui.web.documents import html_document, pdf_document
@@ -214,7 +215,13 @@ async def _stream(visit: Visit, ids: list[str], *, is_sheaf: bool) -> web.Stream
     await answer.prepare(visit.request)
     async with printers() as pool:
         files = printed_invoices(
-            panel.workplace, panel.billing, panel.usage, ids, pool, form="print" if is_sheaf else "zip"
+            panel.workplace,
+            panel.billing,
+            panel.usage,
+            panel.sealer,
+            ids,
+            pool,
+            form="print" if is_sheaf else "zip",
         )
         async with aclosing(zipped(files)) as parts:
             async for part in parts:
@@ -331,6 +338,12 @@ async def receipt(visit: Visit) -> web.StreamResponse:
         raise missing()
     body = await asyncio.to_thread(printed_pdf, found.look, [print_receipt(found)])
     return pdf_document(body, f"receipt-{found.payment_id}")
+
+
+@routes.get("/document/{name}", Permission.PROVEN, keeps_awake=False)
+async def linked(visit: Visit) -> web.StreamResponse:
+    """An invoice behind a link that was mailed."""
+    return await document_at(visit.panel, visit.path("name"))
 
 
 @routes.post("/invoices/{invoice_id}/send", Permission.MONEY)

@@ -71,7 +71,7 @@ async def pdf(visit: Visit) -> web.StreamResponse:
 async def _view(visit: Visit) -> InvoiceView:
     async with visit.reading() as connection:
         view = await invoice_view(
-            connection, visit.path("invoice_id"), visit.panel.billing, visit.panel.usage
+            connection, visit.path("invoice_id"), visit.panel.billing, visit.panel.usage, visit.panel.sealer
         )
     if isinstance(view, Refusal):
         raise missing()
