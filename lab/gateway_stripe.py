@@ -163,6 +163,7 @@ class StripeSandbox:
             "id": f"du_{self.world.number()}", "object": "dispute", "amount": amount or intent["amount"],
             "currency": intent["currency"], "charge": intent["latest_charge"], "payment_intent": intent_id,
             "reason": reason, "status": "needs_response", "metadata": {}, "created": self.world.now_s(),
+            "evidence_details": {"due_by": self.world.now_s() + 9 * 86_400, "has_evidence": False},
         }  # fmt: skip
         self.disputes[made["id"]] = made
         self._tell("charge.dispute.created", made)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,10 +40,26 @@ def sealer() -> Sealer:
     return Sealer({"k1": bytes(range(32))})
 
 
+@pytest.fixture(scope="session")
+def empty_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with every table and no row, made once for all tests of a process."""
+    path = tmp_path_factory.mktemp("tables") / "empty.sqlite"
+
+    async def make() -> None:
+        database = Database(sqlite_url(path))
+        await create_tables(database)
+        await database.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(make(),))  # beside whatever loop is running
+    thread.start()
+    thread.join()
+    return path
+
+
 @pytest.fixture
-async def workplace(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Workplace]:
+async def workplace(tmp_path: Path, clock: FakeClock, empty_tables: Path) -> AsyncIterator[Workplace]:
+    shutil.copy(empty_tables, tmp_path / "hilltop.sqlite")
     database = Database(sqlite_url(tmp_path / "hilltop.sqlite"))
-    await create_tables(database)
     yield Workplace(database, clock, SeededIds())
     await database.close()
 

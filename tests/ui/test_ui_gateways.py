@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from playwright.async_api import async_playwright
 from ui_client import Panels, open_panel
 from ui_world import make_operators
 
@@ -110,6 +111,30 @@ async def test_a_customer_pays_by_the_link_on_his_invoice(shop: Shop) -> None:
     assert "Thank you" in page.text
     assert "nothing" in (await browser.ask("POST", link)).text.lower()
     await shop.paid_once()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="needs Chromium (apt install chromium)")
+async def test_a_browser_goes_to_the_gateways_page_and_back(
+    workplace: Workplace, clock: FakeClock, sealer: Sealer, wrist_watch: FakeClock
+) -> None:
+    """The policy of our pages lets a form lead to this one gateway, which only a browser can tell."""
+    async with (
+        till(Town(workplace, clock), "authorizenet", sealer) as shop,
+        open_panel(workplace, sealer, wrist_watch) as panel,
+        async_playwright() as playwright,
+    ):
+        account = await shop.town.account()
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.goto(panel.address + pay_path(sealer, account))
+        await page.click("button")
+        await page.click("button")
+        await page.wait_for_url(f"{shop.other.access.base_url}/customer/addPayment")
+        await page.click("button")
+        await page.wait_for_url("**?back=1")
+        assert "visa 4242" in await page.inner_text("main")
+        await browser.close()
 
 
 async def test_a_link_that_we_did_not_make_leads_nowhere(shop: Shop) -> None:

@@ -39,7 +39,8 @@ from core.refusal import Refused
 from core.secrets import Sealer, SealError
 from core.work import Workplace
 
-_AT_ONCE, _CALLS_AT_ONCE = 50, 6
+_EVENTS_AT_ONCE, _AT_ONCE, _CALLS_AT_ONCE = 50, 12, 6
+"""A turn in which no call is answered ends within a minute or two, so that the worker can stop."""
 _WORRY_AFTER_LOOKS = 8
 """After so many look-ups without an end, some three hours, people are told."""
 _REFUND_PAUSE = NEVER_ARRIVED_AFTER
@@ -62,7 +63,7 @@ class GatewayKeeper:
         """Everything that is due; returns how much that was."""
         async with self._workplace.reading() as connection:
             now = self._workplace.clock.now()
-            events = await gateway_rows.events_due(connection, now, _AT_ONCE)
+            events = await gateway_rows.events_due(connection, now, _EVENTS_AT_ONCE)
             charges = await gateway_rows.charges_due(connection, now, _AT_ONCE)
             pages = await gateway_rows.pages_due(connection, now, _AT_ONCE)
             refunds = [one for one in await refunds_due(connection) if self._may_refund(one.id, now)]

@@ -130,7 +130,8 @@ class GatewayEvent:
     charge: ``key`` or ``reference`` is in ``state``. look: that charge has changed, ask for it. methods: what
     ``customer`` has saved has changed. expired: the page ``key`` is no longer open. taken_back, given_back:
     ``amount_minor`` of the charge ``reference`` by the dispute or return ``case``. refunded: the same by the
-    refund ``case``. nothing: it does not concern us. Nothing else of a webhook is kept.
+    refund ``case``. disputed, decided: the bank asks about a ``case``, or has judged it. nothing: it does not
+    concern us. Nothing else of a webhook is kept.
     """
 
     event_id: str

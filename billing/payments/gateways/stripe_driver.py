@@ -9,7 +9,7 @@ import calendar
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import aiohttp
@@ -33,6 +33,8 @@ from billing.payments.gateways.port import (
     SavedMethod,
 )
 from core.secrets import Secret
+
+stripe.enable_telemetry = False  # nobody else is told how long our requests take
 
 _OURS = "hilltop"
 """The key of our metadata on what is Stripe's."""
@@ -318,6 +320,9 @@ def _event(event: Mapping[str, Any]) -> GatewayEvent:  # noqa: PLR0911 - one for
         before = event["data"].get("previous_attributes") or {}
         customer = told.get("customer") or before.get("customer")
         return GatewayEvent(**base, what="methods" if customer else "nothing", customer=customer)
+    if kind in ("charge.dispute.created", "charge.dispute.closed"):
+        what = "disputed" if kind.endswith("created") else "decided"
+        return GatewayEvent(**base, what=what, said=_dispute_words(told), **_case(told))
     if kind in ("charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"):
         what = "taken_back" if kind.endswith("withdrawn") else "given_back"
         return GatewayEvent(**base, what=what, said=f"dispute: {told.get('reason')}", **_case(told))
@@ -325,6 +330,16 @@ def _event(event: Mapping[str, Any]) -> GatewayEvent:  # noqa: PLR0911 - one for
         what = "refunded" if kind == "refund.created" else "given_back"
         return GatewayEvent(**base, what=what, key=_plain(told.get("metadata")).get(_OURS), **_case(told))
     return GatewayEvent(**base, what="nothing")
+
+
+def _dispute_words(told: Mapping[str, Any]) -> str:
+    until = (told.get("evidence_details") or {}).get("due_by")
+    words = f"{told.get('reason')}, {told.get('status')}"
+    return (
+        words
+        if until is None
+        else f"{words}, evidence until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def _case(told: Mapping[str, Any]) -> dict[str, Any]:

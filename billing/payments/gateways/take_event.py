@@ -15,7 +15,9 @@ from billing.payments.gateways.hosted_pages import expire_page, record_page_paym
 from billing.payments.gateways.open_gateways import Gateways
 from billing.payments.gateways.port import GatewayEvent, event_content, event_from
 from billing.payments.gateways.record_answer import give_back, record_answer, take_back
-from billing.store import gateway_rows
+from billing.store import account_rows, gateway_rows
+from core.health import HealthIssue, close_issue, open_issue
+from core.money import format_money
 from core.refusal import Refused
 from core.work import Work, Workplace
 
@@ -112,11 +114,32 @@ async def _charge(work: Work, charge: Any, event: GatewayEvent, settings: Billin
     return f"page {page.id} {event.state}"
 
 
+async def _tell_dispute(work: Work, charge: Any, event: GatewayEvent) -> str:
+    """Somebody has to send the bank evidence; when it has decided, nobody has to."""
+    key = f"billing.dispute:{event.case}"
+    if event.what == "decided":
+        await close_issue(work, key)
+        return f"{charge.id} {event.said}"
+    account = await account_rows.find_account(work.connection, charge.account_id)
+    amount = format_money(event.amount_minor or charge.amount_minor, charge.currency)
+    number = account.number if account else charge.account_id
+    await open_issue(
+        work,
+        HealthIssue(
+            key, "warning", f"Account {number} disputes {amount} with its bank: {event.said}",
+            f"Send evidence for {event.reference} at {charge.gateway}'s own site, or let it go.",
+        ),
+    )  # fmt: skip
+    return f"{charge.id} disputed"
+
+
 async def _case(work: Work, charge: Any, event: GatewayEvent, settings: BillingSettings) -> str:
     case, amount = event.case or event.event_id, event.amount_minor or charge.amount_minor
     reason = event.said or event.kind
     if event.what == "refunded" and event.key:
         return "our own refund"
+    if event.what in ("disputed", "decided"):
+        return await _tell_dispute(work, charge, event)
     if event.what == "given_back":
         news = await give_back(work, charge.id, case=case, reason=reason)
     else:
