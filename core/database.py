@@ -253,7 +253,10 @@ def insert_for(connection: AsyncConnection, table: Table) -> sqlite.Insert | pos
     return into_sqlite(table)
 
 
-_LANES = {"directory": 7_001, "number_series": 7_002, "bill_run": 7_003, "metering": 7_004, "ip_pool": 7_005}
+_LANES = {
+    "directory": 7_001, "number_series": 7_002, "bill_run": 7_003, "metering": 7_004, "ip_pool": 7_005,
+    "tax_rules": 7_006,
+}  # fmt: skip
 
 
 async def take_lane(connection: AsyncConnection, lane: str) -> None:

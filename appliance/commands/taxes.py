@@ -134,7 +134,9 @@ def _cells(rule: TaxRule) -> list[Any]:
 
 
 @taxes.command("history")
-def tax_history(name: str, country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US") -> None:
+def tax_history(
+    name: str, country: Annotated[str | None, typer.Option(help="In that country alone.")] = None
+) -> None:
     """Every row ever written for a tax: what was known when."""
 
     async def body(house: House) -> None:

@@ -17,6 +17,7 @@ from billing.domain.taxes.place import Jurisdiction
 from billing.domain.taxes.rule import Effect, Exemption, Method, RoundedPer, Rounding, TaxRule
 from billing.store.rows import insert_if_absent
 from billing.store.tables import account, tax_certificate_scan, tax_engine, tax_exemption, tax_rule
+from core.database import take_lane
 from core.store.among import among
 
 
@@ -61,13 +62,15 @@ async def list_rules(
     return [_rule(row) for row in await connection.execute(query)]
 
 
-async def history_of_rules(connection: AsyncConnection, country: str, name: str) -> list[TaxRule]:
-    """Every row ever written under a name, withdrawn ones too, in the order they were written."""
+async def history_of_rules(connection: AsyncConnection, country: str | None, name: str) -> list[TaxRule]:
+    """Every row ever written under a name (None: in any country), withdrawn too, as they were written."""
     query = (
         select(tax_rule)
-        .where(tax_rule.c.country == country, tax_rule.c.name == name)
+        .where(tax_rule.c.name == name)
         .order_by(tax_rule.c.recorded_at, tax_rule.c.valid_from, tax_rule.c.id)
     )
+    if country is not None:
+        query = query.where(tax_rule.c.country == country)
     return [_rule(row) for row in await connection.execute(query)]
 
 
@@ -83,21 +86,19 @@ async def find_rule(connection: AsyncConnection, rule_id: str) -> TaxRule | None
     return None if row is None else _rule(row)
 
 
-async def rules_mark(connection: AsyncConnection) -> tuple[object, ...]:
-    """Differs as soon as a rule is written or withdrawn."""
-    query = select(func.count(), func.max(tax_rule.c.recorded_at), func.max(tax_rule.c.withdrawn_at))
-    return tuple((await connection.execute(query.select_from(tax_rule))).one())
-
-
-async def lock_country(connection: AsyncConnection, country: str) -> list[TaxRule]:
-    """The rules that stand in a country, held against other writers until this transaction ends."""
-    query = (
-        select(tax_rule)
-        .where(tax_rule.c.country == country, _known(tax_rule, None))
-        .order_by(tax_rule.c.id)
-        .with_for_update()
+async def rules_mark(connection: AsyncConnection) -> tuple[int, int]:
+    """Differs as soon as a rule is written or withdrawn: how many rows there are, and how many stand."""
+    rows = select(func.count()).select_from(tax_rule).scalar_subquery()
+    standing = (
+        select(func.count()).select_from(tax_rule).where(tax_rule.c.withdrawn_at.is_(None)).scalar_subquery()
     )
-    return [_rule(row) for row in await connection.execute(query)]
+    row = (await connection.execute(select(rows, standing))).one()
+    return int(row[0]), int(row[1])
+
+
+async def take_lane_of_rules(connection: AsyncConnection) -> None:
+    """Whoever changes rules does so alone until his transaction ends."""
+    await take_lane(connection, "tax_rules")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from billing.domain.taxes.rule import MILLION, Effect, Method, TaxRule
 from core.refusal import Refusal
 
 _LENGTHS = {"region": 40, "county": 80, "city": 100, "district": 80}
-_LONGEST_SURCHARGE = 48  # with "surcharge:" before it, it is the name of a ledger account
+LONGEST_SURCHARGE = 30
+"""Characters of a surcharge's name: with ``surcharge:`` before it, it is the name of a revenue."""
 _WORD = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 _POSTAL_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 -]{0,11}\*?|[A-Za-z0-9 -]{1,12}\.\.[A-Za-z0-9 -]{1,12}")
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2200, 1, 1)
@@ -22,7 +23,7 @@ def check_rule(rule: TaxRule) -> Refusal | None:
 
 
 def _check_name(rule: TaxRule) -> Refusal | None:
-    longest = 80 if rule.effect is Effect.TAX else _LONGEST_SURCHARGE
+    longest = 80 if rule.effect is Effect.TAX else LONGEST_SURCHARGE
     if (
         not rule.name
         or len(rule.name) > longest

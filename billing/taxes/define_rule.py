@@ -29,7 +29,8 @@ async def define_tax_rule(work: Work, rule: TaxRule) -> str | Refusal:
     refusal = check_rule(rule)
     if refusal:
         return refusal
-    standing = await tax_rows.lock_country(work.connection, rule.jurisdiction.country)
+    await tax_rows.take_lane_of_rules(work.connection)
+    standing = await tax_rows.tax_rules(work.connection, countries=[rule.jurisdiction.country])
     change = RuleChange(standing, work.ids, work.now)
     refusal = change.add(rule) or change.refuse_circles()
     if refusal:
@@ -82,14 +83,13 @@ async def withdraw_tax_rule(work: Work, *, rule_id: str, reason: str) -> Refusal
 
 
 async def _standing(work: Work, rule_id: str) -> TaxRule | Refusal:
+    await tax_rows.take_lane_of_rules(work.connection)
     rule = await tax_rows.find_rule(work.connection, rule_id)
     if rule is None:
         return Refusal("unknown_tax_rule", f"there is no tax rule {rule_id[:40]}; list them first", "rule_id")
-    standing = await tax_rows.lock_country(work.connection, rule.jurisdiction.country)
-    found = next((one for one in standing if one.id == rule_id), None)
-    if found is None:
+    if rule.withdrawn_at is not None:
         return Refusal("withdrawn", f"this row of {rule.name} was withdrawn or replaced already", "rule_id")
-    return found
+    return rule
 
 
 _Reach = tuple[object, ...]

@@ -12,6 +12,7 @@ import aiohttp
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, TaxedLine
 from billing.domain.taxes.place import LONGEST_CODE, Jurisdiction
 from billing.domain.taxes.rule import Effect, Exemption, TaxRule
+from billing.taxes.check_rule import LONGEST_SURCHARGE
 from billing.taxes.engine import TaxAnswers, TaxDocument, TaxTrouble
 from core.clock import Clock
 from core.money import minor_digits
@@ -179,10 +180,11 @@ def _due(
     if sum(parts.values()) != amount:
         raise ValueError(f"the parts of tax {number} do not sum to it")
     name, jurisdiction = str(told["name"]).strip(), str(told["jurisdiction"]).strip()
-    if not 0 < len(name) <= 80 or not 0 < len(jurisdiction) <= LONGEST_CODE:
+    longest = LONGEST_SURCHARGE if told["effect"] == "surcharge" else 80
+    if not 0 < len(name) <= longest or not 0 < len(jurisdiction) <= LONGEST_CODE:
         raise ValueError(f"tax {number} has no name or jurisdiction that fits")
     rule = TaxRule(
-        f"outside:{document.code}:{number}", name[:48] if told["effect"] == "surcharge" else name,
+        f"outside:{document.code}:{number}", name,
         Jurisdiction(document.lines[0].place.country), _day(told.get("valid_from"), document.issued_on),
         effect=Effect(told["effect"]), rate_ppm=_whole(told.get("rate_ppm", 0)), authority=jurisdiction,
     )  # fmt: skip

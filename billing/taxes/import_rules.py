@@ -58,9 +58,9 @@ async def import_tax_rules(work: Work, text: str, name: str = "") -> RuleImport:
     if faults:
         return RuleImport(faults=faults[:_FAULTS_SHOWN])
     told, faults = _days_settled(told)
-    standing: list[TaxRule] = []
-    for country in sorted({one.rule.jurisdiction.country for one in told}):
-        standing += await tax_rows.lock_country(work.connection, country)
+    await tax_rows.take_lane_of_rules(work.connection)
+    countries = {one.rule.jurisdiction.country for one in told}
+    standing = await tax_rows.tax_rules(work.connection, countries=countries)
     change = RuleChange(standing, work.ids, work.now)
     created = 0
     for one in told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 
@@ -104,6 +105,12 @@ async def test_a_rule_for_one_class_and_one_for_all_do_not_stand_side_by_side_un
     assert (refused.code, refused.field) == ("rate_exists", "valid_from")
     assert isinstance(await _define(town, valid_from="2020-01-01", region="TX"), str)
     assert isinstance(await _define(town, valid_from="2020-01-01", name="Other"), str)
+
+
+async def test_two_people_at_once_define_one_rule(any_town: Town) -> None:
+    outcomes = await asyncio.gather(*(_define(any_town, valid_from="2026-01-01") for _ in range(4)))
+    assert sorted(isinstance(one, Refusal) for one in outcomes) == [False, True, True, True]
+    assert len(await _standing(any_town)) == 1
 
 
 async def test_taxes_on_taxes_must_exist_and_never_run_in_a_circle(town: Town) -> None:

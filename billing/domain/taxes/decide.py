@@ -22,6 +22,7 @@ from billing.domain.taxes.rule import MILLION, Effect, Exemption, Method, Rounde
 RULE = "rules valid on each line's tax day, where its service is"
 _CUBED: Final = MILLION**3  # base × rate × share × what is not exempt, each in millionths
 _ONE: Final = Decimal(1)
+_HALF_UP, _PER_LINE = Rounding.HALF_UP, RoundedPer.LINE  # a member of an Enum takes long to look up
 
 
 class TaxableLine(NamedTuple):
@@ -146,7 +147,7 @@ class TaxDecision(NamedTuple):
         return sum(tax.amount_minor for tax in self.taxes if tax.rule.effect is Effect.TAX)
 
     def by_ledger_account(self) -> dict[str, int]:
-        """Amounts by ``tax:<authority or jurisdiction>`` and ``surcharge:<name>``."""
+        """Amounts by ``tax:<authority or jurisdiction>`` and ``revenue:surcharge:<name>``."""
         owed: dict[str, int] = {}
         for tax in self.taxes:
             account = tax.rule.ledger_account
@@ -384,29 +385,28 @@ class _Invoice:
 
 
 def _rounded(rule: TaxRule, numerators: Sequence[int], denominator: int) -> list[int]:
-    """The part of each line in minor units, by the rule's way of rounding."""
-    if rule.rounded_per is RoundedPer.LINE:
-        return [round_ratio(top, denominator, rule.rounding) for top in numerators]
-    total = round_ratio(sum(numerators), denominator, rule.rounding)
-    if len(numerators) == 1:
-        return [total]
-    if min(numerators) >= 0:
-        parts = [top // denominator for top in numerators]
-    else:
-        parts = [top // denominator if top >= 0 else -(-top // denominator) for top in numerators]
-    left = total - sum(parts)
-    if left:  # goes to those of which most was cut off, the first of equals
-        sign = 1 if left > 0 else -1
-        rest = [(part * denominator - top) * sign for top, part in zip(numerators, parts, strict=True)]
-        for index in sorted(range(len(rest)), key=rest.__getitem__)[: left * sign]:
-            parts[index] += sign
+    """The part of each line in minor units, by the rule's way of rounding.
+
+    Rounded once an invoice, a line has what the rounded sum up to it grows by: so the parts are the whole,
+    a line of nothing has nothing, and credits mirror.
+    """
+    rounding = rule.rounding
+    if rule.rounded_per is _PER_LINE:
+        return [round_ratio(top, denominator, rounding) for top in numerators]
+    parts: list[int] = []
+    exact = before = 0
+    for top in numerators:
+        exact += top
+        now = round_ratio(exact, denominator, rounding)
+        parts.append(now - before)
+        before = now
     return parts
 
 
 def round_ratio(numerator: int, denominator: int, rounding: Rounding) -> int:
     """The whole number that stands for a fraction; ``-x`` gives exactly the negative of ``x``."""
     size = abs(numerator)
-    if rounding is Rounding.HALF_UP:
+    if rounding is _HALF_UP:
         whole = (2 * size + denominator) // (2 * denominator)
     else:
         whole, rest = divmod(size, denominator)

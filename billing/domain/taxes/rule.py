@@ -95,7 +95,7 @@ class TaxRule:
     @property
     def ledger_account(self) -> str:
         """Where it is booked: payable to the authority, or revenue of our own."""
-        return f"tax:{self.owed_to}" if self.effect is Effect.TAX else f"surcharge:{self.name}"
+        return f"tax:{self.owed_to}" if self.effect is Effect.TAX else f"revenue:surcharge:{self.name}"
 
     def in_force(self, on: date) -> bool:
         """Whether the rule holds on that day."""
