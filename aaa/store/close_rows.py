@@ -17,7 +17,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -29,6 +28,7 @@ from aaa.domain.closing import Span
 from aaa.store.repositories import CHUNK, chunks
 from aaa.store.tables import service, usage_close, usage_record
 from core.store.columns import from_microseconds, to_microseconds
+from core.store.many_rows import insert_many
 
 _FIRST_LOOK = 32
 _RECORDS_AT_ONCE = 50_000
@@ -79,10 +79,8 @@ async def close_by_id(connection: AsyncConnection, close_id: str) -> Row[Any] | 
 
 async def insert_closes(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """New closed usage; ``pieces`` of a row are spans, and are kept only when they are not the whole span."""
-    if rows:
-        await connection.execute(
-            insert(usage_close), [{**row, "pieces": _kept(row, row["pieces"])} for row in rows]
-        )
+    kept = [{**row, "pieces": _kept(row, row["pieces"])} for row in rows]
+    await insert_many(connection, usage_close, kept)
 
 
 def _kept(row: Mapping[str, Any], pieces: Sequence[Span]) -> list[list[int]] | None:
