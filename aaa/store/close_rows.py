@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.domain.closing import Span
 from aaa.store.repositories import CHUNK, chunks
 from aaa.store.tables import service, usage_close, usage_record
+from core.store.among import among
 from core.store.columns import from_microseconds, to_microseconds
 from core.store.many_rows import insert_many
 
@@ -40,7 +41,11 @@ async def existing_services(connection: AsyncConnection, service_ids: Iterable[s
     """Those of the services that there are."""
     found: set[str] = set()
     for some in chunks(service_ids):
-        found.update((await connection.execute(select(service.c.id).where(service.c.id.in_(some)))).scalars())
+        found.update(
+            (
+                await connection.execute(select(service.c.id).where(among(connection, service.c.id, some)))
+            ).scalars()
+        )
     return found
 
 
@@ -51,7 +56,9 @@ async def closes_of_claims(
     wanted = set(claims)
     found = {}
     for some in chunks(sorted(claim for _, claim in wanted)):
-        for row in await connection.execute(select(usage_close).where(usage_close.c.claim.in_(some))):
+        for row in await connection.execute(
+            select(usage_close).where(among(connection, usage_close.c.claim, some))
+        ):
             if (row.service_id, row.claim) in wanted:
                 found[row.service_id, row.claim] = row
     return found
@@ -65,7 +72,7 @@ async def spans_closed_since(
     columns = (usage_close.c.service_id, usage_close.c.from_at, usage_close.c.until_at)
     for some in chunks(service_ids):
         statement = select(*columns).where(
-            usage_close.c.service_id.in_(some), usage_close.c.until_at >= since
+            among(connection, usage_close.c.service_id, some), usage_close.c.until_at >= since
         )
         for service_id, from_at, until_at in await connection.execute(statement):
             found.setdefault(service_id, []).append((from_at, until_at))
@@ -117,7 +124,9 @@ async def slices_of_closes(
     found: dict[str, list[tuple[datetime, datetime, int, int]]] = {close_id: [] for close_id in close_ids}
     holder: dict[Span, dict[str, str]] = {}
     for some in chunks(close_ids):
-        for close in await connection.execute(select(usage_close).where(usage_close.c.id.in_(some))):
+        for close in await connection.execute(
+            select(usage_close).where(among(connection, usage_close.c.id, some))
+        ):
             for piece in _pieces(close):
                 holder.setdefault(piece, {})[close.service_id] = close.id
     record = usage_record.c
@@ -125,7 +134,7 @@ async def slices_of_closes(
     for piece in sorted(holder):
         close_of = holder[piece]
         for some in chunks(close_of):
-            statement = select(*columns).where(record.service_id.in_(some), _begins_in(piece))
+            statement = select(*columns).where(among(connection, record.service_id, some), _begins_in(piece))
             for service_id, *one in await connection.execute(statement.order_by(*_ORDER)):
                 found[close_of[service_id]].append(tuple(one))
     return found
@@ -176,7 +185,7 @@ async def measure(
     while left:
         at_once = CHUNK if lines_at is None else lines_at.at_once
         some, left = left[:at_once], left[at_once:]
-        of_these = statement.where(record.service_id.in_(some)).group_by(record.service_id)
+        of_these = statement.where(among(connection, record.service_id, some)).group_by(record.service_id)
         rows = (await connection.execute(of_these)).all()
         yield [
             Measured(service_id, int(octets_in), int(octets_out), lines, _ids(crossing))
@@ -217,7 +226,7 @@ async def records_across(
     """
     found: list[Row[Any]] = []
     for some in chunks(service_ids):
-        found += await connection.execute(_across(border).where(service.c.id.in_(some)))
+        found += await connection.execute(_across(border).where(among(connection, service.c.id, some)))
     return found
 
 
