@@ -18,8 +18,10 @@ from ui.api.routes import API_DOOR
 from ui.api.routes import routes as api_routes
 from ui.config import UiSettings
 from ui.pages import (
+    ach,
     address_lookup,
     audit,
+    bank,
     catalogue,
     certificates,
     dashboard,
@@ -41,6 +43,7 @@ from ui.pages import (
     operators,
     pay_links,
     payment_methods,
+    payment_moves,
     payments,
     pools,
     profiles,
@@ -73,11 +76,11 @@ from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    address_lookup, audit, catalogue, certificates, dashboard, devices, documents, door, dunning,
-    dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways, invoices, ledger, mail,
-    metrics, nases, new_service, operators, pay_links, payment_methods, payments, pools, profiles,
-    public, realms, receivables, reply_templates, service_changes, services, sessions, sign_ins,
-    snmp_targets, subscriber_import, subscribers, taxes, tokens, top_ups, towers, subscriber,
+    ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
+    dunning, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways, invoices, ledger,
+    mail, metrics, nases, new_service, operators, pay_links, payment_methods, payment_moves, payments,
+    pools, profiles, public, realms, receivables, reply_templates, service_changes, services, sessions,
+    sign_ins, snmp_targets, subscriber_import, subscribers, taxes, tokens, top_ups, towers, subscriber,
 )  # fmt: skip
 
 

@@ -91,6 +91,11 @@ async def insert_lines(connection: AsyncConnection, rows: Sequence[dict[str, Any
         await connection.execute(insert(bank_line), list(rows))
 
 
+async def find_line(connection: AsyncConnection, line_id: str) -> Row[Any] | None:
+    """The line with that id."""
+    return (await connection.execute(select(bank_line).where(bank_line.c.id == line_id))).one_or_none()
+
+
 async def lock_line(connection: AsyncConnection, line_id: str) -> Row[Any] | None:
     """The line, held against other writers until this transaction ends."""
     query = select(bank_line).where(bank_line.c.id == line_id).with_for_update()

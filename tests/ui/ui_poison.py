@@ -37,7 +37,7 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.plan: ("code", "name"),
     billing.invoice: ("number", "bill_to"),
     billing.invoice_line: ("description", "quantity"),
-    billing.payment: ("note", "recorded_by", "reversal_reason"),
+    billing.payment: ("note", "recorded_by", "reversal_reason", "reference"),
     billing.dunning_event: ("because",),
     billing.bill_run: ("parked",),
     aaa.nas: ("name", "network", "identifier"),

@@ -11,6 +11,7 @@ from ui.api import (
     certificate_operations,
     document_operations,
     ledger_operations,
+    money_operations,
     operations,
     payment_operations,
     sign_in_operations,
@@ -41,6 +42,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *ledger_operations.operations.declared,
     *payment_operations.operations.declared,
     *sign_in_operations.operations.declared,
+    *money_operations.operations.declared,
     *tax_operations.operations.declared,
     *usage_operations.operations.declared,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service
@@ -130,6 +130,18 @@ async def account_heading(connection: AsyncConnection, account_id: str) -> Accou
     columns = (account.c.id, account.c.number, account.c.name, account.c.currency, account.c.time_zone)
     row = (await connection.execute(select(*columns).where(account.c.id == account_id))).one_or_none()
     return None if row is None else AccountHeading(*row)
+
+
+async def account_id_of(connection: AsyncConnection, id_or_number: str) -> str | None:
+    """The id of the account with that number or id."""
+    chosen = or_(account.c.id == id_or_number, account.c.number == id_or_number)
+    return (await connection.execute(select(account.c.id).where(chosen).limit(1))).scalar_one_or_none()
+
+
+async def currency_of(connection: AsyncConnection, account_id: str) -> str:
+    """What an account pays in; dollars for an unknown one, of which the use case tells."""
+    found = await account_heading(connection, account_id)
+    return "USD" if found is None else found.currency
 
 
 async def time_zone_of(connection: AsyncConnection, account_id: str) -> str | None:
