@@ -300,6 +300,16 @@ async def verify_close(connection: AsyncConnection, close_id: str) -> bool:
     )
 
 
+async def recall_closes(connection: AsyncConnection, close_ids: Sequence[str]) -> dict[str, ClosedUsage]:
+    """What closes said, by id; left out: unknown ones, and those whose records are not what they were."""
+    found: dict[str, ClosedUsage] = {}
+    for close_id in close_ids:
+        row = await close_rows.close_by_id(connection, close_id)
+        if row is not None and await verify_close(connection, close_id):
+            found[close_id] = _Standing((row.from_at, row.until_at), row).closed()
+    return found
+
+
 async def usage_between(
     connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
 ) -> tuple[int, int]:

@@ -61,6 +61,7 @@ DOORS = {
     "hold": Door("enforcement", "holds", "Holds on services."),
     "enforcement": Door("enforcement", "enforcement", "Making towers match entitlements."),
     "quota": Door("quota", "quota", "What plans include: used, capped, topped up."),
+    "billing": Door("billing", "billing", "Issued periods again, and what if."),
     "bill": Door("invoicing", "bills", "Bill runs."),
     "invoice": Door("invoicing", "invoices", "Invoices."),
     "statement": Door("delivery", "statement", "A statement of account as PDF."),

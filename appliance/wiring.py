@@ -74,6 +74,14 @@ class MeteredUsage:
 
         return await slices_between(connection, service_id, from_at, until_at)
 
+    async def recall(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> Mapping[str, ClosedUsage]:
+        """Closes whose records still make their digest."""
+        from aaa.close_usage import recall_closes
+
+        return await recall_closes(connection, close_ids)
+
     async def slices_of_closes(
         self, connection: AsyncConnection, close_ids: Sequence[str]
     ) -> Mapping[str, Sequence[UsageSlice]]:

@@ -78,6 +78,11 @@ class UsageSource(UsageSlices, Protocol):
         overlap the earlier claim has the common part: no octet is in two closes.
         """
 
+    async def recall(
+        self, connection: AsyncConnection, close_ids: Sequence[str]
+    ) -> Mapping[str, ClosedUsage]:
+        """What closes said; those whose records no longer make their digest are left out."""
+
     async def evidence(self, connection: AsyncConnection, close_id: str) -> Sequence[Any]:
         """The usage records behind a close, with their readings: dataclasses or mappings of plain values."""
 

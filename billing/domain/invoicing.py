@@ -185,7 +185,7 @@ def draft_difference(
             yield _adjustment(
                 subscription, one.version, one.item, one.code, _Difference(one, one.period, charged)
             )
-    for (version_id, code, first_day), charged in before.items():
+    for (version_id, code, first_day), charged in sorted(before.items(), key=lambda one: (one[0][2], one[0])):
         version = versions[version_id]
         item = version.item(code) or _gone(version, code)
         period = settled.period_of(item, first_day)

@@ -100,11 +100,12 @@ class DraftPlan:
 
 async def load_record(
     connection: AsyncConnection, accounts: Collection[Account], settings: BillingSettings, issued_on: date,
-    books: TaxBooks,
+    books: TaxBooks, *, supposed: Mapping[str, date] | None = None,
 ) -> Record:  # fmt: skip
     """Everything that drafting for these accounts needs, in a handful of queries.
 
-    ``issued_on``: one-off charges that are to be billed by then are part of it.
+    ``issued_on``: one-off charges that are to be billed by then are part of it. ``supposed``: from which day
+    on a subscription is looked at as if it had changed.
     """
     payers = {one.id: one for one in accounts}
     children = {one.id: one for one in await account_rows.paid_for(connection, payers)}
@@ -113,7 +114,10 @@ async def load_record(
     for account_id, group in of_account.items():
         child = children.get(account_id)
         payer_id = account_id if child is None else child.payer_id
-        subscriptions[payer_id] += group if child is None else [_at_address(one, child) for one in group]
+        looked_at = [_supposed(one, supposed) for one in group] if supposed else group
+        subscriptions[payer_id] += (
+            looked_at if child is None else [at_address(one, child) for one in looked_at]
+        )
     every = [one for group in subscriptions.values() for one in group]
     ids = [one.id for one in every]
     changes = await subscription_rows.changes_of(connection, ids)
@@ -136,7 +140,13 @@ async def load_record(
     return record
 
 
-def _at_address(subscription: Subscription, account: Account) -> Subscription:
+def _supposed(one: Subscription, supposed: Mapping[str, date]) -> Subscription:
+    day = supposed.get(one.id)
+    return one if day is None else replace(one, recalculate_from=min(day, one.recalculate_from or day))
+
+
+def at_address(subscription: Subscription, account: Account) -> Subscription:
+    """The subscription with a place: what has none of its own is at its account's address."""
     if subscription.place is not None:
         return subscription
     place = ServicePlace(account.country, account.region, None, account.city, account.postal_code)

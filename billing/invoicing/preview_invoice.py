@@ -38,13 +38,14 @@ async def preview_invoice(
     issued_on = max(local_date(now, account.time_zone), cycle.start)
     record = await load_record(connection, [account], settings, issued_on, TaxBooks())
     plan = plan_draft(account, cycle, record, issued_on)
-    measured = [await _so_far(connection, usage, account, one) for one in plan.asked]
+    measured = [await measure_so_far(connection, usage, account, one) for one in plan.asked]
     return finish_draft(plan, measured, record, issued_on)
 
 
-async def _so_far(
+async def measure_so_far(
     connection: AsyncConnection, usage: LiveUsageSource, account: Account, asked: Asked
 ) -> MeasuredUsage:
+    """The usage of a part as it stands now; nothing is closed."""
     part = asked.of.part
     from_at, until_at = part.instants(account.time_zone)
     octets_in, octets_out = await usage.between(

@@ -58,6 +58,17 @@ async def withdraw_charge(connection: AsyncConnection, charge_id: str, at: datet
     await connection.execute(update(charge).where(charge.c.id == charge_id).values(withdrawn_at=at))
 
 
+async def charges_on(connection: AsyncConnection, invoice_id: str) -> list[OneOffCharge]:
+    """The charges that an invoice's lines are made of, in the order of the lines."""
+    query = (
+        select(*_CHARGE)
+        .join(invoice_line, invoice_line.c.charge_id == charge.c.id)
+        .where(invoice_line.c.invoice_id == invoice_id)
+        .order_by(invoice_line.c.position)
+    )
+    return [OneOffCharge(*row) for row in await connection.execute(query)]
+
+
 async def waiting_charges(
     connection: AsyncConnection, account_ids: Collection[str], until: date
 ) -> dict[str, list[OneOffCharge]]:

@@ -97,6 +97,10 @@ class TestMeters:
             slices[close_id] = sorted((at, at, *octets) for at, *octets in used if from_at <= at < until_at)
         return slices
 
+    async def recall(self, connection: AsyncConnection, close_ids: Sequence[str]) -> dict[str, Closed]:
+        known = {closed.close_id: closed for closed in self.closed.values()}
+        return {one: known[one] for one in close_ids if one in known}
+
     def _service_of(self, close_id: str) -> str:
         return next(key[0] for key, closed in self.closed.items() if closed.close_id == close_id)
 

@@ -12,6 +12,7 @@ from billing_story import Town
 from billing.catalogue.define_plan import define_offer
 from billing.invoicing.add_charge import add_charge
 from billing.subscriptions import change_subscription as change
+from billing.subscriptions.preview_change import preview_changes
 from billing.subscriptions.subscribe import subscribe
 from billing.subscriptions.turn_subscriptions import turn_subscriptions
 from core.refusal import Refusal, granted
@@ -271,3 +272,25 @@ async def test_what_a_parent_pays_is_on_its_invoice(town: Town) -> None:
     [invoice] = await town.invoices()
     assert (invoice.account_id, invoice.net_minor) == (parent, 3000)
     await town.prove_books()
+
+
+async def test_a_preview_tells_what_the_change_will_cost_and_writes_nothing(town: Town) -> None:
+    _, sub = await sold(town)
+    await town.bill()
+    big = await town.plan(code="big", price_minor=6200)
+    town.travel("2026-03-20")
+    wanted = [change.Wanted("plan", date(2026, 3, 11), plan_version_id=big)]
+    async with town.workplace.work("operator:test") as work:
+        told = granted(await preview_changes(work, town.meters, sub, wanted, town.settings))
+    assert told.difference_minor == 4200 - 2032 + 6200 - 3000
+    async with town.workplace.work("operator:test") as work:
+        refused = await preview_changes(work, town.meters, sub, [change.Wanted("resume")], town.settings)
+    assert isinstance(refused, Refusal)
+    granted(
+        await act(
+            town, change.change_plan, subscription_id=sub, plan_version_id=big, effective_on=date(2026, 3, 11)
+        )
+    )
+    town.travel("2026-04-01")
+    await town.bill()
+    assert (await town.invoices())[1].total_minor == 3000 + told.difference_minor

@@ -1,0 +1,245 @@
+"""Replay: draft issued invoices again from what was known then, and compare them octet for octet.
+
+Everything a draft reads carries the instant it was written; closed usage is what its close said, and only if
+its records still make its digest. A line that comes out the same proves itself; one that does not is shown
+with both values and what differs underneath.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.config import BillingSettings
+from billing.domain.catalogue import Account, Subscription
+from billing.domain.invoicing import LineDraft, MeasuredUsage
+from billing.domain.phases import Change, fold_phases
+from billing.invoicing.draft_invoice import (
+    Asked,
+    DraftPlan,
+    Record,
+    at_address,
+    finish_draft,
+    plan_draft,
+    turn_before,
+)
+from billing.ports import UsageSource
+from billing.store import (
+    account_rows,
+    charge_rows,
+    invoice_rows,
+    plan_rows,
+    replay_rows,
+    subscription_rows,
+    tax_rows,
+)
+from billing.taxes.tax_books import TaxBooks
+from core.periods import Period
+
+_FIELDS = (
+    "kind", "description", "quantity", "amount_minor", "quoted_minor", "subscription_id", "plan_version_id",
+    "item_code", "charged_for", "charge_id", "revenue", "deferred", "period_start", "period_end",
+    "explanation",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LineDifference:
+    """One position of an invoice: what was issued, what comes out now, and the fields that differ.
+
+    ``issued`` or ``replayed`` is None where only the other has the line.
+    """
+
+    position: int
+    issued: str | None
+    replayed: str | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedInvoice:
+    """An invoice drafted again. ``lines``: the canonical text of each line that comes out now."""
+
+    number: str
+    issued_on: date
+    lines: tuple[str, ...]
+    differences: tuple[LineDifference, ...]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every line came out octet for octet."""
+        return not self.differences
+
+
+async def replay_invoices(
+    connection: AsyncConnection,
+    usage: UsageSource,
+    from_on: date,
+    to_on: date,
+    settings: BillingSettings | None = None,
+) -> AsyncIterator[ReplayedInvoice]:
+    """Every invoice of a cycle issued from ``from_on`` to ``to_on`` (both included), in order of number."""
+    books = TaxBooks()
+    for row in await replay_rows.issued_between(connection, from_on, to_on):
+        yield await replay_invoice(connection, usage, row, settings or BillingSettings(), books)
+
+
+async def replay_invoice(
+    connection: AsyncConnection,
+    usage: UsageSource,
+    row: Row[Any],
+    settings: BillingSettings,
+    books: TaxBooks,
+) -> ReplayedInvoice:
+    """Draft the invoice in ``row`` as of the instant it was issued, and compare."""
+    issued = await invoice_rows.lines_of(connection, row.id)
+    plan, record = await _plan(connection, row, issued, settings, books)
+    measured, lost = await _measured(connection, usage, plan, row.id)
+    draft = finish_draft(plan, measured, record, row.issued_on)
+    before = [_line_text({field: getattr(line, field) for field in _FIELDS}) for line in issued]
+    after = [] if draft is None else [_line_text(_drafted(line)) for line in draft.lines]
+    differences = tuple(_differences(before, after, lost))
+    return ReplayedInvoice(row.number, row.issued_on, tuple(after), differences)
+
+
+async def _plan(
+    connection: AsyncConnection,
+    row: Row[Any],
+    issued: Sequence[Row[Any]],
+    settings: BillingSettings,
+    books: TaxBooks,
+) -> tuple[DraftPlan, Record]:
+    as_of: datetime = row.created_at
+    account = await _account_then(connection, row)
+    cycle = Period(row.cycle_start, row.cycle_end)
+    subscriptions = await _subscriptions_then(connection, account, issued)
+    ids = [one.id for one in subscriptions]
+    changes = await subscription_rows.changes_of(connection, ids, as_of)
+    since = await replay_rows.invoiced_before(connection, account.id, row.cycle_start, as_of)
+    record = Record(
+        {account.id: subscriptions},
+        await plan_rows.plan_versions(connection),
+        await books.book(connection, as_of),
+        exemptions=await tax_rows.exemptions_of(connection, [account.id], as_of),
+        phases={one: fold_phases(found) for one, found in changes.items()},
+        promotions=await subscription_rows.promotions_of(connection, ids, as_of),
+        charges={account.id: await charge_rows.charges_on(connection, row.id)},
+    )
+    reach = cycle.start - timedelta(days=settings.correction_cycles * account.longest_cycle_days)
+    for one in subscriptions:
+        changed = _changed_since(changes.get(one.id, []), since)
+        if changed is not None:
+            record.changed[one.id] = max(changed, reach)
+    record.invoiced = await replay_rows.charged_before(connection, ids, row)
+    record.rated = await replay_rows.rated_before(connection, ids, row)
+    settled = max(
+        (line.period_end for line in issued if line.kind == "usage"), default=turn_before(account, cycle)
+    )
+    return plan_draft(account, cycle, record, max(settled, cycle.start)), record
+
+
+async def _account_then(connection: AsyncConnection, row: Row[Any]) -> Account:
+    found = await account_rows.find_account(connection, row.account_id)
+    if found is None:
+        raise RuntimeError(f"invoice {row.number} has no account")
+    fields = ("name", "email", "street", "postal_code", "city", "region", "country")
+    then = {name: row.bill_to[name] for name in fields if name in row.bill_to}
+    terms = (row.due_on - row.issued_on).days
+    return replace(found, **then, payment_terms_days=terms, next_cycle_on=row.cycle_start)
+
+
+async def _subscriptions_then(
+    connection: AsyncConnection, account: Account, issued: Sequence[Row[Any]]
+) -> list[Subscription]:
+    """The account's own and those that others had it pay for, in the order of drafting."""
+    named = {line.subscription_id for line in issued if line.subscription_id is not None}
+    own = (await subscription_rows.subscriptions_of(connection, [account.id]))[account.id]
+    others = await subscription_rows.find_many(connection, sorted(named - {one.id for one in own}))
+    owners = await account_rows.accounts_by_id(connection, {one.account_id for one in others})
+    return own + [at_address(one, owners[one.account_id]) for one in others]
+
+
+def _changed_since(changes: Iterable[Change], since: datetime | None) -> date | None:
+    recent = [one.effective_on for one in changes if since is None or one.recorded_at > since]
+    return min(recent, default=None)
+
+
+async def _measured(
+    connection: AsyncConnection, usage: UsageSource, plan: DraftPlan, invoice_id: str
+) -> tuple[list[MeasuredUsage | None], list[str]]:
+    """What the closes behind the invoice's usage lines say, in the order it is asked; and what is lost."""
+    closes = await replay_rows.closes_of(connection, invoice_id)
+    wanted = sorted(set(closes.values()))
+    known = await usage.recall(connection, wanted)
+    timed = [
+        closes[key]
+        for one in plan.asked
+        if (key := _key(one)) in closes and one.of.needs_slices(plan.account)
+    ]
+    slices = await usage.slices_of_closes(connection, timed) if timed else {}
+    measured: list[MeasuredUsage | None] = []
+    for one in plan.asked:
+        closed = known.get(closes.get(_key(one), ""))
+        measured.append(
+            None
+            if closed is None
+            else MeasuredUsage(
+                one.of.part, one.of.period, closed.close_id, closed.octets_in, closed.octets_out,
+                closed.records, closed.digest, slices.get(closed.close_id),
+            )
+        )  # fmt: skip
+    return measured, [one for one in wanted if one not in known]
+
+
+def _key(asked: Asked) -> tuple[str, str, date]:
+    return asked.subscription.id, asked.of.item.code, asked.of.part.start
+
+
+def _drafted(line: LineDraft) -> dict[str, Any]:
+    named = {field: getattr(line, field) for field in _FIELDS if not field.startswith("period_")}
+    return {**named, "period_start": line.period.start, "period_end": line.period.end}
+
+
+def _line_text(fields: Mapping[str, Any]) -> str:
+    """One line as canonical JSON: sorted keys, no blanks, dates as ISO 8601."""
+    return json.dumps(dict(fields), sort_keys=True, separators=(",", ":"), default=_iso, ensure_ascii=False)
+
+
+def _iso(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no part of a line")
+
+
+def _differences(
+    before: Sequence[str], after: Sequence[str], lost: Sequence[str]
+) -> Iterable[LineDifference]:
+    for index in range(max(len(before), len(after))):
+        issued = before[index] if index < len(before) else None
+        replayed = after[index] if index < len(after) else None
+        if issued != replayed:
+            yield LineDifference(index + 1, issued, replayed, _cause(issued, replayed, lost))
+
+
+def _cause(issued: str | None, replayed: str | None, lost: Sequence[str]) -> str:
+    gone = f"; the usage records behind {', '.join(lost)} are not what they were" if lost else ""
+    if issued is None or replayed is None:
+        return ("only issued" if replayed is None else "only replayed") + gone
+    old, new = json.loads(issued), json.loads(replayed)
+    fields = [name for name in _FIELDS if old.get(name) != new.get(name)]
+    inside = []
+    if "explanation" in fields and isinstance(old["explanation"], dict):
+        keys = sorted(old["explanation"].keys() | new["explanation"].keys())
+        inside = [
+            f"explanation.{key}: {old['explanation'].get(key)} became {new['explanation'].get(key)}"
+            for key in keys
+            if old["explanation"].get(key) != new["explanation"].get(key)
+        ]
+    plain = [f"{name}: {old.get(name)} became {new.get(name)}" for name in fields if name != "explanation"]
+    return "; ".join(plain + inside) + gone
