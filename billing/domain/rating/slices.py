@@ -57,26 +57,33 @@ def spread_slices(slices: Iterable[Slice], borders: Sequence[int]) -> Spread:
             whole_in[index] += octets_in
             whole_out[index] += octets_out
             continue
-        shares_in, shares_out = crossing.setdefault(end - start, ([0] * count, [0] * count))
-        while index < count and borders[index] < end:
-            time = min(end, borders[index + 1]) - max(start, borders[index])
+        if end - start not in crossing:
+            crossing[end - start] = ([0] * count, [0] * count)
+        shares_in, shares_out = crossing[end - start]
+        while start < end:
+            border = borders[index + 1]
+            time = min(end, border) - start
             shares_in[index] += octets_in * time
             shares_out[index] += octets_out * time
             touched[index] = True
             index += 1
+            start = border
     if crossing:
         common = lcm(*crossing)
-        factors = {length: common // length for length in crossing}
-        _add_shares(whole_in, [(shares[0], factors[length]) for length, shares in crossing.items()], common)
-        _add_shares(whole_out, [(shares[1], factors[length]) for length, shares in crossing.items()], common)
+        _add_shares(whole_in, {length: shares[0] for length, shares in crossing.items()}, common)
+        _add_shares(whole_out, {length: shares[1] for length, shares in crossing.items()}, common)
     return Spread(whole_in, whole_out, touched)
 
 
-def _add_shares(wholes: list[int], shares: list[tuple[list[int], int]], common: int) -> None:
+def _add_shares(wholes: list[int], by_length: dict[int, list[int]], common: int) -> None:
     """Add what lies across borders: the running total is exact, each span gets what it grew by."""
+    together = [0] * len(wholes)
+    for length, shares in by_length.items():
+        factor = common // length
+        together = [total + share * factor for total, share in zip(together, shares, strict=True)]
     total = given = 0
-    for index in range(len(wholes)):
-        total += sum(parts[index] * factor for parts, factor in shares)
+    for index, share in enumerate(together):
+        total += share
         reached = total // common
         wholes[index] += reached - given
         given = reached
