@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from appliance.commands.running import Limit, actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 from core.money import format_money
-from core.quantities import format_octets
+from core.periods import cycle_containing
+from core.quantities import GB, format_octets
 
 quota = typer.Typer(help="What plans include: used, capped, topped up.", no_args_is_help=True)
 
@@ -114,3 +117,33 @@ def quota_look() -> None:
         )
 
     in_house(body)
+
+
+@quota.command("try")
+def quota_try(
+    file: Annotated[Path, typer.Argument(help="JSON file with usage terms; see the operator's guide.")],
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of a monthly cycle.")],
+    down_gb: Annotated[float, typer.Option(help="GB to the subscriber, evenly over the days.")] = 0,
+    up_gb: Annotated[float, typer.Option(help="GB from the subscriber, evenly over the days.")] = 0,
+    zone: Annotated[str, typer.Option(help="Time zone of the account.")] = "America/Denver",
+) -> None:
+    """What usage terms would charge for so much usage, and why; nothing is read or written."""
+    import json
+
+    from billing.domain.rating.calendar import Calendar
+    from billing.domain.rating.rate import Usage, rate_usage
+    from billing.domain.rating.terms import parse_usage_terms
+    from billing.rating.public_holidays import with_holidays
+
+    first = day(start, "--start") or start.date()
+    try:
+        cycle = cycle_containing(first, first.day)
+        begin, end = cycle.instants(zone)
+        octets_in, octets_out = round(up_gb * GB), round(down_gb * GB)
+        terms = parse_usage_terms(json.loads(file.read_bytes()))
+        calendar = with_holidays(Calendar(cycle, cycle, zone, first.day), terms)
+        usage = Usage(octets_in, octets_out, [(begin, end, octets_in, octets_out)])
+        rated = rate_usage(terms, usage, calendar)
+    except (OSError, ValueError) as trouble:
+        fail(f"{file}: {trouble}", 2)
+    say(json.dumps(rated.explanation, indent=2))
