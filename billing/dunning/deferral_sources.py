@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.dunning_policy import Bar
-from billing.store import dunning_rows, gateway_rows
+from billing.store import dunning_rows, gateway_rows, in_flight_rows
 
 
 class DeferralSource(Protocol):
@@ -25,6 +25,7 @@ class DeferralSource(Protocol):
 async def payments_in_flight(connection: AsyncConnection, today: Mapping[str, date]) -> Mapping[str, Bar]:
     """Money of which nobody knows yet whether it comes."""
     found = await gateway_rows.accounts_with_payment_in_flight(connection, list(today))
+    found |= await in_flight_rows.accounts_with_debit_in_flight(connection, list(today))
     return dict.fromkeys(found, Bar("in_flight", "a payment is on its way"))
 
 

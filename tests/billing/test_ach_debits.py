@@ -276,6 +276,20 @@ async def test_the_money_was_held_so_its_days_do_not_count(town: Town, sealer: S
     await town.prove_books()
 
 
+async def test_an_approved_debit_defers_suspension_until_it_is_given_up(town: Town, sealer: Sealer) -> None:
+    ann, ben = await due(town, sealer, "Ann", "Ben")
+    town.travel("2026-03-20", hour=9)
+    draft = granted(await act(town, draft_ach_batch, originator="main", account_ids=[ann]))
+    await act(town, approve_ach_batch, batch_id=draft.batch_id)
+    town.travel("2026-04-02", hour=9)  # 18 days late: time to suspend
+    await town.dun()
+    assert (await town.stage(ann), await town.stage(ben)) == ("clear", "suspended")
+    await act(town, cancel_ach_batch, batch_id=draft.batch_id, reason="the bank is closed")
+    town.travel("2026-04-03", hour=9)
+    await town.dun()
+    assert await town.stage(ann) == "suspended"
+
+
 async def test_a_return_beyond_sixty_days_is_taken_and_marked_late(town: Town, sealer: Sealer) -> None:
     [ann] = await due(town, sealer, "Ann")
     batch_id, _ = await sent(town, sealer)
