@@ -340,6 +340,14 @@ async def events_due(connection: AsyncConnection, now: datetime, limit: int) -> 
     return list(await connection.execute(query))
 
 
+async def was_decided(connection: AsyncConnection, name: str, case: str) -> bool:
+    """Whether the end of a dispute came before its beginning: webhooks keep no order."""
+    query = select(gateway_event.c.content).where(
+        gateway_event.c.gateway == name, gateway_event.c.kind == "charge.dispute.closed"
+    )
+    return any(row.content.get("case") == case for row in await connection.execute(query))
+
+
 async def change_event(connection: AsyncConnection, seq: int, values: dict[str, Any]) -> None:
     """What became of a webhook."""
     await connection.execute(update(gateway_event).where(gateway_event.c.seq == seq).values(values))

@@ -120,6 +120,8 @@ async def _tell_dispute(work: Work, charge: Any, event: GatewayEvent) -> str:
     if event.what == "decided":
         await close_issue(work, key)
         return f"{charge.id} {event.said}"
+    if await gateway_rows.was_decided(work.connection, charge.gateway, event.case or ""):
+        return "decided before"
     account = await account_rows.find_account(work.connection, charge.account_id)
     amount = format_money(event.amount_minor or charge.amount_minor, charge.currency)
     number = account.number if account else charge.account_id
