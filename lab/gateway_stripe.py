@@ -170,6 +170,11 @@ class StripeSandbox:
         self._tell("charge.dispute.funds_withdrawn", made)
         return str(made["id"])
 
+    def fail_refund(self, refund_id: str) -> None:
+        """The customer's bank does not take a refund back, days later."""
+        self.refunds[refund_id]["status"] = "failed"
+        self._tell("refund.failed", self.refunds[refund_id])
+
     def close_dispute(self, dispute_id: str, *, won: bool) -> None:
         """The bank has decided; what was won comes back."""
         made = self.disputes[dispute_id]

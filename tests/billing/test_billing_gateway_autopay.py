@@ -7,14 +7,14 @@ from datetime import date, timedelta
 
 import pytest
 from billing_story import Town
-from gateway_lab import LOST, NAMES, POOR, VISA
+from gateway_lab import BANK, LOST, NAMES, POOR, VISA
 from gateway_till import DEBT, Till, till
 from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.domain.gateway_charges import AutopayDay, ChargeState, DeclineKind, Try, next_try
 from billing.payments.gateways.set_autopay import set_autopay
-from billing.store.tables import autopay, gateway_charge, hosted_page
+from billing.store.tables import autopay, gateway_charge, hosted_page, payment
 from core.refusal import Refusal, granted
 from core.secrets import Sealer
 from lab.gateway_world import Mishap
@@ -92,6 +92,25 @@ async def test_the_webhook_alone_tells_of_a_payment_at_the_page(shop: Till) -> N
     await shop.turn()
     await shop.paid_once()
     assert [row.state for row in await shop.rows(hosted_page)] == ["done", "done"]
+
+
+async def test_a_bank_debit_typed_at_the_page_takes_days_and_may_come_back(shop: Till) -> None:
+    account = await shop.debtor()
+    (invoice,) = await shop.town.invoices()
+    page = granted(await shop.open_page(account, "pay", invoice_id=invoice.id))
+    shop.other.sandbox.type_card(page.reference or page.fields["token"], BANK)
+    await shop.deliver()
+    await shop.turn()
+    assert (await shop.payments(), await shop.in_flight(account)) == ([], True)
+    shop.other.sandbox.settle()
+    await shop.turn(days=1)
+    await shop.paid_once()
+    assert [row.method for row in await shop.rows(payment)] == ["ach"]
+    if shop.other.name == "authorizenet":
+        (made,) = shop.other.charges()
+        shop.other.sandbox.give_back(made["transId"], "R10", "Customer Advises Not Authorized")
+        await shop.turn(days=2)
+        assert (await shop.payments(), await shop.open_minor()) == ([], DEBT)
 
 
 async def test_a_page_that_nobody_uses_ends(one_shop: Till) -> None:

@@ -387,6 +387,18 @@ async def test_a_refund_goes_back_through_the_gateway_once(shop: Till) -> None:
     await shop.town.prove_books()
 
 
+async def test_a_refund_that_bounces_days_later_is_told(town: Town, sealer: Sealer) -> None:
+    async with till(town, "stripe", sealer) as shop:
+        account = await shop.debtor()
+        await shop.charge(account, DEBT + 1000)
+        await _order_refund(shop, account, 400)
+        await shop.turn()
+        shop.other.sandbox.fail_refund(next(iter(shop.other.sandbox.refunds)))
+        await shop.deliver(copies=2)
+        (issue,) = await shop.rows(health_issue)
+        assert "4.00 USD could not be paid out" in issue.title
+
+
 async def test_a_refund_that_the_gateway_refuses_is_credit_again(town: Town, sealer: Sealer) -> None:
     async with till(town, "stripe", sealer) as shop:
         account = await shop.debtor()

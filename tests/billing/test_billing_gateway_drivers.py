@@ -165,6 +165,17 @@ async def test_money_goes_back_the_way_it_came(other: Counterpart) -> None:
         await driver.refund(replace(part, key="ref2", reference="nobody"))
 
 
+async def test_what_is_not_settled_is_voided_whole(clock: FakeClock) -> None:
+    async with counterpart("authorizenet", clock) as other:
+        driver = other.driver()
+        customer = await driver.open_customer("acc_1", "Ann", None)
+        answer = await driver.charge(other.order(customer, other.sandbox.save_card(customer)))
+        whole = Refund("ref1", answer.reference or "", 3000, "USD")
+        assert await driver.refund(whole) == await driver.refund(whole) == answer.reference
+        found = await driver.look_up(other.question(customer))
+        assert found is not None and found.state is F
+
+
 async def test_a_webhook_is_read_only_when_the_gateway_signed_it_lately(
     other: Counterpart, clock: FakeClock
 ) -> None:

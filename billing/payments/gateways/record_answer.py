@@ -141,8 +141,9 @@ async def _next_look(work: Work, charge: Any, state: ChargeState) -> Any:
 
 
 async def _kind_of(work: Work, charge: Any) -> str:
-    if charge.method_id is None:
-        return "card"
+    if charge.method_id is None:  # typed at a hosted page: a card has its end at once
+        steps = (await gateway_rows.steps_of(work.connection, [charge.id]))[charge.id]
+        return "bank" if any(step.state == ChargeState.IN_FLIGHT for step in steps) else "card"
     method = await gateway_rows.find_method(work.connection, charge.method_id)
     return "card" if method is None else str(method.kind)
 

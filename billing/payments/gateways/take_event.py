@@ -114,6 +114,20 @@ async def _charge(work: Work, charge: Any, event: GatewayEvent, settings: Billin
     return f"page {page.id} {event.state}"
 
 
+async def _tell_refund_failed(work: Work, charge: Any, event: GatewayEvent) -> str:
+    """A refund of ours was paid out and came back days later: the books say paid, a person must help."""
+    amount = format_money(event.amount_minor or 0, charge.currency)
+    await open_issue(
+        work,
+        HealthIssue(
+            f"billing.refund_failed:{event.case}", "warning",
+            f"A refund of {amount} could not be paid out: {charge.gateway} {event.case}",
+            "The money is at the gateway. Pay the customer another way and note it with his account.",
+        ),
+    )  # fmt: skip
+    return f"{charge.id} refund failed"
+
+
 async def _tell_dispute(work: Work, charge: Any, event: GatewayEvent) -> str:
     """Somebody has to send the bank evidence; when it has decided, nobody has to."""
     key = f"billing.dispute:{event.case}"
@@ -140,6 +154,8 @@ async def _case(work: Work, charge: Any, event: GatewayEvent, settings: BillingS
     reason = event.said or event.kind
     if event.what == "refunded" and event.key:
         return "our own refund"
+    if event.what == "given_back" and event.key:
+        return await _tell_refund_failed(work, charge, event)
     if event.what in ("disputed", "decided"):
         return await _tell_dispute(work, charge, event)
     if event.what == "given_back":
