@@ -11,8 +11,8 @@ bank file that comes late must not be refused. Where a person names the day, he 
 first open one.
 
 *A period lock* is the operator's word that a month, quarter or year (and all before it) is reported and
-shall stay: it may come before the days are closed, and ends by nothing but a reopening. *Reopening* is for
-the owner, with a reason. It changes no close that was made: what is then booked there is closed by a
+shall stay: it closes the days that are left, and ends by nothing but a reopening. *Reopening* is for the
+owner, with a reason. It changes no close that was made: what is then booked there is closed by a
 further close of the same day (its *supplement*), when the period is locked again. So the first hash of a
 day stays provable for good, and what was added afterwards stands apart, with the act that allowed it
 between the two in the same chain.

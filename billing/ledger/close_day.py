@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from billing.clock_doubt import check_clock, find_clock_doubt
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.clock_doubt import check_clock, stand_by_clock
 from billing.config import BillingSettings
 from billing.domain.closing import DAY, ONE_DAY, ClosingAct, link_hash
 from billing.domain.ledger import entry_digest
-from billing.ledger.recognise import BUSY, recognise_through
+from billing.ledger.recognise import BUSY, Reckoned, book_reckoned, reckon, recognise_through
 from billing.store import closing_rows
-from core.refusal import Refusal, Refused
+from core.refusal import Refusal, Refused, granted
 from core.store.columns import to_microseconds
 from core.work import Work, Workplace
 
@@ -44,8 +46,8 @@ async def close_days(
 ) -> list[ClosedDay] | Refusal:
     """Close every day that is not closed yet, in order, through ``through`` (else as the settings say).
 
-    Each day is a transaction of its own: recognise its revenue, then close it. Killed anywhere, the next call
-    goes on. Refused when the clock cannot be trusted, and for a day that is not over everywhere.
+    Of each day first the revenue is recognised, then it is closed. Killed anywhere, the next call goes on.
+    Refused when the clock cannot be trusted, and for a day that is not over everywhere.
     """
     settings = settings or BillingSettings()
     doubt = await check_clock(workplace, settings, actor, vouched=trust_clock)
@@ -57,15 +59,58 @@ async def close_days(
         return Refusal("day_not_over", message, "through")
     limit = ended - timedelta(days=settings.close_after_days) if through is None else through
     closed: list[ClosedDay] = []
-    while True:
-        try:
-            async with workplace.work(actor) as work:
-                one = await _close_next(work, limit, settings)
-        except Refused as refused:
-            return refused.refusal
-        if one is None:
-            return closed
+    while (day := await _next_day(workplace, limit)) is not None:
+        one = await _recognise_and_close(workplace, day, actor, settings)
+        if isinstance(one, Refusal):
+            return one
         closed.append(one)
+    return closed
+
+
+async def _next_day(workplace: Workplace, limit: date) -> date | None:
+    """The first day that is not closed, or None when that is after ``limit``."""
+    async with workplace.reading() as connection:
+        day = await _first_not_closed(connection)
+    return None if day is None or day > limit else day
+
+
+async def _first_not_closed(connection: AsyncConnection) -> date | None:
+    days = await closing_rows.find_open_days(connection)
+    if days.closed_through is not None:
+        return days.closed_through + ONE_DAY
+    return await closing_rows.first_booked_day(connection)
+
+
+async def _recognise_and_close(
+    workplace: Workplace, day: date, actor: str, settings: BillingSettings
+) -> ClosedDay | Refusal:
+    """Recognition is reckoned beside the writers, who wait only while it is booked and the day is closed."""
+    at = workplace.clock.now()
+    async with workplace.reading() as connection:
+        reckoned = await reckon(connection, day, at)
+    try:
+        if isinstance(reckoned, Reckoned) and reckoned.amounts:
+            async with workplace.work(actor) as work:
+                await stand_by_clock(work, settings)
+                granted(await book_reckoned(work, reckoned))
+        async with workplace.work(actor) as work:
+            await stand_by_clock(work, settings)
+            if not await closing_rows.stop_bookings(work.connection):
+                return BUSY
+            if await _first_not_closed(work.connection) != day:
+                return Refusal("closed_meanwhile", f"somebody else closed {day} meanwhile; try again")
+            return await close_one(work, day, 0)
+    except Refused as refused:
+        return refused.refusal
+
+
+async def close_through(work: Work, last: date) -> None:
+    """Recognise and close every day that is not closed through ``last``; bookings must be stopped."""
+    while (day := await _first_not_closed(work.connection)) is not None and day <= last:
+        outcome = await recognise_through(work, day)
+        if isinstance(outcome, Refusal) and outcome.code != "recognised_further":
+            raise Refused(outcome)
+        await close_one(work, day, 0)
 
 
 async def close_days_by_itself(workplace: Workplace, settings: BillingSettings) -> int:
@@ -80,25 +125,6 @@ async def close_days_by_itself(workplace: Workplace, settings: BillingSettings) 
         return 0
     closed = await close_days(workplace, settings=settings)
     return 0 if isinstance(closed, Refusal) else len(closed)
-
-
-async def _close_next(work: Work, limit: date, settings: BillingSettings) -> ClosedDay | None:
-    """The first day that is not closed, or None when that is after ``limit``. Raises ``Refused``."""
-    if not await closing_rows.stop_bookings(work.connection):
-        raise Refused(BUSY)
-    doubt = await find_clock_doubt(work.connection, work.now, settings)
-    if doubt is not None:
-        raise Refused(doubt)
-    days = await closing_rows.find_open_days(work.connection)
-    day = await closing_rows.first_booked_day(work.connection)
-    if days.closed_through is not None:
-        day = days.closed_through + ONE_DAY
-    if day is None or day > limit:
-        return None
-    outcome = await recognise_through(work, day)
-    if isinstance(outcome, Refusal) and outcome.code != "recognised_further":
-        raise Refused(outcome)
-    return await close_one(work, day, 0)
 
 
 async def close_one(work: Work, day: date, supplement: int) -> ClosedDay:

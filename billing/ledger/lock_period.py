@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.clock_doubt import find_clock_doubt
 from billing.config import BillingSettings
 from billing.domain.closing import LOCK, ONE_DAY, REOPEN, ClosingAct, link_hash, read_period
-from billing.ledger.close_day import close_one, last_ended_day
+from billing.ledger.close_day import close_one, close_through, last_ended_day
 from billing.ledger.recognise import BUSY
 from billing.store import closing_rows
 from core.periods import Period
@@ -23,8 +23,9 @@ async def lock_period(
 ) -> ClosingAct | Refusal:
     """Nothing is booked any more through the end of ``2026-03``, ``2026-Q1``, ``2026`` or a day.
 
-    What was booked on reopened days meanwhile is closed by supplements first. Refused for a period that is
-    not over everywhere, for one that is locked already with nothing reopened, and while the clock is doubted.
+    Its days are recognised and closed first, and what was booked on reopened days by supplements. Refused
+    for a period that is not over everywhere, for one that is locked already with nothing reopened, and
+    while the clock is doubted.
     """
     wanted = _read(period)
     if isinstance(wanted, Refusal):
@@ -46,6 +47,7 @@ async def lock_period(
         return Refusal(
             "locked_before", f"everything through {days.locked_through} is locked already", "period"
         )
+    await close_through(work, last)
     for day, supplement in await closing_rows.days_to_supplement(work.connection, last):
         await close_one(work, day, supplement)
     act = await _add(work, LOCK, last, None, reason.strip() or None)

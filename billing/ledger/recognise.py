@@ -8,9 +8,9 @@ back-dated correction come right with the next recognition, and none is ever edi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,39 +27,56 @@ from billing.store.recognition_rows import Recognition
 from core.refusal import Refusal
 from core.work import Work
 
-
-async def recognise_through(work: Work, through: date) -> list[Entry] | Refusal:
-    """Book what was earned through that day and not recognised yet; again changes nothing.
-
-    Refused for a day before the last one that was recognised: what is earned is not taken back by asking.
-    """
-    last = await recognition_rows.last_recognition(work.connection)
-    if last is not None and through < last[0]:
-        message = f"revenue is recognised through {last[0]}; choose that day or a later one"
-        return Refusal("recognised_further", message, "through")
-    if not await closing_rows.stop_bookings(work.connection):
-        return BUSY
-    entries = [
-        recognition_entry(await _source(work.connection, through, key), through, key, amount)
-        for key, amount in await _differences(work.connection, through)
-    ]
-    await ledger_rows.book(work.connection, work.now, work.ids, entries)
-    return entries
-
-
 BUSY = Refusal("books_busy", "somebody is booking at this moment; try again in some seconds")
 
 
-async def _differences(connection: AsyncConnection, through: date) -> list[tuple[RevenueKey, int]]:
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """What is to be recognised through a day, by what was known ``at`` an instant."""
+
+    through: date
+    at: datetime
+    amounts: tuple[tuple[RevenueKey, int], ...]
+    before: Mapping[RevenueKey, int]
+
+
+async def reckon(connection: AsyncConnection, through: date, at: datetime) -> Reckoned | Refusal:
+    """The long part, which reads every line billed in advance and needs no transaction that writes.
+
+    Refused for a day before the last one that was recognised: what is earned is not taken back by asking.
+    """
+    last = await recognition_rows.last_recognition(connection)
+    if last is not None and through < last[0]:
+        message = f"revenue is recognised through {last[0]}; choose that day or a later one"
+        return Refusal("recognised_further", message, "through")
     earned = await recognition_rows.whole_by_key(connection, through)
     running = await recognition_rows.running_lines(connection, through)
     for key, amount in earned_by_key(running, through).items():
         earned[key] = earned.get(key, 0) + amount
     before = await recognition_rows.recognised_by_key(connection)
     differences = {key: earned.get(key, 0) - before.get(key, 0) for key in earned.keys() | before.keys()}
-    return [
-        (key, differences[key]) for key in sorted(differences, key=lambda one: one.order) if differences[key]
+    order = sorted(differences, key=lambda one: one.order)
+    return Reckoned(through, at, tuple((key, differences[key]) for key in order if differences[key]), before)
+
+
+async def book_reckoned(work: Work, reckoned: Reckoned) -> list[Entry] | Refusal:
+    """Book it, as of the instant it was reckoned at. Refused when somebody else recognised meanwhile."""
+    if await recognition_rows.recognised_by_key(work.connection) != reckoned.before:
+        return Refusal("recognised_meanwhile", "somebody else recognised revenue meanwhile; try again")
+    entries = [
+        recognition_entry(
+            await _source(work.connection, reckoned.through, key), reckoned.through, key, amount
+        )
+        for key, amount in reckoned.amounts
     ]
+    await ledger_rows.book(work.connection, reckoned.at, work.ids, entries)
+    return entries
+
+
+async def recognise_through(work: Work, through: date) -> list[Entry] | Refusal:
+    """Book what was earned through that day and not recognised yet; again changes nothing."""
+    reckoned = await reckon(work.connection, through, work.now)
+    return reckoned if isinstance(reckoned, Refusal) else await book_reckoned(work, reckoned)
 
 
 async def _source(connection: AsyncConnection, through: date, key: RevenueKey) -> str:

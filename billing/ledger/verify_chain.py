@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -33,14 +33,16 @@ Act = tuple[ClosingAct, str, str]
 class _Found:
     """What one close ought to cover, as it stands now."""
 
-    digests: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
+    entries: list[tuple[str, str]] = field(default_factory=list)
     postings: int = 0
     sums: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    def digests(self) -> Iterator[str]:
+        """In the order that a close is hashed in: by the octets of the entries' ids."""
+        return (digest for _, digest in sorted(self.entries))
+
     def add(self, entry_id: str, digest: str, sides: Sides) -> None:
-        self.ids.append(entry_id)
-        self.digests.append(digest)
+        self.entries.append((entry_id, digest))
         self.postings += len(sides)
         for name, _, currency, amount in sides:
             by_name = self.sums.setdefault(currency, {})
@@ -156,24 +158,24 @@ class _Reading:
         for number, left in found.items():
             if number == supplement and supplement > 0 and self._days.is_open(day):
                 continue  # booked since it was reopened, and not closed yet
-            for entry_id in left.ids[:_NAMED]:
+            for entry_id, _ in left.entries[:_NAMED]:
                 words = f"booked on {day} after that day was closed"
                 self._faults.append(LedgerFault("closed_day_untouched", entry_id, words, day))
 
 
 def _differs(close: Act, now: _Found) -> bool:
     act, before, own = close
-    if link_hash(before, act, now.digests) != own:
+    if link_hash(before, act, now.digests()) != own:
         return True
-    counts = (act.entries, act.postings) != (len(now.ids), now.postings)
+    counts = (act.entries, act.postings) != (len(now.entries), now.postings)
     return counts or bool(_different_sums(act.sums, now.sums))
 
 
 def _day_fault(close: Act, now: _Found, supplement: int) -> LedgerFault:
     act = close[0]
     words = []
-    if act.entries != len(now.ids):
-        words.append(f"closed with {act.entries} entries, now {len(now.ids)}")
+    if act.entries != len(now.entries):
+        words.append(f"closed with {act.entries} entries, now {len(now.entries)}")
     if act.postings != now.postings:
         words.append(f"closed with {act.postings} postings, now {now.postings}")
     words += _different_sums(act.sums, now.sums)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, collate, func, insert, select, text
+from sqlalchemy import ColumnElement, Date, String, func, insert, literal, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -151,22 +151,18 @@ async def sums_of_day(
     return count, sums
 
 
-def by_octets(connection: AsyncConnection, column: ColumnElement[str]) -> ColumnElement[str]:
-    """Ids in an order that is the same in every database: by their octets."""
-    return collate(cast(column, String), "C") if connection.dialect.name == "postgresql" else column
+def beyond(day: ColumnElement[date], key: ColumnElement[str], mark: tuple[date, str]) -> ColumnElement[bool]:
+    """What comes after a day and key, in a form that both databases answer from an index."""
+    return tuple_(day, key) > tuple_(literal(mark[0], Date), literal(mark[1], String))
 
 
 async def digests_of_day(
     connection: AsyncConnection, day: date, supplement: int
 ) -> list[tuple[str, str | None]]:
-    """``(entry id, digest)`` of one close in order; the digest is None when it is older than digests are."""
+    """``(entry id, digest)`` of one close, ids in order of their octets; None: older than digests are."""
     entry = ledger_entry.c
-    query = (
-        select(entry.id, entry.digest)
-        .where(entry.booked_on == day, entry.supplement == supplement)
-        .order_by(by_octets(connection, entry.id))
-    )
-    return [(row[0], row[1]) for row in await connection.execute(query)]
+    query = select(entry.id, entry.digest).where(entry.booked_on == day, entry.supplement == supplement)
+    return sorted(((row[0], row[1]) for row in await connection.execute(query)), key=lambda one: one[0])
 
 
 Sides = list[tuple[str, str | None, str, int]]
@@ -175,14 +171,15 @@ Sides = list[tuple[str, str | None, str, int]]
 async def entries_page(
     connection: AsyncConnection, first: date, last: date, after: tuple[date, str] | None
 ) -> list[tuple[date, BookedEntry, str | None, Sides]]:
-    """``(day, entry, stored digest, postings)`` by day and id from ``first`` to ``last``: the next page."""
+    """``(day, entry, stored digest, postings)`` by day and id from ``first`` to ``last``: the next page.
+
+    Ids are in the order of the database.
+    """
     entry = ledger_entry.c
-    order = (entry.booked_on, by_octets(connection, entry.id))
-    page = select(ledger_entry).where(entry.booked_on.between(first, last)).order_by(*order).limit(PAGE)
+    page = select(ledger_entry).where(entry.booked_on.between(first, last))
+    page = page.order_by(entry.booked_on, entry.id).limit(PAGE)
     if after is not None:
-        page = page.where(
-            (entry.booked_on > after[0]) | ((entry.booked_on == after[0]) & (order[1] > after[1]))
-        )
+        page = page.where(beyond(entry.booked_on, entry.id, after))
     rows = (await connection.execute(page)).all()
     chosen = page.with_only_columns(entry.id).subquery()
     sides: dict[str, Sides] = {}

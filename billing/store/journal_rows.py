@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.store.closing_rows import by_octets
+from billing.store.closing_rows import beyond
 from billing.store.tables import account, invoice, ledger_code, ledger_entry, payment, posting
 
 _PAGE = 2_000
@@ -75,14 +75,11 @@ def _entries(scope: Scope) -> Select[Any]:
 async def journal_pages(connection: AsyncConnection, scope: Scope) -> AsyncIterator[list[JournalEntry]]:
     """Every entry with postings, by day and id: always in the same order."""
     entry = ledger_entry.c
-    key = by_octets(connection, entry.id)
     after: tuple[date, str] | None = None
     while True:
-        page = _entries(scope).order_by(entry.booked_on, key).limit(_PAGE)
+        page = _entries(scope).order_by(entry.booked_on, entry.id).limit(_PAGE)
         if after is not None:
-            page = page.where(
-                (entry.booked_on > after[0]) | and_(entry.booked_on == after[0], key > after[1])
-            )
+            page = page.where(beyond(entry.booked_on, entry.id, after))
         rows = (await connection.execute(page)).all()
         if not rows:
             return
@@ -220,15 +217,12 @@ async def _all_pages(
     while rows:
         yield rows
         last = rows[-1]
-        rows = list(
-            await connection.execute(page.where((day > last[0]) | and_(day == last[0], key > last[1])))
-        )
+        rows = list(await connection.execute(page.where(beyond(day, key, (last[0], last[1])))))
 
 
 async def invoice_pages(connection: AsyncConnection, scope: Scope) -> AsyncIterator[list[Any]]:
     """Numbered invoices and credit notes by the day of issue, with their customers."""
     corrected = invoice.alias("corrected")
-    key = by_octets(connection, invoice.c.number)
     query = (
         select(
             invoice.c.issued_on, invoice.c.number, invoice.c.kind, account.c.number.label("customer_number"),
@@ -244,13 +238,12 @@ async def invoice_pages(connection: AsyncConnection, scope: Scope) -> AsyncItera
         query = query.where(invoice.c.currency == scope.currency)
     if scope.entity_id is not None:
         query = query.where(_entity(invoice.c.entity_id, scope.entity_id))
-    async for rows in _all_pages(connection, query, invoice.c.issued_on, key, scope):
+    async for rows in _all_pages(connection, query, invoice.c.issued_on, invoice.c.number, scope):
         yield rows
 
 
 async def payment_pages(connection: AsyncConnection, scope: Scope) -> AsyncIterator[list[Any]]:
     """Payments by the day they were received, with their customers."""
-    key = by_octets(connection, payment.c.id)
     query = select(
         payment.c.received_on, payment.c.id, account.c.number.label("customer_number"),
         account.c.name.label("customer_name"), account.c.entity_id, payment.c.method, payment.c.amount_minor,
@@ -261,5 +254,5 @@ async def payment_pages(connection: AsyncConnection, scope: Scope) -> AsyncItera
         query = query.where(payment.c.currency == scope.currency)
     if scope.entity_id is not None:
         query = query.where(_entity(account.c.entity_id, scope.entity_id))
-    async for rows in _all_pages(connection, query, payment.c.received_on, key, scope):
+    async for rows in _all_pages(connection, query, payment.c.received_on, payment.c.id, scope):
         yield rows

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
+from billing_story import Town
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_world import Books
@@ -30,8 +31,17 @@ from billing.domain.recognition import (
     earned_through,
     recognition_schedule,
 )
-from billing.ledger.recognise import lines_behind, recognise_through, recognitions, schedule
+from billing.ledger.close_day import close_days
+from billing.ledger.recognise import (
+    book_reckoned,
+    lines_behind,
+    reckon,
+    recognise_through,
+    recognitions,
+    schedule,
+)
 from billing.ledger.verify import trial_balance
+from billing.set_up import end_subscription
 from billing.store.tables import ledger_entry
 from core.clock import FakeClock
 from core.periods import Period
@@ -181,6 +191,51 @@ async def test_every_recognition_is_the_sum_of_the_lines_behind_it(ours: Books) 
             behind = granted(await lines_behind(connection, one.entry_id))
             assert sum(line.earned_minor for line in behind.lines) == one.amount_minor
             assert not behind.more
+
+
+async def test_two_who_recognise_at_once_book_it_once(books: Books) -> None:
+    await books.invoice(BilledPart("recurring", 3100, CYCLE, deferred=True))
+    books.go_to("2026-03-20")
+    async with books.workplace.reading() as connection:
+        reckoned = granted(await reckon(connection, date(2026, 3, 14), books.clock.now()))
+    assert await _recognise(books, "2026-03-15") == [("USD", 600)]
+    async with books.workplace.work("operator:test") as work:
+        second = await book_reckoned(work, reckoned)
+    assert isinstance(second, Refusal)
+    assert second.code == "recognised_meanwhile"
+    assert await books.faults() == []
+
+
+async def test_a_real_months_invoices_are_earned_day_by_day(town: Town) -> None:
+    """Through the bill run: a price in advance, usage, tax; an end in mid month is given back and earned back."""
+    await town.tax()
+    ann = await town.account("Ann")
+    subscription = await town.subscription(ann, await town.plan(), "2026-03-01")
+    await town.customer("Bob", "2026-03-05")
+    await town.bill()
+    town.travel("2026-03-20")
+    granted(
+        await close_days(town.workplace, through=date(2026, 3, 18), settings=town.settings, trust_clock=True)
+    )
+    await town.prove_books()
+    async with town.workplace.work("operator:test") as work:
+        granted(await end_subscription(work, subscription_id=subscription, ends_on=date(2026, 3, 21)))
+    for day in ("2026-04-02", "2026-05-04"):
+        town.travel(day)
+        await town.bill()
+        await town.prove_books()
+    granted(
+        await close_days(town.workplace, through=date(2026, 5, 1), settings=town.settings, trust_clock=True)
+    )
+    await town.prove_books()
+    async with town.workplace.reading() as connection:
+        kinds = {name.partition(":")[0] for name, _, amount in await trial_balance(connection) if amount}
+        found = await recognitions(connection)
+        for one in found:
+            behind = granted(await lines_behind(connection, one.entry_id))
+            assert sum(line.earned_minor for line in behind.lines) == one.amount_minor
+    assert len(found) > 40
+    assert {"receivable", "deferred", "revenue", "tax"} <= kinds
 
 
 async def test_each_day_is_recognised_before_it_is_closed(books: Books) -> None:
