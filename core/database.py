@@ -255,7 +255,7 @@ def insert_for(connection: AsyncConnection, table: Table) -> sqlite.Insert | pos
 
 _LANES = {
     "directory": 7_001, "number_series": 7_002, "bill_run": 7_003, "metering": 7_004, "ip_pool": 7_005,
-    "tax_rules": 7_006,
+    "tax_rules": 7_006, "recognition": 7_007,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from billing.domain.recognition import (
 )
 from billing.store import closing_rows, ledger_rows, recognition_rows
 from billing.store.recognition_rows import Recognition
+from core.database import take_lane
 from core.refusal import Refusal
 from core.work import Work
 
@@ -61,6 +62,7 @@ async def reckon(connection: AsyncConnection, through: date, at: datetime) -> Re
 
 async def book_reckoned(work: Work, reckoned: Reckoned) -> list[Entry] | Refusal:
     """Book it, as of the instant it was reckoned at. Refused when somebody else recognised meanwhile."""
+    await take_lane(work.connection, "recognition")
     if await recognition_rows.recognised_by_key(work.connection) != reckoned.before:
         return Refusal("recognised_meanwhile", "somebody else recognised revenue meanwhile; try again")
     entries = [
