@@ -23,6 +23,7 @@ from billing.documents.usage_chart import usage_chart
 from billing.documents.words import Words
 
 _LONG_WORD = re.compile(r"\S{25,}")
+_UNITS = {"minor_per_gib": "GiB", "minor_per_mbits": "Mbit/s"}
 _ZERO_WIDTH_SPACE = "\u200b"
 _WHAT_A_GB_IS = "1 GB is 1,000,000,000 bytes. Ask us for the meter readings behind any line of this invoice."
 
@@ -204,15 +205,25 @@ def _usage_details(why: Mapping[str, Any], words: Words) -> list[str]:
         down=words.octets(int(why["octets_out"])),
         up=words.octets(int(why["octets_in"])),
     )
-    tiers = [
-        words.say(
-            "{octets} beyond it at {price} per GB", octets=words.octets(int(tier["octets"])),
-            price=words.unit_price(str(tier["minor_per_gb"])),
+    steps = [_step(one, words) for one in why.get("steps", why.get("tiers", ()))]
+    return [moved, *(one for one in steps if one)]
+
+
+def _step(step: Mapping[str, Any], words: Words) -> str:
+    """One step of a charge model: how much at which price; nothing where it has no price by quantity."""
+    key = next((one for one in step if one.startswith("minor_per_")), None)
+    if key is None or not {"octets", "bps"} & step.keys():
+        return ""
+    price = words.unit_price(str(step[key]))
+    if key == "minor_per_gb" and "octets" in step:
+        said = words.say(
+            "{octets} beyond it at {price} per GB", octets=words.octets(int(step["octets"])), price=price
         )
-        for tier in why.get("steps", why.get("tiers", ()))
-        if "minor_per_gb" in tier and "octets" in tier
-    ]  # fmt: skip
-    return [moved, *tiers]
+    else:
+        how_much = words.octets(int(step["octets"])) if "octets" in step else words.rate(int(step["bps"]))
+        unit = _UNITS.get(key, key.removeprefix("minor_per_"))
+        said = words.say("{quantity} at {price} per {unit}", quantity=how_much, price=price, unit=unit)
+    return f"{step['class']}: {said}" if "class" in step else said
 
 
 def _share(line: LineView) -> int | None:

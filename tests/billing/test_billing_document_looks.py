@@ -209,6 +209,21 @@ async def test_the_panel_sets_what_it_says_and_leaves_the_rest_to_the_file(workp
 # Lines, names, charts
 
 
+def test_steps_of_every_charge_model_are_said_in_a_line_or_left_out() -> None:
+    steps = [
+        {"from_octets": 0, "octets": 5 * GB, "minor_per_gb": "12.5"},
+        {"class": "night", "octets": 2 * GB, "minor_per_gib": "100"}, {"octets": GB, "minor_per_block": "900"},
+        {"bps": 42_500_000, "minor_per_mbits": "150"}, {"exact_minor": "7"},
+    ]  # fmt: skip
+    why = {"octets_in": 0, "octets_out": 7 * GB, "steps": steps}
+    view = sample_invoice(_look())
+    line = LineView(1, "usage", "Usage", "7 GB", view.cycle, 100, why)
+    assert print_invoice(replace(view, lines=(line,)))["lines"][0]["details"] == [
+        "7.00 GB down, 0 B up", "5.00 GB beyond it at $0.125 per GB", "night: 2.00 GB at $1.00 per GiB",
+        "1.00 GB at $9.00 per block", "42.50 Mbit/s at $1.50 per Mbit/s",
+    ]  # fmt: skip
+
+
 def test_a_line_of_a_kind_nobody_knows_is_printed_all_the_same(tmp_path: Path) -> None:
     view = sample_invoice(_look())
     odd = (

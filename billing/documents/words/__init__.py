@@ -95,6 +95,10 @@ class Words:
         unit = unit.replace("B", "o") if self.language == "fr" else unit
         return f"{format_decimal(value, digits, locale=self._parsed)} {unit}"
 
+    def rate(self, bps: int) -> str:
+        """``42.50 Mbit/s``."""
+        return f"{format_decimal(Decimal(bps) / 10**6, '#,##0.00', locale=self._parsed)} Mbit/s"
+
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
