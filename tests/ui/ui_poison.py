@@ -38,6 +38,8 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.invoice: ("number", "bill_to"),
     billing.invoice_line: ("description", "quantity"),
     billing.payment: ("note", "recorded_by", "reversal_reason", "reference"),
+    billing.payment: ("note", "recorded_by", "reversal_reason"),
+    billing.mail_message: ("subject", "reason", "to_address"),
     billing.dunning_event: ("because",),
     billing.bill_run: ("parked",),
     aaa.nas: ("name", "network", "identifier"),

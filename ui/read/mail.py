@@ -19,6 +19,7 @@ class MessageRow:
     channel: str
     template: str
     what: str
+    number: str
     account_id: str = field(metadata={"csv": False})
     account_number: str
     account_name: str
@@ -41,7 +42,7 @@ async def list_messages(
     return [
         MessageRow(
             row.id, row.created_at, row.channel, row.template, row.subject or row.template,
-            row.account_id or "",
+            str(row.params.get("number") or ""), row.account_id or "",
             row.account_number or "", row.account_name or "", row.to_address, row.state, row.attempts,
             row.next_try_at, row.reason or "", row.ended_at,
         )
