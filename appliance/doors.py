@@ -80,7 +80,7 @@ DOORS = {
     "ach": Door("bank_files", "ach", "Debits by ACH file, and what the bank sends back."),
     "bank": Door("bank_files", "bank", "Bank statements, and money nobody was found for."),
     "gateway": Door("gateways", "gateways", "Cards and bank accounts through Stripe and Authorize.net."),
-    "dunning": Door("receivables", "dunning", "The ladder for late accounts."),
+    "dunning": Door("dunning", "dunning", "The ladder for late accounts."),
     "lab": Door("lab", "lab", "Simulated towers, and the story of a subscriber's month."),
 }
 

@@ -29,6 +29,7 @@ from ui.pages import (
     documents,
     door,
     dunning,
+    dunning_policies,
     dynauth_clients,
     exemptions,
     explain_sign_in,
@@ -57,6 +58,7 @@ from ui.pages import (
     sign_ins,
     snmp_targets,
     subscriber,
+    subscriber_dunning,
     subscriber_import,
     subscribers,
     taxes,
@@ -77,10 +79,11 @@ from ui.web.webhook_counts import WebhookCounts
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
     ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
-    dunning, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways, invoices, ledger,
-    mail, metrics, nases, new_service, operators, pay_links, payment_methods, payment_moves, payments,
-    pools, profiles, public, realms, receivables, reply_templates, service_changes, services, sessions,
-    sign_ins, snmp_targets, subscriber_import, subscribers, taxes, tokens, top_ups, towers, subscriber,
+    dunning, dunning_policies, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways,
+    invoices, ledger, mail, metrics, nases, new_service, operators, pay_links, payment_methods,
+    payment_moves, payments, pools, profiles, public, realms, receivables, reply_templates,
+    service_changes, services, sessions, sign_ins, snmp_targets, subscriber_dunning, subscriber_import,
+    subscribers, taxes, tokens, top_ups, towers, subscriber,
 )  # fmt: skip
 
 

@@ -1,15 +1,13 @@
-"""Commands for payments and the ladder for late accounts."""
+"""Commands for payments."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import Limit, actor, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.payments.receive_payment import PaymentReceipt
@@ -17,7 +15,6 @@ from billing.store import tables as billing
 from core.money import format_money, parse_amount
 
 payments = typer.Typer(help="Payments.", no_args_is_help=True)
-dunning = typer.Typer(help="The ladder for late accounts.", no_args_is_help=True)
 
 
 def pay(
@@ -125,136 +122,6 @@ def win(
         async with house.workplace.work(actor()) as work:
             outcome_or_fail(await win_dispute(work, reversal_id=reversal_id, reason=reason))
         say(f"reversal {reversal_id}: the money is back")
-
-    in_house(body)
-
-
-@dunning.command("promise")
-def dunning_promise(
-    account: Annotated[str, typer.Argument(help="Account number or id.")],
-    until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="None: forget the promise.")
-    ] = None,
-) -> None:
-    """A promise to pay: nothing worsens up to that date."""
-    from billing.dunning.exceptions import record_promise
-
-    last_day = day(until, "--until")
-
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await record_promise(
-                    work,
-                    account_id=await find(work.connection, "account", account),
-                    until=last_day,
-                    settings=house.settings.billing,
-                )
-            )
-        say(f"{account}: {'no promise' if last_day is None else f'promised until {last_day}'}")
-
-    in_house(body)
-
-
-@dunning.command("run")
-def dunning_run(
-    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
-) -> None:
-    """Evaluate every account by its local calendar now."""
-    from billing.dunning.evaluate import evaluate_dunning
-
-    async def body(house: House) -> None:
-        changes = outcome_or_fail(
-            await evaluate_dunning(
-                house.workplace, actor=actor(), settings=house.settings.billing, trust_clock=trust_clock
-            )
-        )
-        say(f"{len(changes)} accounts changed stage")
-        for change in changes:
-            say(f"  {change.account_id}: {change.from_stage} → {change.to_stage} ({change.because})")
-
-    in_house(body)
-
-
-@dunning.command("preview")
-def dunning_preview(
-    on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As of this date; else now.")
-    ] = None,
-) -> None:
-    """Who would change stage, and the exact commands that devices would get. Nothing is changed."""
-    from appliance.reactions import EFFECT_OF_STAGE
-    from billing.dunning.preview import preview_dunning
-    from provisioning.preview import preview_enforcement
-
-    day(on, "--on")
-
-    async def body(house: House) -> None:
-        moment = house.clock.now() if on is None else on.replace(hour=23, minute=59, tzinfo=UTC)
-        async with house.workplace.reading() as connection:
-            changes = await preview_dunning(connection, moment)
-            names = await _names(connection)
-            for change in changes:
-                say(f"{names[change.account_id]}: {change.from_stage} → {change.to_stage} ({change.because})")
-                effect = EFFECT_OF_STAGE[change.to_stage]
-                for wanted in await preview_enforcement(connection, change.service_ids, effect):
-                    say(f"  {wanted.device_name}:")
-                    for line in wanted.commands:
-                        say(f"    {line}")
-        if not changes:
-            say("nobody would change stage")
-
-    in_house(body)
-
-
-async def _names(connection: AsyncConnection) -> dict[str, str]:
-    table = billing.account
-    rows = await connection.execute(select(table.c.id, table.c.number, table.c.name))
-    return {row.id: f"{row.number} {row.name}" for row in rows}
-
-
-@dunning.command("list")
-def dunning_list(limit: Limit = 50) -> None:
-    """Accounts that are not clear, longest first."""
-
-    async def body(house: House) -> None:
-        state, account = billing.dunning_state, billing.account
-        async with house.workplace.reading() as connection:
-            rows = (
-                await connection.execute(
-                    select(account.c.number, account.c.name, state)
-                    .join(account, account.c.id == state.c.account_id)
-                    .where(state.c.stage != "clear")
-                    .order_by(state.c.since)
-                    .limit(limit)
-                )
-            ).all()
-        show(
-            "Accounts in dunning",
-            ["account", "name", "stage", "since", "promise until", "immune"],
-            [[r.number, r.name, r.stage, r.since, r.promise_until, r.immune] for r in rows],
-        )
-
-    in_house(body)
-
-
-@dunning.command("immune")
-def dunning_immune(
-    account: Annotated[str, typer.Argument(help="Account number or id.")],
-    off: Annotated[bool, typer.Option("--off", help="The ladder applies again.")] = False,
-) -> None:
-    """Leave an account alone, whatever it owes."""
-    from billing.dunning.exceptions import set_immunity
-
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            account_id = await find(work.connection, "account", account)
-            outcome_or_fail(
-                await set_immunity(
-                    work, account_id=account_id, immune=not off, settings=house.settings.billing
-                )
-            )
-        say(f"{account}: {'the ladder applies' if off else 'immune'}")
 
     in_house(body)
 

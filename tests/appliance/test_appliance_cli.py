@@ -100,6 +100,7 @@ READS = (
     "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
     "ledger schedule", "ledger journal", "ledger export journal -o -", "payment list", "dunning list", "dunning preview",
+    "dunning policies", "dunning policy standard", "dunning policy standard --versions", "dunning approvals", "dunning show A-1",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",
     "enforcement preview fir", "radius explain fir", "radius explain nobody", "radius explain fir --json",
     "radius explain fir --cpe 02:00:00:00:00:01 --port ether3", "service cpes fir", "service cpes fir --json",
@@ -259,6 +260,14 @@ REFUSED = [
     ("reverse none why", 1, "payment_id"),
     ("dunning promise A-1 --until 2020-01-01", 1, "until"),
     ("dunning preview --on 9999-12-31", 2, "--on"),
+    ("dunning policy nowhere", 1, "nowhere"),
+    ("dunning define x /nowhere", 2, "/nowhere"),
+    ("dunning class business nowhere", 1, "dunning_policy"),
+    ("dunning dispute A-1 why --amount nan", 2, "--amount"),
+    ("dunning settle none upheld", 1, "dispute_id"),
+    ("dunning defer x why", 2, "--account"),
+    ("dunning decide none perhaps", 2, "approve or decline"),
+    ("dunning write-off none why", 1, "invoice"),
     ("audit --limit -1", 2, "--limit"),
     ("operator add x --role king", 1, "role"),
     ("operator disable owner", 1, "owner"),
@@ -279,6 +288,30 @@ def test_what_cannot_be_done_is_refused_by_name(hilltop: Terminal, line: str, co
     line = line.replace("SECRET", str(hilltop.config.parent / "secret"))
     said = hilltop(*shlex.split(line), code=code, says=names)
     assert LONG_SECRET not in said
+
+
+def test_a_ladder_is_taken_out_edited_and_put_back(hilltop: Terminal) -> None:
+    terms = json.loads(hilltop("dunning", "policy", "standard"))
+    terms["cap"] = {"accounts": 40, "percent": None}
+    file = hilltop.config.parent / "terms.json"
+    file.write_text(json.dumps(terms))
+    hilltop("dunning", "define", "Business", str(file), says="policy Business")
+    terms["write_off_days"] = 90
+    file.write_text(json.dumps(terms))
+    hilltop("dunning", "change", "Business", str(file))
+    assert json.loads(hilltop("dunning", "policy", "Business")) == terms
+    hilltop("dunning", "class", "business", "Business")
+    hilltop("dunning", "assign", "A-1", "Business")
+    hilltop("dunning", "immune", "A-1", "--reason", "flood")
+    made = hilltop("dunning", "dispute", "A-1", "never had it").split()[-1]
+    hilltop("dunning", "settle", made, "withdrawn")
+    hilltop("dunning", "defer", "ticket:1", "no signal", "--account", "A-1", says="1 accounts")
+    hilltop("dunning", "lift", "ticket:1", says="1 accounts")
+    shown = hilltop("dunning", "show", "A-1", says="policy Business (its own)")
+    assert "flood" in shown
+    assert "withdrawn" in shown
+    hilltop("dunning", "immune", "A-1", "--off")
+    hilltop("dunning", "assign", "A-1")
 
 
 def test_attributes_are_found_by_name_with_the_operators_own(hilltop: Terminal) -> None:

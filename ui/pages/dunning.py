@@ -1,7 +1,8 @@
-"""Who would be reminded, suspended or restored at a date, and what the devices would be told."""
+"""Who would be reminded, suspended or restored at a date, what devices would be told, what waits."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -10,14 +11,17 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.domain.effect import Effect
-from billing.dunning.preview import WouldChange, preview_dunning
+from billing.dunning.approvals import decide_approval
+from billing.dunning.preview import WouldChange, WouldDefer, preview_night
 from core.periods import local_date, start_of_day
+from core.refusal import Refusal
 from provisioning.preview import PreviewedChange, preview_enforcement
 from ui.permissions import Permission
+from ui.read.dunning import ApprovalRow, approvals
 from ui.read.money import Named, names_of_accounts, names_of_services
 from ui.web.csv_files import csv_file
 from ui.web.forms import Form
-from ui.web.visit import Routes, Visit
+from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
 
@@ -62,14 +66,30 @@ async def preview(visit: Visit) -> web.StreamResponse:
         form.faults["on"] = "is more than a year ahead: choose an earlier day"
         at = now
     async with visit.reading() as connection:
-        changes = await preview_dunning(connection, at)
+        night = await preview_night(connection, at)
+        changes = night.changes
         rows = await _rows(connection, changes)
         if visit.wants_csv:
             return csv_file("dunning-preview", DunningRow, rows)
+        deferred = await _deferred(connection, night.deferred[:_SHOWN])
         commands = await _commands(connection, visit.panel.effect_of_stage, changes[:_SHOWN])
     return visit.page(
-        "dunning.html", rows=rows[:_SHOWN], hidden=max(0, len(rows) - _SHOWN), commands=commands, form=form
-    )
+        "dunning.html", rows=rows[:_SHOWN], hidden=max(0, len(rows) - _SHOWN), commands=commands, form=form,
+        deferred=deferred, deferred_hidden=max(0, len(night.deferred) - _SHOWN), fees=night.fees[:_SHOWN],
+        notices=Counter(f"{one.channel}: {one.template}" for one in night.notices),
+    )  # fmt: skip
+
+
+async def _deferred(connection: AsyncConnection, found: Sequence[WouldDefer]) -> list[DunningRow]:
+    names = await names_of_accounts(connection, [one.account_id for one in found])
+    unknown = Named("", "", "", "")
+    return [
+        DunningRow(
+            one.account_id, names.get(one.account_id, unknown).account_number,
+            names.get(one.account_id, unknown).account_name, str(one.stage), str(one.wanted), [], one.because,
+        )
+        for one in found
+    ]  # fmt: skip
 
 
 def _noon(day: date, zone: str) -> datetime:
@@ -112,3 +132,38 @@ async def _commands(
         )
         for one in previewed
     ]  # fmt: skip
+
+
+@routes.get("/dunning/approvals", Permission.LOOK)
+async def waiting(visit: Visit) -> web.StreamResponse:
+    """Suspensions and write-offs that wait for an operator's word."""
+    return await _approvals_page(visit, Form())
+
+
+async def _approvals_page(visit: Visit, form: Form, status: int = 200) -> web.StreamResponse:
+    async with visit.reading() as connection:
+        found = await approvals(connection, waiting=True)
+        if visit.wants_csv:
+            return csv_file("dunning-approvals", ApprovalRow, found)
+        decided = await approvals(connection, waiting=False)
+    return visit.page("dunning_approvals.html", waiting=found, decided=decided, form=form, status=status)
+
+
+@routes.post("/dunning/approvals/{approval_id}", Permission.MONEY)
+async def decide(visit: Visit) -> web.StreamResponse:
+    """Approve or decline; sent twice, it is decided once."""
+    form, approval_id = await visit.form(), visit.path("approval_id")
+    approve = form.choice("decision", ["approve", "decline"]) == "approve"
+    note = form.optional("note", longest=500)
+    if form.ok:
+        outcome = await visit.attempt(
+            form,
+            lambda work: decide_approval(
+                work, approval_id=approval_id, approve=approve, note=note, settings=visit.panel.billing
+            ),
+        )
+        if isinstance(outcome, Refusal) and outcome.code == "unknown_approval":
+            raise missing()
+        if not isinstance(outcome, Refusal):
+            return visit.see("/dunning/approvals", "saved")
+    return await _approvals_page(visit, form, status=422)
