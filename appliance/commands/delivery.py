@@ -24,14 +24,20 @@ from appliance.commands.running import (
 from appliance.wiring import House
 from core.periods import local_date
 
-mail = typer.Typer(help="Mail and letters to subscribers.", no_args_is_help=True)
+mail = typer.Typer(
+    help="Mail and letters to subscribers: queue, server, words, bounces.", no_args_is_help=True
+)
 words = typer.Typer(help="The words of mail and letters.", no_args_is_help=True)
-documents = typer.Typer(help="What documents look like.", no_args_is_help=True)
+documents = typer.Typer(
+    help="What documents look like: logo, templates; deposit slips.", no_args_is_help=True
+)
 mail.add_typer(words, name="template")
 
 _Language = Annotated[str, typer.Option(help="en, de, es, fr or pt.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")]
-_Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
+_From = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, or today.")]
+_Until = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, or today.")]
+_Currency = Annotated[str, typer.Option(help="Of the payments on it.")]
 
 
 @mail.command("list")
@@ -127,19 +133,19 @@ def mail_server(
     host: Annotated[
         str | None, typer.Option(help="Such as smtp.example.net; none: show what is set.")
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 587,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="587 for starttls, 465 for tls.")] = 587,
     security: Annotated[str, typer.Option(help="starttls, tls or none.")] = "starttls",
-    username: Annotated[str | None, typer.Option()] = None,
+    username: Annotated[str | None, typer.Option(help="To sign in with; none: without.")] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="File with the password (-: standard input); else typed unseen.")
     ] = None,
-    from_address: Annotated[str, typer.Option()] = "",
-    from_name: Annotated[str, typer.Option()] = "",
-    reply_to: Annotated[str | None, typer.Option()] = None,
+    from_address: Annotated[str, typer.Option(help="Whom the mail is from.")] = "",
+    from_name: Annotated[str, typer.Option(help="The name shown beside it.")] = "",
+    reply_to: Annotated[str | None, typer.Option(help="Where answers go.")] = None,
     bounce_address: Annotated[
         str | None, typer.Option(help="Bounces come back to it with +mark behind its local part.")
     ] = None,
-    per_minute: Annotated[int, typer.Option(min=1, max=10_000)] = 60,
+    per_minute: Annotated[int, typer.Option(min=1, max=10_000, help="No more messages than this.")] = 60,
 ) -> None:
     """Set or show the server that takes the mail; its password is sealed."""
     from billing.delivery.mail_server import find_mail_server, set_mail_server
@@ -331,7 +337,9 @@ def document_template(
 
 
 @documents.command("deposit-slip")
-def deposit_slip(output: _Output, from_on: _Day = None, until_on: _Day = None, currency: str = "USD") -> None:
+def deposit_slip(
+    output: _Output, from_on: _From = None, until_on: _Until = None, currency: _Currency = "USD"
+) -> None:
     """Write a deposit slip of cash and cheques as PDF; of today without days."""
     from billing.documents.deposit_slip import print_deposit_slip
     from billing.documents.render import printed_pdf

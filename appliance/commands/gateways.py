@@ -28,7 +28,7 @@ from core.refusal import Refused
 from ui.read import gateways as read
 from ui.read.subscriber import account_heading
 
-gateways = typer.Typer(help="Cards and bank accounts through gateways.", no_args_is_help=True)
+gateways = typer.Typer(help="Cards and bank accounts through Stripe and Authorize.net.", no_args_is_help=True)
 
 AccountName = Annotated[str, typer.Argument(help="Account number or id.")]
 KeyFile = Annotated[Path | None, typer.Option(help="File with the key (-: standard input); else typed.")]

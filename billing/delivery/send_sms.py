@@ -12,7 +12,6 @@ from sqlalchemy.engine import Row
 from billing.config import BillingSettings
 from billing.delivery.http_sms import PATIENCE_S, HttpSms
 from billing.delivery.sms_gateway import AUTH_PURPOSE
-from billing.delivery.sms_texts import compose_sms
 from billing.ports import SmsCarrier, SmsFate
 from billing.store import sms_rows
 from core.health import HealthIssue, close_issue, open_issue
@@ -53,6 +52,8 @@ async def queue_sms(
         return None
     number = dialled(reader.phone)
     locale = reader.locale or (settings or BillingSettings()).locale
+    from billing.delivery.sms_texts import compose_sms  # brings babel: a worker at rest has no use for it
+
     text = compose_sms(template, context, locale, gateway.texts)
     if number is None or text is None:
         return None

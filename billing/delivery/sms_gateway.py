@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from billing.delivery.sms_texts import fault_of
 from billing.store import sms_rows
 from core.refusal import Refusal
 from core.secrets import Sealer, Secret
@@ -80,6 +79,8 @@ def _refuse(url: str, body: Mapping[str, str], body_kind: str, auth_header: str)
 
 
 def _refuse_texts(texts: Mapping[str, str]) -> Refusal | None:
+    from billing.delivery.sms_texts import fault_of  # brings babel: a worker at rest has no use for it
+
     for template, text in texts.items():
         fault = fault_of(text) if template.isidentifier() else "name templates like reminder_1"
         if fault is not None:

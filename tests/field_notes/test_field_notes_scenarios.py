@@ -270,14 +270,14 @@ async def test_a_run_that_crashed_half_way(hillside: Hillside) -> None:
     closes = 0
 
     class Unplugged:
-        """Meters that lose their power during the third close."""
+        """Meters that lose their power during the second block's closes."""
 
-        async def close(self, *arguments: object) -> object:
+        async def close_many(self, *arguments: object) -> object:
             nonlocal closes
             closes += 1
-            if closes > 3:
+            if closes > 1:
                 raise PulledPlug
-            return await usage.close(*arguments)  # type: ignore[arg-type]
+            return await usage.close_many(*arguments)  # type: ignore[arg-type]
 
         async def evidence(self, *arguments: object) -> object:
             return await usage.evidence(*arguments)  # type: ignore[arg-type]

@@ -102,10 +102,13 @@ async def test_plan_profile_and_address_of_a_service(valley: Provider, valley_pa
     first, second = await twice(browser, change, f"/services/{service}/plan", plan="home-100")
     assert first.location == f"{change}?notice=plan"
     assert second.location == f"{change}?notice=as_before"
-    subscriptions = await rows(
-        valley_panel, select(billing.subscription).where(billing.subscription.c.service_id == service)
+    changes = await rows(
+        valley_panel,
+        select(billing.subscription_change)
+        .join(billing.subscription)
+        .where(billing.subscription.c.service_id == service),
     )
-    assert len(subscriptions) == 2
+    assert [one.kind for one in changes].count("plan") == 1
     assert "Home 100 v1" in (await browser.get(change)).text
     [stands] = await rows(valley_panel, select(aaa.service).where(aaa.service.c.id == service))
     assert stands.profile_id == valley.plans["home-100"][1]

@@ -314,7 +314,8 @@ def declared_routes(panel: Panels, *, programs: bool = False) -> list[tuple[str,
         elif (declared.permission is Permission.BEARER) == programs:
             found.append((route.method, declared.path, declared.permission))
     assert sorted({one for one in proven if one[0] != "HEAD"}) == [
-        ("GET", "/pay/{subject}/{mark}"), ("POST", "/hooks/{gateway}"), ("POST", "/pay/{subject}/{mark}"),
+        ("GET", "/document/{name}"), ("GET", "/pay/{subject}/{mark}"),
+        ("POST", "/hooks/{gateway}"), ("POST", "/pay/{subject}/{mark}"),
     ]  # fmt: skip
     return found
 

@@ -1,6 +1,6 @@
 """The words of documents in each language, and dates, amounts and octets as a locale writes them.
 
-English stands in the code. The other languages are gettext catalogues beside this file, `de.po` and so on:
+English stands in the code. The other languages are gettext catalogues in `languages/`, `de.po` and so on:
 they are read as they are, so that a translator's change needs no build.
 """
 
@@ -21,7 +21,7 @@ from babel.numbers import format_currency, format_decimal
 from core.money import minor_digits
 from core.periods import Period
 
-CATALOGUES = Path(__file__).parent
+CATALOGUES = Path(__file__).parent / "languages"
 LANGUAGES = ("en", "de", "es", "fr", "pt")
 _TOUCHING = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 """Where letters of a currency meet digits: CLDR's currencySpacing, which babel leaves out."""
