@@ -148,7 +148,9 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     timetable = Timetable(
         [
             job(
-                "bill_run", pace.billing_s, lambda: bill_run(house.workplace, house.usage, settings=invoicing)
+                "bill_run",
+                pace.billing_s,
+                lambda: bill_run(house.workplace, house.usage, settings=invoicing, sealer=house.sealer),
             ),
             job(
                 "subscriptions",

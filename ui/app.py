@@ -112,7 +112,7 @@ def build_app(
     app[PANEL] = Panel(
         workplace=workplace, sealer=sealer, usage=usage, settings=settings, clock=sign_in_clock,
         passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
-        templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms),
+        templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms, sealer),
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
         absent_roles=absent_roles or frozenset, radius_metrics=radius_metrics or _no_metrics,
         gateways=Gateways(workplace, sealer), webhooks=WebhookCounts(),

@@ -52,6 +52,7 @@ def bill_run_now(
                 actor=actor(),
                 settings=house.settings.billing,
                 trust_clock=trust_clock,
+                sealer=house.sealer,
             )
         )
         say(f"{outcome.invoices} invoices issued, {len(outcome.parked)} accounts parked")
@@ -67,13 +68,22 @@ def bill_run_now(
 def bill_preview(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
     """An account's next invoice with the usage so far. Nothing is issued."""
     from billing.invoicing.preview_invoice import preview_invoice
+    from billing.taxes.set_engine import asked_tax_engine
 
     async def body(house: House) -> None:
-        async with house.workplace.reading() as connection:
+        async with (
+            asked_tax_engine(house.workplace, house.sealer) as engine,
+            house.workplace.reading() as connection,
+        ):
             account_id = await find(connection, "account", account)
             draft = outcome_or_fail(
                 await preview_invoice(
-                    connection, house.usage, account_id, house.clock.now(), house.settings.billing
+                    connection,
+                    house.usage,
+                    account_id,
+                    house.clock.now(),
+                    house.settings.billing,
+                    engine=engine,
                 )
             )
         if draft is None:

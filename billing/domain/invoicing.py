@@ -25,7 +25,7 @@ from billing.domain.rating.calendar import Calendar
 from billing.domain.rating.rate import RatedUsage, Usage, rate_usage
 from billing.domain.rating.slices import Slice
 from billing.domain.taxes.book import TaxBook
-from billing.domain.taxes.decide import TaxableLine, TaxDue, decide_taxes
+from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, decide_taxes
 from billing.domain.taxes.place import Place
 from billing.domain.taxes.rule import Effect, Exemption
 from core.money import format_money
@@ -128,7 +128,7 @@ class LineDraft:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceDraft:
-    """A complete invoice without its number."""
+    """A complete invoice without its number. ``taxed_outside``: an engine said its taxes, not our rules."""
 
     account: Account
     cycle: Period
@@ -140,6 +140,7 @@ class InvoiceDraft:
     tax_minor: int
     kind: str = "invoice"
     corrects_id: str | None = None
+    taxed_outside: bool = False
 
     @property
     def total_minor(self) -> int:
@@ -503,8 +504,14 @@ def assemble_invoice(
     """
     if not lines:
         return None
+    decision = decide_taxes(taxable_lines(account, lines), terms.book, terms.exemptions, account.currency)
+    return complete_invoice(account, cycle, issued_on, lines, decision)
+
+
+def taxable_lines(account: Account, lines: Sequence[LineDraft]) -> list[TaxableLine]:
+    """The lines that taxes are asked on, each at the place of its service."""
     home = place_of(account, None)
-    taxable = [
+    return [
         TaxableLine(
             position, line.quoted_minor, line.tax_included, line.tax_class, line.kind, line.tax_date,
             home if line.place is None else place_of(account, line.place), line.units,
@@ -512,7 +519,18 @@ def assemble_invoice(
         for position, line in enumerate(lines, start=1)
         if line.tax_class is not None and line.tax_date is not None
     ]  # fmt: skip
-    decision = decide_taxes(taxable, terms.book, terms.exemptions, account.currency)
+
+
+def complete_invoice(
+    account: Account,
+    cycle: Period,
+    issued_on: date,
+    lines: list[LineDraft],
+    decision: TaxDecision,
+    *,
+    outside: bool = False,
+) -> InvoiceDraft:
+    """The invoice over ``lines`` with the taxes decided for them, ``outside`` or by our own rules."""
     for taxed in decision.lines:
         lines[taxed.position - 1].amount_minor = taxed.net_minor
     added = [_tax_line(tax, cycle) for tax in decision.taxes]
@@ -527,6 +545,7 @@ def assemble_invoice(
         taxes=decision.taxes,
         net_minor=net,
         tax_minor=sum(line.amount_minor for line in added if line.kind == "tax"),
+        taxed_outside=outside,
     )
 
 

@@ -10,6 +10,7 @@ from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft, MeasuredUsage, next_turn
 from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
 from billing.invoicing.finalise import Issued, finalise, use_credit
+from billing.invoicing.tax_outside import NO_RULES, OutsideTaxes
 from billing.ports import UsageClaim, UsageSource
 from billing.store import (
     account_rows,
@@ -34,10 +35,12 @@ async def bill_block(
     account_ids: Sequence[str],
     last_turn: LastTurn,
     books: TaxBooks,
+    outside: OutsideTaxes | None = None,
 ) -> list[Issued]:
     """Invoice every due cycle of the accounts; those billed by another run meanwhile are passed over.
 
-    Raises ``Refused`` when the usage of one of them cannot be closed.
+    Raises ``Refused`` when the usage of one of them cannot be closed, or the engine ``outside`` has no taxes
+    for it; ``TaxesUnasked`` when it has to be asked first.
     """
     locked = await account_rows.lock_accounts(work.connection, account_ids)
     due = {
@@ -49,6 +52,8 @@ async def bill_block(
         return []
     today = max(local_date(work.now, one.time_zone) for one in due.values())
     record = await load_record(work.connection, due.values(), settings, today, books)
+    if outside is not None:
+        record.book = NO_RULES
     drafts: list[InvoiceDraft] = []
     turns: dict[str, date | None] = {one.id: one.next_cycle_on for one in due.values()}
     waiting = list(due.values())
@@ -68,6 +73,8 @@ async def bill_block(
             drafts += [draft] if draft is not None else []
             turns[plan.account.id] = next_turn(plan.subscriptions, plan.cycle)
         waiting = [one for one in waiting if _is_due(turns[one.id], last_turn(work.now, one))]
+    if outside is not None:
+        drafts = outside.complete(drafts, record.exemptions)
     issued = await finalise(work, drafts, settings, run_id)
     await account_rows.set_next_cycles(work.connection, list(turns.items()))
     await subscription_rows.mark_recalculated(work.connection, record.recalculated)

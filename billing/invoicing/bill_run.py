@@ -17,13 +17,16 @@ from billing.clock_doubt import ClockDoubted, check_clock, stand_by_clock
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account
 from billing.invoicing.bill_block import bill_block
+from billing.invoicing.tax_outside import OutsideTaxes, TaxesUnasked
 from billing.ports import UsageSource
 from billing.store import account_rows, invoice_rows
+from billing.taxes.set_engine import TaxEngineLocked, asked_tax_engine
 from billing.taxes.tax_books import TaxBooks
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.periods import local_date
 from core.refusal import Refusal, Refused
+from core.secrets import Sealer
 from core.work import Work, Workplace
 
 PARKED_ISSUE = "billing.accounts_parked"
@@ -63,20 +66,28 @@ async def bill_run(
     actor: str = "system:billing",
     settings: BillingSettings | None = None,
     trust_clock: bool = False,
+    sealer: Sealer | None = None,
 ) -> BillRunOutcome | Refusal:
     """Invoice every cycle that has turned by now on the account's calendar, missed ones in order.
 
     ``through`` holds the run back to cycles up to that local date; it never reaches into the future. Refused
     when the clock cannot be trusted; with ``trust_clock`` the actor has looked at it and vouches for it.
+    ``sealer`` opens the token of the tax engine outside; refused when there is one and no sealer.
     """
     settings = settings or BillingSettings()
     doubt = await check_clock(workplace, settings, actor, vouched=trust_clock)
     if doubt is not None:
         return doubt
     try:
-        return await _Run(workplace, usage, settings, actor, through).bill()
+        async with asked_tax_engine(workplace, sealer) as engine:
+            outside = None if engine is None else OutsideTaxes(engine)
+            return await _Run(
+                workplace, usage, settings, actor=actor, through=through, outside=outside
+            ).bill()
     except ClockDoubted as doubted:
         return doubted.refusal
+    except TaxEngineLocked as locked:
+        return locked.refusal
 
 
 class _Run:
@@ -87,9 +98,12 @@ class _Run:
         workplace: Workplace,
         usage: UsageSource,
         settings: BillingSettings,
+        *,
         actor: str,
         through: date | None,
+        outside: OutsideTaxes | None,
     ) -> None:
+        self._outside = outside
         self._workplace = workplace
         self._usage = usage
         self._settings = settings
@@ -117,6 +131,8 @@ class _Run:
         resumed = await self._begin(through)
         for block in _blocks(account_ids, self._settings.block_size):
             await self._bill_block(block)
+            if self._outside is not None:
+                self._outside.forget()
         await self._finish()
         return BillRunOutcome(
             self._run_id, through, resumed, tuple(self._numbers), self._totals, tuple(self._parked)
@@ -177,7 +193,12 @@ class _Run:
                     account_ids=account_ids,
                     last_turn=self._last_turn,
                     books=self._books,
+                    outside=self._outside,
                 )
+        except TaxesUnasked as unasked:
+            await unasked.ask()
+            await self._bill_block(account_ids)
+            return
         except (*invoice_rows.DATABASE_TROUBLE, ClockDoubted):
             raise
         except Exception as trouble:  # noqa: BLE001 - one job: whatever an account does wrong, it is parked

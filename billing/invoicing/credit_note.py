@@ -11,9 +11,18 @@ from sqlalchemy.engine import Row
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account
-from billing.domain.invoicing import CREDIT_NOTE, InvoiceDraft, LineDraft, TaxTerms, assemble_invoice
+from billing.domain.invoicing import (
+    CREDIT_NOTE,
+    InvoiceDraft,
+    LineDraft,
+    TaxTerms,
+    assemble_invoice,
+    complete_invoice,
+)
 from billing.domain.ledger import DEPOSIT
+from billing.domain.taxes.decide import TaxDecision
 from billing.invoicing.finalise import finalise, use_credit
+from billing.invoicing.tax_kept import credited_taxes
 from billing.store import account_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
 from billing.taxes.tax_books import TaxBooks
 from core.money import format_money
@@ -69,7 +78,11 @@ async def issue_credit_note(
     if refusal:
         return refusal
     drafts = await _draft_lines(work, lines, asked, reason.strip(), source)
-    draft = await _assemble(work, account, found, drafts, books or TaxBooks())
+    if found.taxed_outside:
+        decision = credited_taxes(lines, found.bill_to["country"], drafts, _credited(notes))
+        draft = _assemble_as_taxed(work, account, found, drafts, decision)
+    else:
+        draft = await _assemble(work, account, found, drafts, books or TaxBooks())
     [issued] = await finalise(work, [draft], settings)
     await use_credit(work, {account.id: account}, [issued])
     await work.audit(
@@ -185,3 +198,17 @@ async def _assemble(
     if draft is None:
         raise RuntimeError("a credit note without lines")
     return replace(draft, account=account, kind=CREDIT_NOTE, corrects_id=found.id, due_on=issued_on)
+
+
+def _assemble_as_taxed(
+    work: Work,
+    account: Account,
+    found: Row[Any],
+    lines: list[LineDraft],
+    decision: TaxDecision,
+) -> InvoiceDraft:
+    """Taxed by the answer of the engine that stands on the invoice."""
+    issued_on = local_date(work.now, account.time_zone)
+    day = Period(issued_on, issued_on + timedelta(days=1))
+    draft = complete_invoice(account, day, issued_on, lines, decision, outside=True)
+    return replace(draft, kind=CREDIT_NOTE, corrects_id=found.id, due_on=issued_on)

@@ -94,6 +94,7 @@ def _invoice_row(work: Work, issued: Issued, run_id: str | None) -> dict[str, An
         "tax_minor": draft.tax_minor, "total_minor": total, "open_minor": max(total, 0),
         "status": "finalised" if total > 0 else "paid" if total == 0 else "credited",
         "bill_to": _bill_to(draft.account), "bill_run_id": run_id, "created_at": work.now,
+        "taxed_outside": draft.taxed_outside,
     }  # fmt: skip
 
 

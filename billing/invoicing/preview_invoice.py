@@ -10,8 +10,10 @@ from billing.config import BillingSettings
 from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft, MeasuredUsage
 from billing.invoicing.draft_invoice import Asked, finish_draft, load_record, plan_draft
+from billing.invoicing.tax_outside import NO_RULES, tax_outside
 from billing.ports import LiveUsageSource
 from billing.store import account_rows
+from billing.taxes.engine import TaxEngine
 from billing.taxes.tax_books import TaxBooks
 from core.periods import local_date
 from core.refusal import Refusal
@@ -26,8 +28,13 @@ async def preview_invoice(
     account_id: str,
     now: datetime,
     settings: BillingSettings | None = None,
+    *,
+    engine: TaxEngine | None = None,
 ) -> InvoiceDraft | Refusal | None:
-    """The next invoice with the usage so far, or None when nothing is to be billed."""
+    """The next invoice with the usage so far, or None when nothing is to be billed.
+
+    ``engine``: who is asked for the taxes instead of our own rules, without being told to keep the answer.
+    """
     settings = settings or BillingSettings()
     account = await account_rows.find_account(connection, account_id)
     if account is None:
@@ -37,9 +44,14 @@ async def preview_invoice(
     cycle = account.cycle_containing(account.next_cycle_on)
     issued_on = max(local_date(now, account.time_zone), cycle.start)
     record = await load_record(connection, [account], settings, issued_on, TaxBooks())
+    if engine is not None:
+        record.book = NO_RULES
     plan = plan_draft(account, cycle, record, issued_on)
     measured = [await measure_so_far(connection, usage, account, one) for one in plan.asked]
-    return finish_draft(plan, measured, record, issued_on)
+    draft = finish_draft(plan, measured, record, issued_on)
+    if engine is None or draft is None:
+        return draft
+    return await tax_outside(engine, draft, record.exemptions)
 
 
 async def measure_so_far(

@@ -1,8 +1,9 @@
 """Replay: draft issued invoices again from what was known then, and compare them octet for octet.
 
 Everything a draft reads carries the instant it was written; closed usage is what its close said, and only if
-its records still make its digest. A line that comes out the same proves itself; one that does not is shown
-with both values and what differs underneath.
+its records still make its digest; a tax engine outside is not asked again: its answer stands on the lines.
+A line that comes out the same proves itself; one that does not is shown with both values and what differs
+underneath.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from billing.invoicing.draft_invoice import (
     plan_draft,
     turn_before,
 )
+from billing.invoicing.tax_kept import as_answered
+from billing.invoicing.tax_outside import NO_RULES
 from billing.ports import UsageSource
 from billing.store import (
     account_rows,
@@ -101,7 +104,11 @@ async def replay_invoice(
     issued = await invoice_rows.lines_of(connection, row.id)
     plan, record = await _plan(connection, row, issued, settings, books)
     measured, lost = await _measured(connection, usage, plan, row.id)
+    if row.taxed_outside:
+        record.book = NO_RULES
     draft = finish_draft(plan, measured, record, row.issued_on)
+    if row.taxed_outside and draft is not None:
+        draft = as_answered(draft, issued)
     before = [_line_text({field: getattr(line, field) for field in _FIELDS}) for line in issued]
     after = [] if draft is None else [_line_text(_drafted(line)) for line in draft.lines]
     differences = tuple(_differences(before, after, lost))

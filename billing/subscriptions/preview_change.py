@@ -14,9 +14,11 @@ from billing.domain.invoicing import InvoiceDraft
 from billing.domain.phases import Change, fold_phases
 from billing.invoicing.draft_invoice import Record, finish_draft, load_record, plan_draft
 from billing.invoicing.preview_invoice import measure_so_far
+from billing.invoicing.tax_outside import NO_RULES, tax_outside
 from billing.ports import LiveUsageSource
 from billing.store import account_rows
 from billing.subscriptions.change_subscription import Wanted, find_standing, prepare_change
+from billing.taxes.engine import TaxEngine
 from billing.taxes.tax_books import TaxBooks
 from core.periods import local_date
 from core.refusal import Refusal
@@ -43,10 +45,12 @@ async def preview_changes(
     subscription_id: str,
     wanted: Sequence[Wanted],
     settings: BillingSettings | None = None,
+    *,
+    engine: TaxEngine | None = None,
 ) -> Consequence | Refusal:
     """Check the changes as if they were made, and draft the next invoice both ways; nothing is written.
 
-    ``work`` only lends its transaction and instant.
+    ``work`` only lends its transaction and instant. ``engine`` is asked for the taxes instead of our rules.
     """
     settings = settings or BillingSettings()
     found = await find_standing(work, subscription_id)
@@ -63,10 +67,14 @@ async def preview_changes(
     if payer is None:
         raise RuntimeError(f"account {found.account.id} has no payer")
     first = min(row.effective_on for row in rows)
-    desk = _Desk(work.connection, usage, payer, work.now, settings)
+    desk = _Desk(work.connection, usage, payer, work.now, settings, engine)
     without = await desk.draft()
+    if isinstance(without, Refusal):
+        return without
     changed = _Changed(subscription_id, found.changes, first)
     with_change = await desk.draft(changed)
+    if isinstance(with_change, Refusal):
+        return with_change
     return Consequence(without, with_change)
 
 
@@ -93,8 +101,9 @@ class _Desk:
     payer: Account
     now: datetime
     settings: BillingSettings
+    engine: TaxEngine | None
 
-    async def draft(self, changed: _Changed | None = None) -> InvoiceDraft | None:
+    async def draft(self, changed: _Changed | None = None) -> InvoiceDraft | Refusal | None:
         """The payer's next invoice, as things are or as if they had changed."""
         payer, connection = self.payer, self.connection
         today = local_date(self.now, payer.time_zone)
@@ -106,6 +115,11 @@ class _Desk:
         record = await load_record(connection, [account], self.settings, issued_on, TaxBooks(), supposed=back)
         if changed is not None:
             changed.apply(record)
+        if self.engine is not None:
+            record.book = NO_RULES
         plan = plan_draft(account, cycle, record, issued_on)
         measured = [await measure_so_far(connection, self.usage, account, one) for one in plan.asked]
-        return finish_draft(plan, measured, record, issued_on)
+        draft = finish_draft(plan, measured, record, issued_on)
+        if self.engine is None or draft is None:
+            return draft
+        return await tax_outside(self.engine, draft, record.exemptions)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.store import tax_rows
-from billing.taxes.http_engine import HttpTaxEngine
 from core.clock import Clock
 from core.refusal import Refusal
 from core.secrets import Sealer, Secret
-from core.work import Work
+from core.work import Work, Workplace
+
+if TYPE_CHECKING:
+    from billing.taxes.http_engine import HttpTaxEngine
 
 _PURPOSE = "tax_engine.token"
 _HOME = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:\d+)?(/.*)?")
@@ -70,5 +75,35 @@ async def open_tax_engine(connection: AsyncConnection, sealer: Sealer, clock: Cl
     row = await tax_rows.engine(connection)
     if row is None or not row.enabled:
         return None
+    from billing.taxes.http_engine import HttpTaxEngine  # an HTTP client is heavy, and most have no engine
+
     token = sealer.open(row.token_sealed, _PURPOSE)
     return HttpTaxEngine(row.base_url, token, clock, row.timeout_ms / 1000)
+
+
+class TaxEngineLocked(Exception):  # noqa: N818 - what it is
+    """There is an engine, and nobody here can open its token: billing by our own rules would be wrong."""
+
+    refusal = Refusal(
+        "tax_engine_locked", "a tax engine says the taxes; bill where the sealing key is at hand"
+    )
+
+
+@asynccontextmanager
+async def asked_tax_engine(
+    workplace: Workplace, sealer: Sealer | None
+) -> AsyncIterator[HttpTaxEngine | None]:
+    """The engine in use, for as long as it is needed; None: our own rules. Raises ``TaxEngineLocked``."""
+    async with workplace.reading() as connection:
+        terms = await tax_engine_terms(connection)
+        if terms is None or not terms.enabled:
+            engine = None
+        elif sealer is None:
+            raise TaxEngineLocked
+        else:
+            engine = await open_tax_engine(connection, sealer, workplace.clock)
+    try:
+        yield engine
+    finally:
+        if engine is not None:
+            await engine.close()

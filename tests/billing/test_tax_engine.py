@@ -8,17 +8,23 @@ from datetime import date, timedelta
 import pytest
 from billing_story import Town
 from tax_engine_sandbox import Sandbox, sandbox
+from test_subscription_changes import offer
 
+from billing.domain.invoicing import InvoiceDraft
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision
 from billing.domain.taxes.place import Jurisdiction, Place
 from billing.domain.taxes.rule import Exemption, Method, TaxRule
+from billing.invoicing.bill_run import bill_run
+from billing.invoicing.credit_note import issue_credit_note
+from billing.invoicing.preview_invoice import preview_invoice
+from billing.invoicing.replay import replay_invoices
 from billing.store import tax_rows
 from billing.taxes.engine import OwnRules, TaxDocument, TaxTrouble
 from billing.taxes.http_engine import HttpTaxEngine
 from billing.taxes.set_engine import leave_tax_engine, open_tax_engine, set_tax_engine, tax_engine_terms
 from core.clock import FakeClock
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
 
 DAY = date(2026, 3, 1)
@@ -167,3 +173,92 @@ async def test_our_own_rules_answer_through_the_same_port() -> None:
     assert answers["b"] == TaxTrouble(
         "F of CA is 1.00 CAD a line, but the invoice is in USD: define it in that currency too, or end it"
     )
+
+
+async def test_a_run_asks_the_engine_and_parks_while_it_is_away(
+    town: Town, engine: Sandbox, sealer: Sealer
+) -> None:
+    ann = await town.customer(starts_on="2026-04-01")
+    await town.tax()  # our own rule is silent
+    async with town.workplace.work("operator:test") as work:
+        await set_tax_engine(work, sealer, base_url=engine.url, token=Secret(engine.token), timeout_s=1)
+    town.travel("2026-04-01")
+    refused = await bill_run(town.workplace, town.meters, settings=town.settings)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "tax_engine_locked"
+    engine.mood = "broken"
+    away = await town.bill(sealer=sealer)
+    assert [one.reason for one in away.parked] == ["the tax engine is away: it answered HTTP 503"]
+    assert await town.invoices(ann) == []
+    assert engine.asked == 1
+    engine.mood = "well"
+    town.clock.advance(timedelta(seconds=31))
+    async with town.workplace.reading() as connection:
+        asked = await open_tax_engine(connection, sealer, town.clock)
+        draft = await preview_invoice(
+            connection, town.meters, ann, town.clock.now(), town.settings, engine=asked
+        )
+        assert asked is not None
+        await asked.close()
+    assert isinstance(draft, InvoiceDraft)
+    assert engine.kept == {}
+    assert (await town.bill(sealer=sealer)).invoices == 1
+    [bill] = await town.invoices(ann)
+    assert (bill.tax_minor, bill.total_minor) == (draft.tax_minor, draft.total_minor)
+    assert [
+        (one.description, one.amount_minor) for one in await town.lines(bill.number) if one.kind == "tax"
+    ] == [("Tenth 10 %", (bill.net_minor + 5) // 10)]
+    assert list(engine.kept) == [f"bill:{ann}:{bill.cycle_start}"]
+    await town.prove_books()
+
+
+async def test_what_the_engine_said_is_replayed_and_credited_without_asking_again(
+    town: Town, engine: Sandbox, sealer: Sealer
+) -> None:
+    version = await offer(town, {"price_minor": 3_333, "tax_included": True}, kind="plan")
+    ann = await town.account()
+    await town.subscription(ann, version, "2026-04-01")
+    async with town.workplace.work("operator:test") as work:
+        await set_tax_engine(work, sealer, base_url=engine.url, token=Secret(engine.token), timeout_s=1)
+    town.travel("2026-04-01")
+    assert (await town.bill(sealer=sealer)).invoices >= 1
+    asked = engine.asked
+    engine.mood = "broken"
+    await town.tax()  # rules of today say nothing about what was billed
+    bill = (await town.invoices(ann))[-1]
+    assert bill.taxed_outside
+    assert (bill.net_minor, bill.tax_minor, bill.total_minor) == (3_030, 303, 3_333)
+    async with town.workplace.reading() as connection:
+        days = date(2026, 1, 1), date(2026, 12, 31)
+        replayed = [one async for one in replay_invoices(connection, town.meters, *days, town.settings)]
+    assert [one.differences for one in replayed] == [()] * len(await town.invoices(ann))
+    given_back = 0
+    for number, amount in enumerate((1_111, 1_000, 1_222)):  # in three parts, to the minor unit
+        async with town.workplace.work("operator:test") as work:
+            note = granted(
+                await issue_credit_note(
+                    work, invoice=bill.number, reason="Outage", source=f"n{number}", amounts_minor={1: amount}
+                )
+            )
+        assert note.total_minor == -amount
+        given_back += sum(line.amount_minor for line in await town.lines(note.number) if line.kind == "tax")
+    assert given_back == -303
+    assert engine.asked == asked
+    await town.prove_books()
+
+
+async def test_one_account_without_taxes_does_not_hold_back_its_block_nor_is_anything_asked_twice(
+    town: Town, engine: Sandbox, sealer: Sealer
+) -> None:
+    plan = await town.plan()
+    people = [await town.account(f"P{number}", country="ZZ" if number == 3 else "US") for number in range(8)]
+    for one in people:
+        await town.subscription(one, plan, "2026-04-01")
+    async with town.workplace.work("operator:test") as work:
+        await set_tax_engine(work, sealer, base_url=engine.url, token=Secret(engine.token), timeout_s=1)
+    town.travel("2026-04-01")
+    outcome = await town.bill(sealer=sealer)
+    assert (outcome.invoices, engine.asked) == (7, 1)
+    assert [(one.account_id, one.reason) for one in outcome.parked] == [
+        (people[3], "the tax engine refused: ZZ is no country")
+    ]

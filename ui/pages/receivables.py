@@ -13,6 +13,7 @@ from billing.invoicing.preview_invoice import preview_invoice
 from billing.payments.refund import METHODS
 from billing.payments.reverse_payment import KINDS, reverse_payment
 from billing.store.payment_rows import find_payment
+from billing.taxes.set_engine import asked_tax_engine
 from core.refusal import Refusal
 from core.work import Work
 from ui.pages.subscriber import subscriber_page
@@ -141,12 +142,12 @@ async def payment_page(visit: Visit, form: Form, status: int = 200) -> web.Respo
 async def next_invoice(visit: Visit) -> web.StreamResponse:
     """What the next invoice would say if the cycle turned now; nothing is written."""
     panel, account_id = visit.panel, visit.path("account_id")
-    async with visit.reading() as connection:
+    async with asked_tax_engine(panel.workplace, panel.sealer) as engine, visit.reading() as connection:
         account = await subscriber.account_heading(connection, account_id)
         if account is None:
             raise missing()
         draft = await preview_invoice(
-            connection, panel.usage, account_id, panel.workplace.clock.now(), panel.billing
+            connection, panel.usage, account_id, panel.workplace.clock.now(), panel.billing, engine=engine
         )
     if isinstance(draft, Refusal):
         return visit.page("next_invoice.html", account=account, draft=None, trouble=draft.message)

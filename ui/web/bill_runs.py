@@ -9,6 +9,7 @@ from billing.invoicing.bill_run import bill_run
 from billing.ports import UsageSource
 from core.log import logger
 from core.refusal import Refusal
+from core.secrets import Sealer
 from core.work import Workplace
 
 log = logger("ui")
@@ -17,10 +18,13 @@ log = logger("ui")
 class BillRuns:
     """Starts bill runs and remembers how the last one went."""
 
-    def __init__(self, workplace: Workplace, usage: UsageSource, settings: BillingSettings) -> None:
+    def __init__(
+        self, workplace: Workplace, usage: UsageSource, settings: BillingSettings, sealer: Sealer
+    ) -> None:
         self._workplace = workplace
         self._usage = usage
         self._settings = settings
+        self._sealer = sealer
         self._running: asyncio.Task[None] | None = None
         self.trouble: str | None = None
 
@@ -45,7 +49,9 @@ class BillRuns:
 
     async def _run(self, actor: str) -> None:
         try:
-            outcome = await bill_run(self._workplace, self._usage, actor=actor, settings=self._settings)
+            outcome = await bill_run(
+                self._workplace, self._usage, actor=actor, settings=self._settings, sealer=self._sealer
+            )
         except Exception as trouble:
             log.exception("bill_run_failed", error=type(trouble).__name__)
             self.trouble = "The run stopped with an error. What it finished is kept; run it again to go on."

@@ -52,6 +52,7 @@ invoice = Table(
     Column("status", String(12), nullable=False, index=True),  # finalised, paid, credited, written_off
     Column("bill_to", JSON, nullable=False),  # name and address as they were
     Column("bill_run_id", String(40), ForeignKey("billing_bill_run.id")),
+    Column("taxed_outside", Boolean, nullable=False, default=False),  # an engine said its taxes
     Column("created_at", Instant, nullable=False),
     Index("ix_billing_invoice_account", "account_id", "issued_on"),
 )
