@@ -74,16 +74,21 @@ def _held(outcome: int | Refusal) -> None:
 
 
 async def follow_subscription(work: Work, fact: RecordedFact) -> None:
-    """A line on another plan gets its profile; a paused one is held by its contract until it resumes."""
+    """A line on another plan gets its profile; paused or sold to nobody, it is held by its contract.
+
+    A hold and no end of the service: who subscribes anew is served again with the same sign-ins.
+    """
     service_id, profile_id = fact.payload["service_id"], fact.payload["service_profile_id"]
+    ended = bool(fact.payload.get("ended"))
     outcomes: list[object] = []
-    if profile_id is not None:
+    if profile_id is not None and not ended:
         outcomes.append(await change_profile(work, service_id, profile_id))
-    if fact.payload["paused"]:
+    if ended or fact.payload["paused"]:
         outcomes.append(
             await place_hold(
-                work, service_id=service_id, holder="contract", effect=Effect.WALLED_GARDEN,
-                reason="the subscription is paused",
+                work, service_id=service_id, holder="contract",
+                effect=Effect.BLOCK if ended else Effect.WALLED_GARDEN,
+                reason="the subscription ended" if ended else "the subscription is paused",
             )
         )  # fmt: skip
     else:

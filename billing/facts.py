@@ -30,7 +30,7 @@ class DunningStageChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionTurned(Fact):
-    """From today on a service is on another plan version, or paused, or resumed."""
+    """From today on a service is on another plan version, or paused, or resumed, or no longer sold."""
 
     kind: ClassVar[str] = "billing.subscription_turned"
 
@@ -40,6 +40,7 @@ class SubscriptionTurned(Fact):
     plan_version_id: str
     service_profile_id: str | None
     paused: bool
+    ended: bool = False
 
     def subject(self) -> str:
         return self.service_id

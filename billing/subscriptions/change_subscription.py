@@ -282,8 +282,13 @@ async def _insert(work: Work, row: Change, reason: str) -> None:
     )  # fmt: skip
 
 
-async def turn_subscription(work: Work, found: Standing, recalculate_from: date | None) -> None:
-    """Bring the row to the account's today; tell the house when plan or pause are others than before."""
+async def turn_subscription(
+    work: Work, found: Standing, recalculate_from: date | None, *, due: bool = False
+) -> None:
+    """Bring the row to the account's today; tell the house what became of the line.
+
+    ``due``: a day that was planned for has come.
+    """
     one, phases, end = found.subscription, found.phases, found.ends_on
     present = phase_on(phases, found.today)
     shown = present or (phases[0] if phases and found.today < phases[0].start else None)
@@ -302,15 +307,35 @@ async def turn_subscription(work: Work, found: Standing, recalculate_from: date 
             "recalculate_from": recalculate_from,
         },
     )
-    if present is None or one.service_id is None:
+    ended = end is not None and end <= found.today
+    differs = shown is not None and (shown.plan_version_id, shown.paused) != (
+        one.plan_version_id, one.paused_on is not None,
+    )  # fmt: skip
+    if ended or (present is not None and (due or differs or _over(one.ends_on, found.today))):
+        await _tell_house(work, found, shown or present, ended=ended)
+
+
+def _over(ends_on: date | None, today: date) -> bool:
+    return ends_on is not None and ends_on <= today
+
+
+async def _tell_house(work: Work, found: Standing, phase: Phase | None, *, ended: bool) -> None:
+    """The line follows its plan, an add-on moves nothing; a line with another plan by now is that one's."""
+    one = found.subscription
+    version_id = one.plan_version_id if phase is None else phase.plan_version_id
+    offer = (await plan_rows.plan_versions(work.connection, [version_id]))[version_id]
+    if one.service_id is None or offer.kind != "plan":
         return
-    if (present.plan_version_id, present.paused) != (one.plan_version_id, one.paused_on is not None):
-        version_id = present.plan_version_id
-        offer = (await plan_rows.plan_versions(work.connection, [version_id]))[version_id]
-        profile = offer.service_profile_id
-        await work.publish(
-            SubscriptionTurned(one.id, one.account_id, one.service_id, version_id, profile, present.paused)
+    if ended:
+        other = await subscription_rows.overlapping_plan(work.connection, one.service_id, found.today)
+        if other is not None and other.starts_on <= found.today:
+            return
+    await work.publish(
+        SubscriptionTurned(
+            one.id, one.account_id, one.service_id, version_id, offer.service_profile_id,
+            phase is not None and phase.paused, ended,
         )
+    )  # fmt: skip
 
 
 async def _charge_early_end(work: Work, one: Subscription, ends_on: date) -> None:

@@ -8,7 +8,7 @@ from billing.clock_doubt import refuse_impossible_clock
 from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscription
 from billing.domain.contract import parse_contract
 from billing.domain.dunning_policy import Stage
-from billing.facts import DunningStageChanged
+from billing.facts import DunningStageChanged, SubscriptionTurned
 from billing.store import account_rows, dunning_rows, plan_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
 from core.periods import local_date
@@ -61,6 +61,12 @@ async def subscribe(
     await plan_next_cycle(work, account, starts_on)
     if had_another and service_id is not None:
         await _settle_holds_of_former_account(work, account, service_id)
+        if starts_on <= local_date(work.now, account.time_zone):  # else the day itself turns it
+            await work.publish(
+                SubscriptionTurned(
+                    subscription_id, account_id, service_id, offer.id, offer.service_profile_id, paused=False
+                )
+            )
     await work.audit(
         "billing.subscribed", account_id, subscription=subscription_id, service=service_id,
         plan_version=plan_version_id, starts_on=str(starts_on), quantity=quantity,

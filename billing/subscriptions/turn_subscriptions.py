@@ -38,6 +38,6 @@ async def turn_subscriptions(
             if doubt is not None:  # it stepped since
                 return doubt
             found = granted(await find_standing(work, subscription_id))
-            await turn_subscription(work, found, found.subscription.recalculate_from)
+            await turn_subscription(work, found, found.subscription.recalculate_from, due=True)
             turned += 1
     return turned

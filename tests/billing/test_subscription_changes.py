@@ -11,6 +11,7 @@ from billing_story import Town
 
 from billing.catalogue.define_plan import define_offer
 from billing.invoicing.add_charge import add_charge
+from billing.store import subscription_rows
 from billing.subscriptions import change_subscription as change
 from billing.subscriptions.preview_change import preview_changes
 from billing.subscriptions.subscribe import subscribe
@@ -97,6 +98,37 @@ async def test_a_pause_gives_back_its_days_and_ends_by_itself(town: Town) -> Non
     town.travel("2026-05-01")
     await town.bill()
     assert amounts(await town.lines("INV-000003")) == [("recurring", "recurring", 3000)]
+
+
+async def test_a_line_whose_subscription_ended_is_sold_to_nobody_until_it_is_sold_again(town: Town) -> None:
+    ann, sub = await sold(town)
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 3, 20)))
+    assert await town.facts("billing.subscription_turned") == []
+    town.travel("2026-03-20")
+    await turn_subscriptions(town.workplace, settings=town.settings)
+    assert [one["ended"] for one in await town.facts("billing.subscription_turned")] == [True]
+    [line] = [one["service_id"] for one in await town.facts("billing.subscription_turned")]
+    version = (await town.facts("billing.subscription_turned"))[0]["plan_version_id"]
+    sold_again = {"account_id": ann, "service_id": line, "plan_version_id": version}
+    granted(await act(town, subscribe, **sold_again))
+    assert [one["ended"] for one in await town.facts("billing.subscription_turned")] == [True, False]
+
+
+async def test_an_addon_that_ends_or_rests_leaves_its_line_alone(town: Town) -> None:
+    ann, plan_sub = await sold(town)
+    async with town.workplace.reading() as connection:
+        found = await subscription_rows.find_subscription(connection, plan_sub)
+    assert found is not None
+    extra = await offer(town, {"price_minor": 310})
+    addon = granted(
+        await act(
+            town, subscribe, account_id=ann, service_id=found.service_id, plan_version_id=extra,
+            parent_id=plan_sub, starts_on=date(2026, 3, 1),
+        )
+    )  # fmt: skip
+    granted(await act(town, change.pause_subscription, subscription_id=addon))
+    granted(await act(town, change.end_subscription, subscription_id=addon))
+    assert await town.facts("billing.subscription_turned") == []
 
 
 async def test_more_of_it_from_a_day_on_and_fewer_later(town: Town) -> None:
