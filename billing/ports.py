@@ -87,13 +87,18 @@ class UsageSource(UsageSlices, Protocol):
         """The usage records behind a close, with their readings: dataclasses or mappings of plain values."""
 
 
-class LiveUsageSource(Protocol):
-    """Usage that is still open, for previews. A source that cannot answer leaves previews without overage."""
+class LiveUsageSource(UsageSlices, Protocol):
+    """Usage that is still open, for previews; of what was closed before, when it was used."""
 
     async def between(
         self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
     ) -> tuple[int, int]:
         """``(octets_in, octets_out)`` of the span so far; nothing is frozen."""
+
+    async def slices_between(
+        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+    ) -> Sequence[UsageSlice]:
+        """The records of the span so far, cut to it; together they are what ``between`` gives."""
 
 
 class WatchedUsage(Protocol):

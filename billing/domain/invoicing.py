@@ -19,18 +19,13 @@ from billing.domain.charge import OneOffCharge
 from billing.domain.items import ONCE, PERIODIC, Item
 from billing.domain.ledger import DEPOSIT
 from billing.domain.owed import Key, Owed, View, cadence_of
-from billing.domain.phases import FOREVER, Phase
 from billing.domain.proration import RULES, explain_proration
-from billing.domain.rating.calendar import Calendar
-from billing.domain.rating.rate import RatedUsage, Usage, rate_usage
-from billing.domain.rating.slices import Slice
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, decide_taxes
 from billing.domain.taxes.place import Place
 from billing.domain.taxes.rule import Effect, Exemption
 from core.money import format_money
 from core.periods import Period
-from core.quantities import format_octets
 
 CREDIT_NOTE = "credit_note"
 _ONE = Decimal(1)
@@ -52,47 +47,17 @@ class InvoicedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class UsagePart:
-    """Days of one period of a usage item, on one plan version: what is closed and priced together."""
+class ChargeDraft:
+    """A rated charge on its way into the database: what was priced, of which closes.
 
-    version: PlanVersion
-    item: Item
-    part: Period
-    period: Period
-
-    def calendar(self, account: Account) -> Calendar:
-        """The part with its period, in the account's zone."""
-        return Calendar(self.period, self.part, account.time_zone, account.anchor_day)
-
-    def needs_slices(self, account: Account) -> bool:
-        """Whether totals are too little to price it."""
-        terms = self.item.usage
-        return terms is not None and terms.needs_slices_in(self.calendar(account))
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredUsage:
-    """Closed usage of a subscription over a part of a period, ready to be priced."""
+    ``closes`` (``ClosedSpan.as_json``) None: of the one close ``close_id`` with just these days.
+    """
 
     part: Period
-    cycle: Period
     close_id: str
+    closes: list[list[Any]] | None
     octets_in: int
     octets_out: int
-    records: int
-    digest: str
-    slices: Sequence[Slice] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeDraft:
-    """A rated charge on its way into the database."""
-
-    plan_version_id: str
-    item_code: str
-    measured: MeasuredUsage
-    rated: RatedUsage
-    explanation: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -189,6 +154,8 @@ def draft_difference(
     for (version_id, code, first_day), charged in sorted(before.items(), key=lambda one: (one[0][2], one[0])):
         version = versions[version_id]
         item = version.item(code) or _gone(version, code)
+        if item.usage is not None:
+            continue  # corrections of usage are by ``billing.domain.usage_lines``
         period = settled.period_of(item, first_day)
         if charged and not settled.is_settled(item, first_day) and item.credit_unused:
             yield _adjustment(subscription, version, item, code, _Difference(None, period, charged))
@@ -280,7 +247,7 @@ def _length(period: Period) -> str:
 
 
 def _explain_owed(subscription: Subscription, one: Owed) -> dict[str, Any]:
-    named = _named(subscription, one.version, one.code)
+    named = named_in_plan(subscription, one.version, one.code)
     if one.promotion is not None or one.item.kind == "discount":
         terms = one.promotion or one.item.discount
         return {
@@ -349,7 +316,7 @@ def _adjustment(
         period=Period(begins, max(begins, period.end)),
         explanation={
             "model": "difference",
-            **_named(subscription, version, code),
+            **named_in_plan(subscription, version, code),
             "owed": None if one is None else _explain_owed(subscription, one),
             "owed_minor": owed,
             "already_invoiced_minor": charged,
@@ -370,85 +337,12 @@ def _adjustment(
     )
 
 
-def _named(subscription: Subscription, version: PlanVersion, code: str) -> dict[str, Any]:
+def named_in_plan(subscription: Subscription, version: PlanVersion, code: str) -> dict[str, Any]:
+    """Which item of which plan version of which service an explanation is about."""
     return {
         "plan": version.code, "plan_version": version.version, "item": code,
         "service_id": subscription.service_id,
     }  # fmt: skip
-
-
-# Usage
-
-
-def parts_to_rate(
-    account: Account,
-    subscription: Subscription,
-    phases: Sequence[Phase],
-    versions: Mapping[str, PlanVersion],
-    view: View,
-) -> list[UsagePart]:
-    """The days of every usage item's closed period, by plan version, that are in view."""
-    if subscription.service_id is None:
-        return []
-    found = []
-    end = phases[-1].end if phases else FOREVER
-    for phase in phases:
-        if phase.start >= view.opening.start:
-            break
-        version = versions[phase.plan_version_id]
-        for item in version.items:
-            if item.usage is None:
-                continue
-            cadence, origin = cadence_of(account, subscription, item)
-            horizon = min(view.before, view.changed_from or view.before)
-            start = max(phase.start, cadence.containing(horizon, origin, account.anchor_day).start)
-            for period in cadence.between(
-                start, min(phase.end, view.opening.start), origin, account.anchor_day
-            ):
-                part = phase.within(period)
-                if part is not None and min(period.end, end) <= view.opening.start:
-                    found.append(UsagePart(version, item, part, period))
-    return found
-
-
-def draft_usage(
-    account: Account, subscription: Subscription, of: UsagePart, measured: MeasuredUsage
-) -> LineDraft:
-    """The usage line of a closed part: always shown, 0.00 while the allowance lasts."""
-    terms, version, item = of.item.usage, of.version, of.item
-    if terms is None:
-        raise ValueError(f"item {item.code} is not priced by meter")
-    calendar = of.calendar(account)
-    usage = Usage(measured.octets_in, measured.octets_out, measured.slices)
-    rated = rate_usage(terms, usage, calendar, key=f"{subscription.id}:{item.code}")
-    explanation = {
-        **_named(subscription, version, item.code),
-        **rated.explanation,
-        "usage_close_id": measured.close_id,
-        "usage_records": measured.records,
-        "usage_digest": measured.digest,
-    }
-    included = "unlimited" if rated.allowance is None else f"{format_octets(rated.allowance)} included"
-    name = version.name if item.code == "usage" else item.name
-    return LineDraft(
-        kind="usage",
-        description=f"{name}: data used, {included}",
-        quantity=format_octets(rated.used),
-        amount_minor=rated.amount_minor,
-        period=measured.part,
-        explanation=explanation,
-        subscription_id=subscription.id,
-        plan_version_id=version.id,
-        item_code=item.code,
-        charged_for=measured.part.start,
-        quoted_minor=rated.amount_minor,
-        tax_included=item.tax_included,
-        tax_class=item.tax_class,
-        tax_date=measured.part.start,
-        revenue=item.revenue,
-        place=subscription.place,
-        charge=ChargeDraft(version.id, item.code, measured, rated, explanation),
-    )
 
 
 # One-off charges

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account
-from billing.domain.invoicing import InvoiceDraft, MeasuredUsage, next_turn
+from billing.domain.invoicing import InvoiceDraft, next_turn
+from billing.domain.rating.parts import Step
+from billing.domain.usage_lines import UsageAnswers
+from billing.domain.usage_parts import ClosedSpan
 from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
 from billing.invoicing.finalise import Issued, finalise, use_credit
 from billing.invoicing.tax_outside import NO_RULES, OutsideTaxes
 from billing.ports import UsageClaim, UsageSource
+from billing.rating.record_moved import record_moved
 from billing.store import (
     account_rows,
     invoice_rows,
@@ -55,6 +59,7 @@ async def bill_block(
     if outside is not None:
         record.book = NO_RULES
     drafts: list[InvoiceDraft] = []
+    moved: list[tuple[date, Mapping[Step, int]]] = []
     turns: dict[str, date | None] = {one.id: one.next_cycle_on for one in due.values()}
     waiting = list(due.values())
     while waiting:  # each round drafts one cycle of each account, missed ones in order
@@ -65,17 +70,17 @@ async def bill_block(
                 raise RuntimeError(f"account {account.id} is drafted without a turn")
             settled = local_date(work.now - settings.settling, account.time_zone)
             plans.append(plan_draft(account, account.cycle_containing(turn), record, settled))
-        measured = iter(await _close(work, usage, plans))
-        for plan in plans:
-            answers = [next(measured) for _ in plan.asked]
+        for plan, answers in zip(plans, await _close(work, usage, plans), strict=True):
             issued_on = local_date(work.now, plan.account.time_zone)
             draft = finish_draft(plan, answers, record, issued_on)
             drafts += [draft] if draft is not None else []
+            moved.append((plan.cycle.start, plan.moved))
             turns[plan.account.id] = next_turn(plan.subscriptions, plan.cycle)
         waiting = [one for one in waiting if _is_due(turns[one.id], last_turn(work.now, one))]
     if outside is not None:
         drafts = outside.complete(drafts, record.exemptions)
     issued = await finalise(work, drafts, settings, run_id)
+    await record_moved(work, moved)
     await account_rows.set_next_cycles(work.connection, list(turns.items()))
     await subscription_rows.mark_recalculated(work.connection, record.recalculated)
     await invoice_rows.count_invoices(work.connection, run_id, len(issued))
@@ -87,26 +92,25 @@ def _is_due(turn: date | None, limit: date) -> bool:
     return turn is not None and turn <= limit
 
 
-async def _close(work: Work, usage: UsageSource, plans: Sequence[DraftPlan]) -> list[MeasuredUsage]:
+async def _close(work: Work, usage: UsageSource, plans: Sequence[DraftPlan]) -> list[UsageAnswers]:
     """Close the usage that the drafts ask for, all at once, in their order."""
-    asked = [(plan, one) for plan in plans for one in plan.asked]
+    gaps = [(plan, gap) for plan in plans for gap in plan.usage.gaps]
     claims = [
-        UsageClaim(
-            one.subscription.service_id or "", *one.of.part.instants(plan.account.time_zone), one.claim
-        )
-        for plan, one in asked
+        UsageClaim(gap.subscription.service_id or "", *gap.span.instants(plan.account.time_zone), gap.claim)
+        for plan, gap in gaps
     ]
-    closes = [granted(one) for one in await usage.close_many(work, claims)]
-    timed = [
-        closed.close_id
-        for (plan, one), closed in zip(asked, closes, strict=True)
-        if one.of.needs_slices(plan.account)
+    closed = iter([granted(one) for one in await usage.close_many(work, claims)])
+    answers: list[list[ClosedSpan | None]] = []
+    for plan in plans:
+        spans: list[ClosedSpan | None] = []
+        for gap in plan.usage.gaps:
+            one = next(closed)
+            spans.append(
+                ClosedSpan(one.close_id, gap.span, one.octets_in, one.octets_out, one.records, one.digest)
+            )
+        answers.append(spans)
+    cut = [
+        close_id for plan, spans in zip(plans, answers, strict=True) for close_id in plan.closes_to_cut(spans)
     ]
-    slices = await usage.slices_of_closes(work.connection, timed) if timed else {}
-    return [
-        MeasuredUsage(
-            one.of.part, one.of.period, closed.close_id, closed.octets_in, closed.octets_out, closed.records,
-            closed.digest, slices.get(closed.close_id),
-        )
-        for (_, one), closed in zip(asked, closes, strict=True)
-    ]  # fmt: skip
+    slices = await usage.slices_of_closes(work.connection, cut) if cut else {}
+    return [UsageAnswers(spans, slices) for spans in answers]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,21 +15,29 @@ from billing.domain.invoicing import (
     InvoicedPart,
     InvoiceDraft,
     LineDraft,
-    MeasuredUsage,
     Settled,
     TaxTerms,
-    UsagePart,
     assemble_invoice,
     draft_charge,
     draft_difference,
-    draft_usage,
-    parts_to_rate,
 )
 from billing.domain.owed import Promotion, View, decide_owed
 from billing.domain.phases import Phase, fold_phases
+from billing.domain.rating.parts import Balance, Step, bucket_of
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.rule import Exemption
-from billing.store import account_rows, charge_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
+from billing.domain.usage_lines import UsageAnswers, draft_usage
+from billing.domain.usage_parts import ClosedSpan, Metered, RatedBefore, UsagePlan, closes_to_cut, plan_usage
+from billing.rating.public_holidays import with_holidays
+from billing.store import (
+    account_rows,
+    bucket_rows,
+    charge_rows,
+    invoice_rows,
+    plan_rows,
+    subscription_rows,
+    tax_rows,
+)
 from billing.taxes.tax_books import TaxBooks
 from core.periods import Period
 
@@ -39,7 +47,8 @@ class Record:
     """What a block of accounts has on record; drafts add to it, so that missed cycles follow each other.
 
     ``subscriptions`` and ``charges`` are by the account that pays. ``changed``: the earliest day that changed
-    since the last invoice, by subscription.
+    since the last invoice, by subscription. ``balances``: of buckets with lots, in steps from ``rated_since``
+    on.
     """
 
     subscriptions: dict[str, list[Subscription]]
@@ -51,7 +60,9 @@ class Record:
     promotions: dict[str, list[Promotion]] = field(default_factory=dict)
     charges: dict[str, list[OneOffCharge]] = field(default_factory=dict)
     invoiced: dict[str, list[InvoicedPart]] = field(default_factory=dict)
-    rated: dict[str, set[tuple[str, date]]] = field(default_factory=dict)
+    rated: dict[str, list[RatedBefore]] = field(default_factory=dict)
+    rated_since: date = date.min
+    balances: dict[str, Balance] = field(default_factory=dict)
     recalculated: list[str] = field(default_factory=list)
 
     def remember(self, plan: DraftPlan, draft: InvoiceDraft | None) -> None:
@@ -69,33 +80,32 @@ class Record:
                 )
                 self.invoiced.setdefault(line.subscription_id, []).append(part)
             else:
-                self.rated.setdefault(line.subscription_id, set()).add((line.item_code, line.charged_for))
-
-
-@dataclass(slots=True)
-class Asked:
-    """Usage that a draft waits for: of which subscription, over which days, and after which line."""
-
-    subscription: Subscription
-    of: UsagePart
-    after: int
-
-    @property
-    def claim(self) -> str:
-        """What the close is for: the same again answers the same."""
-        suffix = "" if self.of.item.code == "usage" else f":{self.of.item.code}"
-        return f"bill:{self.subscription.id}:{self.of.part.start}{suffix}"
+                charge = line.charge
+                self.rated.setdefault(line.subscription_id, []).append(
+                    (
+                        line.plan_version_id or "", line.item_code, charge.part.start, charge.part.end,
+                        charge.close_id, charge.closes, charge.octets_in, charge.octets_out,
+                        line.quoted_minor,
+                    )
+                )  # fmt: skip
+        for step, amount in plan.moved.items():
+            self.balances.setdefault(step.bucket, Balance(step.bucket)).add({step: amount})
 
 
 @dataclass(slots=True)
 class DraftPlan:
-    """A draft that lacks only its usage."""
+    """A draft that lacks only its usage; ``moved``: what that changes in buckets, when it is finished."""
 
     account: Account
     cycle: Period
     subscriptions: list[Subscription]
-    lines: list[LineDraft]
-    asked: list[Asked]
+    lines: list[LineDraft] = field(default_factory=list)
+    usage: UsagePlan = field(default_factory=UsagePlan)
+    moved: dict[Step, int] = field(default_factory=dict)
+
+    def closes_to_cut(self, answers: Sequence[ClosedSpan | None]) -> list[str]:
+        """Closes of which slices are needed, once ``answers`` has one for each gap of ``usage``."""
+        return closes_to_cut(self.account, self.usage.asked, answers)
 
 
 async def load_record(
@@ -137,7 +147,29 @@ async def load_record(
     turns = [one.next_cycle_on for one in accounts if one.next_cycle_on is not None]
     if turns and every:
         await _load_past(connection, record, payers, min(turns), settings)
+        await load_balances(connection, record)
     return record
+
+
+async def load_balances(
+    connection: AsyncConnection, record: Record, before: tuple[datetime, date] | None = None
+) -> None:
+    """What the buckets of all usage items have beside their allowances. ``before``: see ``bucket_rows``.
+
+    Where nothing is sold that rolls over or tops up, no bucket has anything.
+    """
+    terms = [item.usage for one in record.versions.values() for item in one.items if item.usage is not None]
+    if not any(one.rollover is not None or one.top_ups for one in terms):
+        return
+    buckets: dict[str, None] = {}
+    for payer_id, group in record.subscriptions.items():
+        for one in group:
+            for version_id in {phase.plan_version_id for phase in record.phases.get(one.id, ())}:
+                for item in record.versions[version_id].items:
+                    if item.usage is not None:
+                        bucket = bucket_of(item.usage, one.account_id, payer_id, one.id, item.code)
+                        buckets[bucket] = None
+    record.balances = await bucket_rows.balances(connection, list(buckets), record.rated_since, before)
 
 
 def _supposed(one: Subscription, supposed: Mapping[str, date]) -> Subscription:
@@ -184,7 +216,8 @@ async def _load_past(
         dirty = [one for group in since.values() for one in group]
         record.invoiced |= await invoice_rows.invoiced_parts(connection, dirty, min(since))
     everyone = [one.id for group in record.subscriptions.values() for one in group]
-    record.rated = await invoice_rows.rated_starts(connection, everyone, rated_since)
+    record.rated = await invoice_rows.rated_parts(connection, everyone, rated_since)
+    record.rated_since = rated_since
 
 
 def _longest_item_days(record: Record, subscription: Subscription) -> int:
@@ -209,7 +242,8 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
     ``settled``: usage is in up to the beginning of this local day.
     """
     before = turn_before(account, cycle)
-    plan = DraftPlan(account, cycle, record.subscriptions[account.id], [], [])
+    plan = DraftPlan(account, cycle, record.subscriptions[account.id])
+    metered: list[Metered] = []
     for subscription in plan.subscriptions:
         if subscription.starts_on >= cycle.end:
             continue
@@ -225,10 +259,12 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
             record.versions,
             Settled(account, subscription, view),
         )
-        rated = record.rated.get(subscription.id, ())
-        for part in parts_to_rate(account, subscription, phases, record.versions, view):
-            if part.part.end <= settled and (part.item.code, part.part.start) not in rated:
-                plan.asked.append(Asked(subscription, part, len(plan.lines)))
+        if subscription.service_id is not None:
+            rated = record.rated.get(subscription.id, ())
+            metered.append(Metered(subscription, phases, rated, view.changed_from, len(plan.lines)))
+    if metered:
+        view = View(cycle, before, None)
+        plan.usage = plan_usage(account, metered, record.versions, view, settled)
     places = {one.id: one.place for one in plan.subscriptions}
     for charge in record.charges.get(account.id, ()):
         plan.lines.append(draft_charge(charge, account.currency, places.get(charge.subscription_id or "")))
@@ -236,16 +272,19 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
 
 
 def finish_draft(
-    plan: DraftPlan, measured: Collection[MeasuredUsage | None], record: Record, issued_on: date
+    plan: DraftPlan, answers: UsageAnswers, record: Record, issued_on: date
 ) -> InvoiceDraft | None:
-    """The whole invoice; ``measured`` answers ``plan.asked`` in its order, None leaves a line out."""
+    """The whole invoice; ``answers`` has a close for each gap of ``plan.usage``, None leaves a part out."""
+    used: list[tuple[int, LineDraft]] = []
+    if plan.usage.asked or plan.usage.gone:
+        used, plan.moved = draft_usage(plan.account, plan.usage, answers, record.balances, with_holidays)
+        used.sort(key=lambda one: one[0])
     lines: list[LineDraft] = []
     taken = 0
-    for asked, usage in zip(plan.asked, measured, strict=True):
-        lines += plan.lines[taken : asked.after]
-        taken = asked.after
-        if usage is not None:
-            lines.append(draft_usage(plan.account, asked.subscription, asked.of, usage))
+    for after, line in used:
+        lines += plan.lines[taken:after]
+        taken = after
+        lines.append(line)
     lines += plan.lines[taken:]
     terms = TaxTerms(record.book, record.exemptions.get(plan.account.id, ()))
     draft = assemble_invoice(plan.account, plan.cycle, issued_on, lines, terms)

@@ -12,9 +12,11 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.invoicing import format_ppm
+from billing.domain.usage_parts import ClosedSpan, parse_closed
 from billing.ports import UsageSource
 from billing.store import invoice_rows
 from core.money import format_money, minor_digits
+from core.periods import Period
 from core.quantities import format_octets
 from core.refusal import Refusal
 
@@ -61,14 +63,15 @@ async def _reasons(
             charge = await invoice_rows.charge_of(connection, line.id)
             if charge is None:
                 raise RuntimeError(f"usage line {line.id} has no rated charge")
-            evidence = await usage.evidence(connection, charge.usage_close_id)
-            return [_rated_charge(charge, currency), _closed_usage(charge, evidence)]
+            return [_rated_charge(charge, currency), *await _closed(connection, usage, charge)]
         case "tax":
             return [_tax(line.explanation, currency)]
         case "surcharge":
             return [_tax(line.explanation, currency)]
         case "adjustment":
-            return [_difference(line.explanation, currency)]
+            charge = await invoice_rows.charge_of(connection, line.id)
+            closed = [] if charge is None else await _closed(connection, usage, charge)
+            return [_difference(line.explanation, currency), *closed]
         case "recurring" | "rental" if "rule" in line.explanation and "parts" not in line.explanation:
             return [_proration(line.explanation, currency)]
         case _:
@@ -123,18 +126,35 @@ def _step(number: int, step: Mapping[str, Any], currency: str) -> Explanation:
     return _tree(f"Step {number}", step)
 
 
-def _closed_usage(charge: Row[Any], evidence: Sequence[Any]) -> Explanation:
-    why = charge.explanation
-    figures = (
+async def _closed(connection: AsyncConnection, usage: UsageSource, charge: Row[Any]) -> list[Explanation]:
+    return [
+        _closed_usage(charge, one, await usage.evidence(connection, one.close_id)) for one in _closes(charge)
+    ]
+
+
+def _closes(charge: Row[Any]) -> list[ClosedSpan]:
+    if charge.closes is not None:
+        return [parse_closed(one) for one in charge.closes]
+    why, span = charge.explanation, Period(charge.period_start, charge.period_end)
+    return [
+        ClosedSpan(
+            charge.usage_close_id, span, charge.octets_in, charge.octets_out, why.get("usage_records"),
+            why.get("usage_digest"),
+        )
+    ]  # fmt: skip
+
+
+def _closed_usage(charge: Row[Any], close: ClosedSpan, evidence: Sequence[Any]) -> Explanation:
+    figures = [
         ("service", charge.service_id),
-        ("days", f"{charge.period_start} up to {charge.period_end} (end not included)"),
-        ("from the subscriber", _octets(charge.octets_in)),
-        ("to the subscriber", _octets(charge.octets_out)),
-        ("records", str(why["usage_records"])),
-        ("digest", why["usage_digest"]),
-    )
+        ("days", f"{close.span.start} up to {close.span.end} (end not included)"),
+        ("from the subscriber", _octets(close.octets_in)),
+        ("to the subscriber", _octets(close.octets_out)),
+        ("records", str(len(evidence) if close.records is None else close.records)),
+    ]
+    figures += [("digest", close.digest)] if close.digest is not None else []
     records = tuple(_tree(f"Usage record {n}", one) for n, one in enumerate(evidence, start=1))
-    return Explanation(f"Closed usage {charge.usage_close_id}", figures, records)
+    return Explanation(f"Closed usage {close.close_id}", tuple(figures), records)
 
 
 def _proration(why: Mapping[str, Any], currency: str) -> Explanation:
@@ -165,9 +185,8 @@ def _difference(why: Mapping[str, Any], currency: str) -> Explanation:
 
 def _owed(why: Mapping[str, Any], currency: str) -> Explanation:
     owed = {**why, **why["owed"]}
-    return (
-        _proration(owed, currency) if "rule" in owed and "parts" not in owed else _tree("Owed", why["owed"])
-    )
+    is_prorated = "rule" in owed and "price_minor" in owed and "parts" not in owed
+    return _proration(owed, currency) if is_prorated else _tree("Owed", why["owed"])
 
 
 def _tax(why: Mapping[str, Any], currency: str) -> Explanation:

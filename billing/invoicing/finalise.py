@@ -111,14 +111,14 @@ def _line_rows(work: Work, issued: Sequence[Issued]) -> tuple[list[dict[str, Any
             row = _line_row(work, one.id, position, line)
             lines.append(row)
             if line.charge is not None:
-                measured = line.charge.measured
+                charge = line.charge
                 charges.append({
                     "id": work.ids.new("rch"), "subscription_id": line.subscription_id,
-                    "plan_version_id": line.charge.plan_version_id, "item_code": line.charge.item_code,
-                    "period_start": measured.part.start, "period_end": measured.part.end,
-                    "usage_close_id": measured.close_id, "octets_in": measured.octets_in,
-                    "octets_out": measured.octets_out, "amount_minor": line.quoted_minor,
-                    "explanation": line.charge.explanation, "invoice_line_id": row["id"],
+                    "plan_version_id": line.plan_version_id, "item_code": line.item_code,
+                    "period_start": charge.part.start, "period_end": charge.part.end,
+                    "usage_close_id": charge.close_id, "octets_in": charge.octets_in,
+                    "octets_out": charge.octets_out, "amount_minor": line.quoted_minor,
+                    "explanation": line.explanation, "invoice_line_id": row["id"], "closes": charge.closes,
                 })  # fmt: skip
     return lines, charges
 

@@ -7,9 +7,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
-from billing.domain.catalogue import Account
-from billing.domain.invoicing import InvoiceDraft, MeasuredUsage
-from billing.invoicing.draft_invoice import Asked, finish_draft, load_record, plan_draft
+from billing.domain.invoicing import InvoiceDraft
+from billing.domain.usage_lines import UsageAnswers
+from billing.domain.usage_parts import ClosedSpan
+from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
 from billing.invoicing.tax_outside import NO_RULES, tax_outside
 from billing.ports import LiveUsageSource
 from billing.store import account_rows
@@ -47,20 +48,30 @@ async def preview_invoice(
     if engine is not None:
         record.book = NO_RULES
     plan = plan_draft(account, cycle, record, issued_on)
-    measured = [await measure_so_far(connection, usage, account, one) for one in plan.asked]
-    draft = finish_draft(plan, measured, record, issued_on)
+    draft = finish_draft(plan, await measure_so_far(connection, usage, plan), record, issued_on)
     if engine is None or draft is None:
         return draft
     return await tax_outside(engine, draft, record.exemptions)
 
 
 async def measure_so_far(
-    connection: AsyncConnection, usage: LiveUsageSource, account: Account, asked: Asked
-) -> MeasuredUsage:
-    """The usage of a part as it stands now; nothing is closed."""
-    part = asked.of.part
-    from_at, until_at = part.instants(account.time_zone)
-    octets_in, octets_out = await usage.between(
-        connection, asked.subscription.service_id or "", from_at, until_at
-    )
-    return MeasuredUsage(part, asked.of.period, NOT_CLOSED, octets_in, octets_out, 0, "")
+    connection: AsyncConnection, usage: LiveUsageSource, plan: DraftPlan
+) -> UsageAnswers:
+    """The usage that a draft asks for as it stands now; nothing is closed."""
+    zone = plan.account.time_zone
+    spans: list[ClosedSpan | None] = []
+    places = {}
+    for gap in plan.usage.gaps:
+        close_id, service_id = f"{NOT_CLOSED}:{gap.claim}", gap.subscription.service_id or ""
+        octets = await usage.between(connection, service_id, *gap.span.instants(zone))
+        spans.append(ClosedSpan(close_id, gap.span, *octets, 0, ""))
+        places[close_id] = gap
+    wanted = plan.closes_to_cut(spans)
+    frozen = [one for one in wanted if one not in places]
+    slices = dict(await usage.slices_of_closes(connection, frozen)) if frozen else {}
+    for close_id in wanted:
+        if close_id in places:
+            gap = places[close_id]
+            service_id = gap.subscription.service_id or ""
+            slices[close_id] = await usage.slices_between(connection, service_id, *gap.span.instants(zone))
+    return UsageAnswers(spans, slices)

@@ -19,14 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account, Subscription
-from billing.domain.invoicing import LineDraft, MeasuredUsage
+from billing.domain.invoicing import LineDraft
 from billing.domain.phases import Change, fold_phases
+from billing.domain.usage_lines import UsageAnswers
+from billing.domain.usage_parts import ClosedSpan
 from billing.invoicing.draft_invoice import (
-    Asked,
     DraftPlan,
     Record,
     at_address,
     finish_draft,
+    load_balances,
     plan_draft,
     turn_before,
 )
@@ -103,10 +105,10 @@ async def replay_invoice(
     """Draft the invoice in ``row`` as of the instant it was issued, and compare."""
     issued = await invoice_rows.lines_of(connection, row.id)
     plan, record = await _plan(connection, row, issued, settings, books)
-    measured, lost = await _measured(connection, usage, plan, row.id)
+    answers, lost = await _answers(connection, usage, plan, row.id)
     if row.taxed_outside:
         record.book = NO_RULES
-    draft = finish_draft(plan, measured, record, row.issued_on)
+    draft = finish_draft(plan, answers, record, row.issued_on)
     if row.taxed_outside and draft is not None:
         draft = as_answered(draft, issued)
     before = [_line_text({field: getattr(line, field) for field in _FIELDS}) for line in issued]
@@ -145,6 +147,7 @@ async def _plan(
             record.changed[one.id] = max(changed, reach)
     record.invoiced = await replay_rows.charged_before(connection, ids, row)
     record.rated = await replay_rows.rated_before(connection, ids, row)
+    await load_balances(connection, record, (as_of, cycle.start))
     settled = max(
         (line.period_end for line in issued if line.kind == "usage"), default=turn_before(account, cycle)
     )
@@ -177,35 +180,29 @@ def _changed_since(changes: Iterable[Change], since: datetime | None) -> date | 
     return min(recent, default=None)
 
 
-async def _measured(
+async def _answers(
     connection: AsyncConnection, usage: UsageSource, plan: DraftPlan, invoice_id: str
-) -> tuple[list[MeasuredUsage | None], list[str]]:
-    """What the closes behind the invoice's usage lines say, in the order it is asked; and what is lost."""
+) -> tuple[UsageAnswers, list[str]]:
+    """What the closes behind the invoice's usage lines say to the plan; and which are lost."""
     closes = await replay_rows.closes_of(connection, invoice_id)
     wanted = sorted(set(closes.values()))
     known = await usage.recall(connection, wanted)
-    timed = [
-        closes[key]
-        for one in plan.asked
-        if (key := _key(one)) in closes and one.of.needs_slices(plan.account)
-    ]
-    slices = await usage.slices_of_closes(connection, timed) if timed else {}
-    measured: list[MeasuredUsage | None] = []
-    for one in plan.asked:
-        closed = known.get(closes.get(_key(one), ""))
-        measured.append(
+    spans: list[ClosedSpan | None] = []
+    for gap in plan.usage.gaps:
+        closed = known.get(closes.get((gap.subscription.id, gap.span), ""))
+        spans.append(
             None
             if closed is None
-            else MeasuredUsage(
-                one.of.part, one.of.period, closed.close_id, closed.octets_in, closed.octets_out,
-                closed.records, closed.digest, slices.get(closed.close_id),
+            else ClosedSpan(
+                closed.close_id, gap.span, closed.octets_in, closed.octets_out, closed.records, closed.digest
             )
-        )  # fmt: skip
-    return measured, [one for one in wanted if one not in known]
-
-
-def _key(asked: Asked) -> tuple[str, str, date]:
-    return asked.subscription.id, asked.of.item.code, asked.of.part.start
+        )
+    cut = plan.closes_to_cut(spans)
+    earlier = [one for one in cut if one not in wanted]
+    known = {**known, **await usage.recall(connection, earlier)}
+    there = [one for one in cut if one in known]
+    slices = dict.fromkeys(cut) | dict(await usage.slices_of_closes(connection, there) if there else {})
+    return UsageAnswers(spans, slices), [one for one in (*wanted, *earlier) if one not in known]
 
 
 def _drafted(line: LineDraft) -> dict[str, Any]:

@@ -2,69 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select
+from sqlalchemy import and_, case, func, insert, or_, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.rating.balance import TOPPED_UP, Lot
-from billing.domain.rating.parts import Moved
+from billing.domain.rating.parts import Balance, Step
 from billing.store.rows import insert_if_absent
 from billing.store.tables import bucket_movement, top_up
-from core.database import insert_for
+from core.store.among import among
+from core.store.many_rows import insert_many
 
-_AT_ONCE = 500
-
-
-def _some(keys: Iterable[str]) -> Iterator[list[str]]:
-    distinct = list(dict.fromkeys(keys))
-    for start in range(0, len(distinct), _AT_ONCE):
-        yield distinct[start : start + _AT_ONCE]
+HELD = "held"
+"""Stands for the kinds of steps that are added up."""
 
 
-async def lots_of(
-    connection: AsyncConnection, buckets: Collection[str], before: tuple[datetime, date] | None = None
-) -> dict[str, list[Lot]]:
-    """What is left in each bucket that has anything.
-
-    ``before``: as it was when the part beginning on that day was rated at that instant: what was written
-    earlier, and what was written then for parts that began earlier.
-    """
+async def lots_of(connection: AsyncConnection, buckets: Collection[str]) -> dict[str, list[Lot]]:
+    """What is left in each bucket that has anything."""
     row = bucket_movement.c
     left = func.sum(row.amount)
     found: dict[str, list[Lot]] = {}
-    for some in _some(buckets):
-        lot = (row.bucket, row.lot, row.lot_kind, row.opens_on, row.closes_on)
-        query = select(*lot, left).where(row.bucket.in_(some)).group_by(*lot).having(left != 0)
-        if before is not None:
-            query = query.where(
-                or_(
-                    row.recorded_at < before[0],
-                    and_(row.recorded_at == before[0], row.rated_from < before[1]),
-                )
-            )
-        for bucket, source, kind, opens_on, closes_on, amount in await connection.execute(query):
-            found.setdefault(bucket, []).append(Lot(source, kind, int(amount), opens_on, closes_on))
+    lot = (row.bucket, row.lot, row.lot_kind, row.opens_on, row.closes_on)
+    query = select(*lot, left).where(among(connection, row.bucket, buckets)).group_by(*lot).having(left != 0)
+    for bucket, source, kind, opens_on, closes_on, amount in await connection.execute(query):
+        found.setdefault(bucket, []).append(Lot(source, kind, int(amount), opens_on, closes_on))
     return found
 
 
-async def insert_moved(connection: AsyncConnection, now: datetime, moved: Iterable[Moved]) -> None:
-    """What ratings moved; movements of a rating that is on record already change nothing."""
+async def balances(
+    connection: AsyncConnection,
+    buckets: Collection[str],
+    since: date,
+    before: tuple[datetime, date] | None = None,
+) -> dict[str, Balance]:
+    """The steps of each bucket that has any; those of ratings of days before ``since`` are added up.
+
+    ``before``: as an invoice issued at that instant, which opened a cycle on that day, found them: what was
+    written earlier, and what was written then for earlier cycles or was bought.
+    """
+    row = bucket_movement.c
+    early = or_(row.rated_from.is_(None), row.rated_from < since)
+    steps = select(
+        row.bucket, case((early, None), else_=row.rated_from).label("from_day"),
+        case((early, HELD), else_=row.kind).label("step"), row.lot, row.lot_kind, row.opens_on, row.closes_on,
+        case((early, row.opens_on), else_=row.on_date).label("on_day"), row.amount,
+    ).where(among(connection, row.bucket, buckets))  # fmt: skip
+    if before is not None:
+        at, opening = before
+        then = and_(row.recorded_at == at, or_(row.rated_for.is_(None), row.rated_for < opening))
+        steps = steps.where(or_(row.recorded_at < at, then))
+    *columns, each = steps.subquery().c
+    amount = func.sum(each)
+    query = select(*columns, amount).group_by(*columns).having(amount != 0)
+    found: dict[str, Balance] = {}
+    for *step, total in await connection.execute(query):
+        named = Step(*step)
+        found.setdefault(named.bucket, Balance(named.bucket)).add({named: int(total)})
+    return found
+
+
+async def insert_moved(
+    connection: AsyncConnection, now: datetime, moved: Iterable[tuple[date, Mapping[Step, int]]]
+) -> None:
+    """What ratings changed: by the first day of the cycle that the invoice of each opens.
+
+    A rating that is on record for the same invoice is refused by the database.
+    """
     rows = [
         {
-            "source": source, "bucket": rating.bucket, "lot": one.lot.source, "lot_kind": one.lot.kind,
-            "kind": one.kind, "amount": one.amount, "on_date": one.on, "opens_on": one.lot.opens_on,
-            "closes_on": one.lot.closes_on, "rated_from": rating.rated_from, "recorded_at": now,
+            "source": step.source(rated_for), "bucket": step.bucket, "lot": step.lot,
+            "lot_kind": step.lot_kind, "kind": step.kind, "amount": amount, "on_date": step.on,
+            "opens_on": step.opens_on, "closes_on": step.closes_on, "rated_from": step.rated_from,
+            "rated_for": rated_for, "recorded_at": now,
         }
-        for rating in moved
-        for source, one in zip(rating.sources(), rating.movements, strict=True)
+        for rated_for, steps in moved
+        for step, amount in steps.items()
     ]  # fmt: skip
-    if rows:
-        statement = insert_for(connection, bucket_movement).on_conflict_do_nothing()
-        await connection.execute(statement, rows)
+    await insert_many(connection, bucket_movement, rows)
 
 
 async def movements_of(
@@ -84,7 +102,7 @@ async def insert_top_up(connection: AsyncConnection, values: dict[str, Any]) -> 
         "source": f"top_up:{values['id']}", "bucket": values["bucket"], "lot": f"top_up:{values['id']}",
         "lot_kind": TOPPED_UP, "kind": "topped_up", "amount": values["amount"],
         "on_date": values["opens_on"], "opens_on": values["opens_on"], "closes_on": values["closes_on"],
-        "rated_from": None, "recorded_at": values["bought_at"],
+        "rated_from": None, "rated_for": None, "recorded_at": values["bought_at"],
     }  # fmt: skip
     await connection.execute(insert(bucket_movement).values(lot))
     return True

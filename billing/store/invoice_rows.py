@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
 from sqlalchemy.engine import Row
@@ -12,6 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.invoicing import InvoicedPart
+from billing.domain.usage_parts import RatedBefore
 from billing.store.tables import (
     account,
     allocation,
@@ -26,6 +27,15 @@ from billing.store.tables import (
 )
 from core.store.among import among
 from core.store.many_rows import insert_many
+
+RATED_BEFORE = tuple(
+    rated_charge.c[name]
+    for name in (
+        "plan_version_id", "item_code", "period_start", "period_end", "usage_close_id", "closes", "octets_in",
+        "octets_out", "amount_minor",
+    )
+)  # fmt: skip
+"""The columns of ``RatedBefore``."""
 
 DATABASE_TROUBLE = (OperationalError, InterfaceError)
 """The database itself failed: no account's fault."""
@@ -59,17 +69,18 @@ async def invoiced_parts(
     return found
 
 
-async def rated_starts(
+async def rated_parts(
     connection: AsyncConnection, subscription_ids: Collection[str], since: date
-) -> dict[str, set[tuple[str, date]]]:
-    """``(item code, first day)`` of the parts whose usage was rated already, from ``since`` on."""
+) -> dict[str, list[RatedBefore]]:
+    """The rated charges of days from ``since`` on, by subscription."""
     rated = rated_charge.c
-    query = select(rated.subscription_id, rated.item_code, rated.period_start).where(
-        among(connection, rated.subscription_id, subscription_ids), rated.period_start >= since
-    )
-    found: dict[str, set[tuple[str, date]]] = {}
-    for row in await connection.execute(query):
-        found.setdefault(row[0], set()).add((row[1], row[2]))
+    found: dict[str, list[RatedBefore]] = {}
+    for part in (rated.closes.is_(None), rated.closes.is_not(None)):  # each has its own index
+        query = select(rated.subscription_id, *RATED_BEFORE).where(
+            among(connection, rated.subscription_id, subscription_ids), part, rated.period_end > since
+        )
+        for subscription_id, *row in await connection.execute(query):
+            found.setdefault(subscription_id, []).append(cast("RatedBefore", tuple(row)))
     return found
 
 

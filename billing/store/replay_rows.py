@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.invoicing import InvoicedPart
+from billing.domain.usage_parts import RatedBefore
+from billing.domain.usage_parts import closes_of as closes_of_charges
+from billing.store.invoice_rows import RATED_BEFORE
 from billing.store.tables import invoice, invoice_line, rated_charge
+from core.periods import Period
 from core.store.among import among
 
 
@@ -70,27 +74,31 @@ async def charged_before(
 
 async def rated_before(
     connection: AsyncConnection, subscription_ids: Collection[str], row: Row[Any]
-) -> dict[str, set[tuple[str, date]]]:
-    """``(item code, first day)`` of parts whose usage earlier invoices had rated."""
+) -> dict[str, list[RatedBefore]]:
+    """The rated charges of earlier invoices, by subscription."""
     rated = rated_charge.c
-    query = (
-        select(rated.subscription_id, rated.item_code, rated.period_start)
-        .join(invoice_line, invoice_line.c.id == rated.invoice_line_id)
-        .join(invoice, invoice.c.id == invoice_line.c.invoice_id)
-        .where(among(connection, rated.subscription_id, subscription_ids), _earlier(row))
-    )
-    found: dict[str, set[tuple[str, date]]] = {}
-    for one in await connection.execute(query):
-        found.setdefault(one[0], set()).add((one[1], one[2]))
+    found: dict[str, list[RatedBefore]] = {}
+    for part in (rated.closes.is_(None), rated.closes.is_not(None)):  # each has its own index
+        query = (
+            select(rated.subscription_id, *RATED_BEFORE)
+            .join(invoice_line, invoice_line.c.id == rated.invoice_line_id)
+            .join(invoice, invoice.c.id == invoice_line.c.invoice_id)
+            .where(among(connection, rated.subscription_id, subscription_ids), part, _earlier(row))
+        )
+        for subscription_id, *values in await connection.execute(query):
+            found.setdefault(subscription_id, []).append(cast("RatedBefore", tuple(values)))
     return found
 
 
-async def closes_of(connection: AsyncConnection, invoice_id: str) -> dict[tuple[str, str, date], str]:
-    """The usage close behind each usage line, by subscription, item and first day."""
-    rated = rated_charge.c
+async def closes_of(connection: AsyncConnection, invoice_id: str) -> dict[tuple[str, Period], str]:
+    """The usage closes that the invoice's rated charges are made of, by subscription and days."""
     query = (
-        select(rated.subscription_id, rated.item_code, rated.period_start, rated.usage_close_id)
-        .join(invoice_line, invoice_line.c.id == rated.invoice_line_id)
+        select(rated_charge.c.subscription_id, *RATED_BEFORE)
+        .join(invoice_line, invoice_line.c.id == rated_charge.c.invoice_line_id)
         .where(invoice_line.c.invoice_id == invoice_id)
     )
-    return {(row[0], row[1], row[2]): row[3] for row in await connection.execute(query)}
+    found: dict[tuple[str, Period], str] = {}
+    for subscription_id, *values in await connection.execute(query):
+        for close in closes_of_charges([cast("RatedBefore", tuple(values))]):
+            found[subscription_id, close.span] = close.close_id
+    return found

@@ -12,7 +12,7 @@ from billing.config import BillingSettings
 from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft
 from billing.domain.phases import Change, fold_phases
-from billing.invoicing.draft_invoice import Record, finish_draft, load_record, plan_draft
+from billing.invoicing.draft_invoice import Record, finish_draft, load_balances, load_record, plan_draft
 from billing.invoicing.preview_invoice import measure_so_far
 from billing.invoicing.tax_outside import NO_RULES, tax_outside
 from billing.ports import LiveUsageSource
@@ -115,11 +115,12 @@ class _Desk:
         record = await load_record(connection, [account], self.settings, issued_on, TaxBooks(), supposed=back)
         if changed is not None:
             changed.apply(record)
+            await load_balances(connection, record)
         if self.engine is not None:
             record.book = NO_RULES
         plan = plan_draft(account, cycle, record, issued_on)
-        measured = [await measure_so_far(connection, self.usage, account, one) for one in plan.asked]
-        draft = finish_draft(plan, measured, record, issued_on)
+        answers = await measure_so_far(connection, self.usage, plan)
+        draft = finish_draft(plan, answers, record, issued_on)
         if self.engine is None or draft is None:
             return draft
         return await tax_outside(self.engine, draft, record.exemptions)

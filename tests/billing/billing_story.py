@@ -115,6 +115,12 @@ class TestMeters:
         inside = [one for one in self.used.get(service_id, []) if from_at <= one[0] < until_at]
         return sum(one[1] for one in inside), sum(one[2] for one in inside)
 
+    async def slices_between(
+        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
+    ) -> list[UsageSlice]:
+        used = self.used.get(service_id, [])
+        return sorted((at, at, *octets) for at, *octets in used if from_at <= at < until_at)
+
     async def by_day(
         self, connection: AsyncConnection, service_id: str, from_date: date, until_date: date, zone: str
     ) -> list[tuple[date, int, int]]:

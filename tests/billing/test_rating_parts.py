@@ -7,7 +7,7 @@ from typing import Any
 
 from billing.domain.rating.balance import Lot
 from billing.domain.rating.calendar import Calendar
-from billing.domain.rating.parts import PartToRate, rate_parts
+from billing.domain.rating.parts import Balance, PartToRate, rate_parts
 from billing.domain.rating.rate import Usage
 from billing.domain.rating.terms import parse_usage_terms
 from core.periods import Period
@@ -42,10 +42,15 @@ def test_missed_cycles_follow_each_other_whatever_order_they_come_in() -> None:
 
 def test_the_same_rating_names_its_movements_the_same_and_another_one_otherwise() -> None:
     parts = [part(ROLLING, JUNE, 70), part(ROLLING, JUNE, 20, "sub_2")]
-    first = [name for one in rate_parts(parts, {}).moved for name in one.sources()]
-    again = [name for one in rate_parts(parts, {}).moved for name in one.sources()]
-    assert first == again
+    moved = rate_parts(parts, {}).moved
+    balances = [Balance(one.bucket) for one in moved]
+    steps = [one.difference(JUNE.start, [rated]) for one, rated in zip(balances, moved, strict=True)]
+    first = [step.source(JULY.start) for some in steps for step in some]
     assert len(set(first)) == len(first) == 3  # the second one's rest is over the cap
+    assert not {step.source(date(2026, 8, 1)) for some in steps for step in some} & set(first)
+    for one, some, rated in zip(balances, steps, moved, strict=True):
+        one.add(some)
+        assert one.difference(JUNE.start, [rated]) == {}  # on record, it changes nothing again
 
 
 def test_a_bucket_is_shared_in_an_account_or_by_all_that_one_pays_for() -> None:

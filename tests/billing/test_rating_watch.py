@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.catalogue.define_plan import define_offer
 from billing.domain.rating.balance import Lot, Movement
-from billing.domain.rating.parts import Moved
+from billing.domain.rating.parts import Balance, Moved
 from billing.rating.buy_top_up import MOST_BY_PORTAL, TopUpReceipt, buy_top_up
 from billing.rating.record_moved import record_moved
 from billing.rating.watch_quota import QuotaTurn, QuotaWatch
@@ -49,12 +49,6 @@ class WatchedMeters(TestMeters):
     ) -> list[tuple[int, int]]:
         self.asked_for.append(len(spans))
         return [await self.between(connection, *one) for one in spans]
-
-    async def slices_between(
-        self, connection: AsyncConnection, service_id: str, from_at: datetime, until_at: datetime
-    ) -> list[tuple[datetime, datetime, int, int]]:
-        used = self.used.get(service_id, [])
-        return [(at, at, up, down) for at, up, down in used if from_at <= at < until_at]
 
     async def fastest_rates(
         self, connection: AsyncConnection, service_ids: Sequence[str]
@@ -297,17 +291,20 @@ async def test_what_was_rolled_over_raises_the_cap(street: Street) -> None:
     await street.later(110)
     bucket = f"{subscription}:usage"
     lot = Lot(f"rolled:{bucket}:2026-05-01", "rolled", 30 * GB, date(2026, 6, 1), date(2026, 7, 1))
-    moved = Moved(bucket, date(2026, 5, 1), (), (Movement("rolled_over", lot, 30 * GB, date(2026, 6, 1)),))
-    for _ in range(2):
-        async with street.town.workplace.work("system:billing") as work:
-            await record_moved(work, [moved])
+    moved = Moved(bucket, date(2026, 5, 1), (Movement("rolled_over", lot, 30 * GB, date(2026, 6, 1)),))
+    steps = Balance(bucket).difference(date(2026, 5, 1), [moved])
+    async with street.town.workplace.work("system:billing") as work:
+        await record_moved(work, [(date(2026, 6, 1), steps)])
     assert (await street.later(hours=0)).freed == 1
     async with street.town.workplace.reading() as connection:
         assert await bucket_rows.lots_of(connection, [bucket]) == {bucket: [lot]}
         [row] = await bucket_rows.movements_of(connection, [bucket], 10)
-        before = await bucket_rows.lots_of(connection, [bucket], (row.recorded_at, date(2026, 5, 1)))
-        after = await bucket_rows.lots_of(connection, [bucket], (row.recorded_at, date(2026, 6, 1)))
-    assert (before, after) == ({}, {bucket: [lot]})
+        then = row.recorded_at
+        before = await bucket_rows.balances(connection, [bucket], date.min, (then, date(2026, 6, 1)))
+        after = await bucket_rows.balances(connection, [bucket], date.min, (then, date(2026, 7, 1)))
+    assert before == {}
+    assert after == {bucket: Balance(bucket, steps)}
+    assert after[bucket].difference(date(2026, 5, 1), [moved]) == {}
 
 
 async def test_a_doubted_clock_caps_nobody(street: Street) -> None:

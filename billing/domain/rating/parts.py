@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
+from typing import NamedTuple
 
 from billing.domain.rating.balance import Lot, Movement
 from billing.domain.rating.calendar import Calendar
@@ -45,16 +46,72 @@ class Moved:
 
     bucket: str
     rated_from: date
-    members: tuple[str, ...]
     movements: tuple[Movement, ...]
 
-    def sources(self) -> list[str]:
-        """A name for each movement: the same rating again gives the same names."""
-        rated = "|".join((self.bucket, self.rated_from.isoformat(), *self.members))
-        return [
-            sha256(f"{rated}|{one.kind}|{one.lot.source}|{one.on}".encode()).hexdigest()
-            for one in self.movements
-        ]
+
+class Step(NamedTuple):
+    """One way in which a rating moves a lot: the same step twice is one, with both amounts."""
+
+    bucket: str
+    rated_from: date | None
+    kind: str
+    lot: str
+    lot_kind: str
+    opens_on: date
+    closes_on: date
+    on: date
+
+    def source(self, rated_for: date) -> str:
+        """Its name on record, made once by the invoice that opens the cycle of ``rated_for``."""
+        said = (str(one) for one in (rated_for, *self))
+        return sha256("|".join(said).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Balance:
+    """What a bucket's lots went through: ``steps`` with their amounts, old ones added up.
+
+    A rating takes what was there before its day, and what it makes of it is compared with what earlier
+    ratings of these days made: only the difference is new. So nothing is eaten twice.
+    """
+
+    bucket: str
+    steps: dict[Step, int] = field(default_factory=dict)
+
+    def lots_before(self, day: date) -> tuple[Lot, ...]:
+        """What is there for a rating that begins on ``day``: bought, or left by ratings of earlier days."""
+        left: dict[tuple[str, str, date, date], int] = {}
+        for step, amount in self.steps.items():
+            if step.rated_from is None or step.rated_from < day:
+                lot = (step.lot, step.lot_kind, step.opens_on, step.closes_on)
+                left[lot] = left.get(lot, 0) + amount
+        return tuple(
+            Lot(source, kind, amount, opens_on, closes_on)
+            for (source, kind, opens_on, closes_on), amount in left.items()
+            if amount
+        )
+
+    def difference(self, day: date, moved: Iterable[Moved]) -> dict[Step, int]:
+        """What ratings from ``day`` on change: their movements less those that stand for the same days."""
+        changed = {
+            step: -amount
+            for step, amount in self.steps.items()
+            if step.rated_from is not None and step.rated_from >= day
+        }
+        for rating in moved:
+            for one in rating.movements:
+                lot = one.lot
+                step = Step(
+                    self.bucket, rating.rated_from, one.kind, lot.source, lot.kind, lot.opens_on,
+                    lot.closes_on, one.on,
+                )  # fmt: skip
+                changed[step] = changed.get(step, 0) + one.amount
+        return {step: amount for step, amount in changed.items() if amount}
+
+    def add(self, changed: Mapping[Step, int]) -> None:
+        """The difference is on record."""
+        for step, amount in changed.items():
+            self.steps[step] = self.steps.get(step, 0) + amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +157,8 @@ def rate_parts(parts: Sequence[PartToRate], lots: Mapping[str, Sequence[Lot]]) -
                 rated[index] = pool.rated[parts[index].member]
             left[bucket], movements = pool.lots, pool.movements
         if movements:
-            start = min(parts[index].calendar.part.start for index in indexes)
-            keys = tuple(sorted(parts[index].member for index in indexes))
-            moved.append(Moved(bucket, start, keys, movements))
+            begins = first.calendar.part.start if first.terms.shared is None else first.calendar.cycle.start
+            moved.append(Moved(bucket, begins, movements))
     return RatedParts([one for one in rated if one is not None], moved, left)
 
 

@@ -109,14 +109,14 @@ def rate_bucket(
 ) -> RatedBucket:
     """Price items that share a bucket: what all include is one pool, and what goes beyond is divided.
 
-    ``calendar.part`` does not matter: each member has its own. All must have the same unit and the same
+    ``calendar.part`` does not matter: each member has its own. All must count the same thing in the same
     window; the pool rolls over by the terms of the first member (by key) that roll over.
     """
     ordered = sorted(members, key=lambda one: one.key)
     for one in ordered:
-        if one.terms.per != ordered[0].terms.per or one.terms.unit != ordered[0].terms.unit:
+        if one.terms.per != ordered[0].terms.per or one.terms.unit.of != ordered[0].terms.unit.of:
             raise ValueError(
-                f"{one.key} cannot share a bucket with {ordered[0].key}: both must include the same unit "
+                f"{one.key} cannot share a bucket with {ordered[0].key}: both must include the same thing "
                 "in the same window"
             )
         if isinstance(one.terms.model, Percentile95):

@@ -75,6 +75,28 @@ def spread_slices(slices: Iterable[Slice], borders: Sequence[int]) -> Spread:
     return Spread(whole_in, whole_out, touched)
 
 
+def cut_slices(slices: Iterable[Slice], from_at: datetime, until_at: datetime) -> list[Slice]:
+    """What of each slice lies in ``[from_at, until_at)``, by time; its cuts at any borders are the whole."""
+    found: list[Slice] = []
+    for start, end, octets_in, octets_out in slices:
+        if from_at <= start and end <= until_at:
+            if start < until_at:
+                found.append((start, end, octets_in, octets_out))
+        elif start < until_at and end > from_at:
+            length = (end - start) // _MICROSECOND
+            first = max(from_at - start, timedelta()) // _MICROSECOND
+            last = min(until_at - start, end - start) // _MICROSECOND
+            found.append(
+                (
+                    max(start, from_at),
+                    min(end, until_at),
+                    octets_in * last // length - octets_in * first // length,
+                    octets_out * last // length - octets_out * first // length,
+                )
+            )
+    return found
+
+
 def _add_shares(wholes: list[int], by_length: dict[int, list[int]], common: int) -> None:
     """Add what lies across borders: the running total is exact, each span gets what it grew by."""
     together = [0] * len(wholes)

@@ -26,11 +26,13 @@ bucket_movement = Table(  # insert only: a lot is the sum of its movements
     Column("lot", String(180), nullable=False),
     Column("lot_kind", String(10), nullable=False),  # rolled, top_up
     Column("kind", String(12), nullable=False),  # rolled_over, topped_up, used, expired, over_cap
-    Column("amount", BigInteger, nullable=False),  # of what the terms count; below zero it goes
+    Column("amount", BigInteger, nullable=False),  # of what the terms count; below zero it goes. Rated again,
+    # a rating's rows are its differences: what it had taken and does not take now comes back
     Column("on_date", Date, nullable=False),
     Column("opens_on", Date, nullable=False),
     Column("closes_on", Date, nullable=False),  # exclusive
     Column("rated_from", Date),  # first day of the rated part that moved it; None: no rating did
+    Column("rated_for", Date),  # first day of the cycle that the invoice of that rating opens
     Column("recorded_at", Instant, nullable=False),
 )
 
