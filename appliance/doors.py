@@ -55,6 +55,10 @@ DOORS = {
     "plan": Door("catalogue", "plans", "What is sold."),
     "tax": Door("taxes", "taxes", "Taxes, surcharges and exemptions; what an address is taxed with."),
     "account": Door("subscribers", "accounts", "Who pays."),
+    "subscription": Door(
+        "subscriptions", "subscriptions", "What accounts subscribe to: plans and add-ons, changed by day."
+    ),
+    "charge": Door("subscriptions", "charges", "One-off charges and credits."),
     "service": Door("subscribers", "services", "Access lines."),
     "sessions": Door("sessions", "sessions", "Who is online, who was, and who had an address."),
     "import": Door("subscribers", "import_csv", "Import accounts and services from CSV, all lines or none."),

@@ -78,6 +78,28 @@ async def newest_plan_version(connection: AsyncConnection, code: str) -> str:
     return str(version)
 
 
+async def subscription_named(connection: AsyncConnection, text: str) -> str:
+    """The subscription with that id, or the newest of a plan that the line of that name has.
+
+    Raises ``Refused`` when there is none.
+    """
+    table = billing.subscription
+    if await connection.scalar(select(table.c.id).where(table.c.id == text)):
+        return text
+    service_id = await find(connection, "service", text)
+    found = await connection.scalar(
+        select(table.c.id)
+        .join(billing.plan_version, billing.plan_version.c.id == table.c.plan_version_id)
+        .join(billing.plan, billing.plan.c.id == billing.plan_version.c.plan_id)
+        .where(table.c.service_id == service_id, billing.plan.c.kind == "plan")
+        .order_by(table.c.starts_on.desc(), table.c.created_at.desc())
+        .limit(1)
+    )
+    if found is None:
+        raise Refused(Refusal("not_subscribed", f"line {text!r} has no plan", "subscription"))
+    return str(found)
+
+
 async def profile_of_plan_version(connection: AsyncConnection, plan_version_id: str) -> str:
     """The service profile that a plan version sells."""
     return str(
@@ -87,6 +109,12 @@ async def profile_of_plan_version(connection: AsyncConnection, plan_version_id: 
             )
         )
     )
+
+
+async def profile_name(connection: AsyncConnection, profile_id: str | None) -> str | None:
+    """What a service profile is called."""
+    profile = aaa.service_profile
+    return await connection.scalar(select(profile.c.name).where(profile.c.id == profile_id))
 
 
 async def services_of_account(connection: AsyncConnection, account_id: str) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
-from appliance.lookup import find
+from appliance.lookup import find, newest_plan_version, profile_name
 from appliance.wiring import House
 from billing.store.plan_rows import plan_versions
 from core.money import format_money, minor_digits, parse_amount
@@ -73,6 +76,71 @@ def plan_add(
             )
         included = "unlimited" if allowance_gb is None else f"{allowance_gb} GB included"
         say(f"plan {code} ({format_money(price_minor, currency)} a month, {included}): {version_id}")
+
+    in_house(body)
+
+
+@plans.command("define")
+def plan_define(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON: code, name, currency, items; kind, profile, contract, offered_from, offered_until."
+        ),
+    ],
+) -> None:
+    """Define a plan, add-on or bundle, or its next version, from a file with all its items.
+
+    `hilltop plan show CODE` writes such a file.
+    """
+    from billing.catalogue.offer_file import read_offer
+    from billing.set_up import define_offer
+
+    described = _read_json(file)
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            offer = outcome_or_fail(read_offer(described))
+            profile = described.get("profile")
+            version_id = outcome_or_fail(
+                await define_offer(
+                    work,
+                    **offer,
+                    service_profile_id=(
+                        None if profile is None else await find(work.connection, "profile", str(profile))
+                    ),
+                )
+            )
+        say(f"{offer['kind']} {offer['code']}: {version_id}")
+
+    in_house(body)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
+    except OSError as trouble:
+        fail(f"{file} cannot be read: {trouble.strerror}", 2)
+    except ValueError as trouble:
+        fail(f"{file} is not JSON: {trouble}", 2)
+    if not isinstance(found, dict):
+        fail(f"{file} must hold one JSON object; see: hilltop plan show", 2)
+    return found
+
+
+@plans.command("show")
+def plan_show(
+    plan: Annotated[str, typer.Argument(help="Plan code (its newest version) or version id.")],
+) -> None:
+    """A plan version with all its items, as a file that `hilltop plan define` reads."""
+    from billing.catalogue.offer_file import offer_as_json
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            version_id = await newest_plan_version(connection, plan)
+            version = (await plan_versions(connection, [version_id]))[version_id]
+            profile = await profile_name(connection, version.service_profile_id)
+        say(json.dumps({**offer_as_json(version), "profile": profile}, indent=2))
 
     in_house(body)
 

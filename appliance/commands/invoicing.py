@@ -13,6 +13,7 @@ from appliance.commands.running import (
     Limit,
     actor,
     day,
+    fail,
     in_house,
     opened,
     outcome_or_fail,
@@ -24,7 +25,7 @@ from appliance.commands.running import (
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import tables as billing
-from core.money import format_money
+from core.money import format_money, parse_amount
 
 bills = typer.Typer(help="Bill runs.", no_args_is_help=True)
 invoices = typer.Typer(help="Invoices.", no_args_is_help=True)
@@ -184,6 +185,53 @@ def invoice_html_file(
         write_file(output, invoice_html(outcome_or_fail(view)).encode())
 
     in_house(body)
+
+
+@invoices.command("credit")
+def invoice_credit(
+    number: Annotated[str, typer.Argument(help="Invoice number.")],
+    reason: Annotated[str, typer.Option(help="Why; the customer reads it.")],
+    line: Annotated[
+        list[str] | None,
+        typer.Option(help="LINE=AMOUNT, like 1=12.50; repeatable. Without one, all that is left of it."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Your name of the order; the same again credits nothing more.")
+    ] = None,
+) -> None:
+    """Issue a credit note; its tax comes back as it was charged."""
+    from billing.invoicing.credit_note import issue_credit_note
+    from billing.store.invoice_rows import find_invoice
+
+    async def body(house: House) -> None:
+        async with house.workplace.work(actor()) as work:
+            invoice_id = await find(work.connection, "invoice", number)
+            found = await find_invoice(work.connection, invoice_id)
+            currency = "USD" if found is None else found.currency
+            note = outcome_or_fail(
+                await issue_credit_note(
+                    work,
+                    invoice=invoice_id,
+                    reason=reason,
+                    source=source or work.ids.new("cli"),
+                    amounts_minor=dict(_credited(one, currency) for one in line) if line else None,
+                    settings=house.settings.billing,
+                )
+            )
+        again = " (it was issued before)" if note.outcome == "exists" else ""
+        say(f"{note.number}: {format_money(note.total_minor, currency)}{again}")
+
+    in_house(body)
+
+
+def _credited(text: str, currency: str) -> tuple[int, int]:
+    position, equals, amount = text.partition("=")
+    if not (equals and position.isascii() and position.isdigit()):
+        fail(f"--line {text!r}: write it LINE=AMOUNT, like 1=12.50", 2)
+    try:
+        return int(position[:9]), parse_amount(amount, currency)
+    except ValueError as trouble:
+        fail(f"--line {text!r}: {trouble}", 2)
 
 
 @invoices.command("bulk")

@@ -110,12 +110,11 @@ class DraftPlan:
 
 async def load_record(
     connection: AsyncConnection, accounts: Collection[Account], settings: BillingSettings, issued_on: date,
-    books: TaxBooks, *, supposed: Mapping[str, date] | None = None,
+    books: TaxBooks,
 ) -> Record:  # fmt: skip
     """Everything that drafting for these accounts needs, in a handful of queries.
 
-    ``issued_on``: one-off charges that are to be billed by then are part of it. ``supposed``: from which day
-    on a subscription is looked at as if it had changed.
+    ``issued_on``: one-off charges that are to be billed by then are part of it.
     """
     payers = {one.id: one for one in accounts}
     children = {one.id: one for one in await account_rows.paid_for(connection, payers)}
@@ -124,10 +123,7 @@ async def load_record(
     for account_id, group in of_account.items():
         child = children.get(account_id)
         payer_id = account_id if child is None else child.payer_id
-        looked_at = [_supposed(one, supposed) for one in group] if supposed else group
-        subscriptions[payer_id] += (
-            looked_at if child is None else [at_address(one, child) for one in looked_at]
-        )
+        subscriptions[payer_id] += group if child is None else [at_address(one, child) for one in group]
     every = [one for group in subscriptions.values() for one in group]
     ids = [one.id for one in every]
     changes = await subscription_rows.changes_of(connection, ids)
@@ -170,11 +166,6 @@ async def load_balances(
                         bucket = bucket_of(item.usage, one.account_id, payer_id, one.id, item.code)
                         buckets[bucket] = None
     record.balances = await bucket_rows.balances(connection, list(buckets), record.rated_since, before)
-
-
-def _supposed(one: Subscription, supposed: Mapping[str, date]) -> Subscription:
-    day = supposed.get(one.id)
-    return one if day is None else replace(one, recalculate_from=min(day, one.recalculate_from or day))
 
 
 def at_address(subscription: Subscription, account: Account) -> Subscription:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
+from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft
+from billing.domain.taxes.rule import Exemption
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
 from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
@@ -36,22 +40,49 @@ async def preview_invoice(
 
     ``engine``: who is asked for the taxes instead of our own rules, without being told to keep the answer.
     """
-    settings = settings or BillingSettings()
     account = await account_rows.find_account(connection, account_id)
     if account is None:
         return Refusal("unknown_account", f"there is no account {account_id}", "account_id")
-    if account.next_cycle_on is None:
-        return None
-    cycle = account.cycle_containing(account.next_cycle_on)
-    issued_on = max(local_date(now, account.time_zone), cycle.start)
-    record = await load_record(connection, [account], settings, issued_on, TaxBooks())
-    if engine is not None:
-        record.book = NO_RULES
-    plan = plan_draft(account, cycle, record, issued_on)
-    draft = finish_draft(plan, await measure_so_far(connection, usage, plan), record, issued_on)
+    draft, exemptions = await draft_next(
+        connection, usage, account, now, settings or BillingSettings(), outside=engine is not None
+    )
     if engine is None or draft is None:
         return draft
-    return await tax_outside(engine, draft, record.exemptions)
+    return await tax_outside(engine, draft, exemptions)
+
+
+async def draft_next(
+    connection: AsyncConnection,
+    usage: LiveUsageSource,
+    account: Account,
+    now: datetime,
+    settings: BillingSettings,
+    *,
+    outside: bool,
+    at_least: date | None = None,
+) -> tuple[InvoiceDraft | None, Mapping[str, list[Exemption]]]:
+    """The next invoice and who is exempt from what; ``outside``: without taxes, another is asked for them.
+
+    ``at_least``: of the cycle with that day, if earlier ones come before it; nothing to bill is then no
+    reason to look no further.
+    """
+    today = local_date(now, account.time_zone)
+    turn = account.next_cycle_on
+    if turn is None and at_least is None:
+        return None, {}
+    turn = turn or account.cycle_containing(today).end
+    if at_least is not None:
+        turn = max(turn, account.cycle_containing(at_least).start)
+    account = replace(account, next_cycle_on=turn)
+    cycle = account.cycle_containing(turn)
+    issued_on = max(today, cycle.start)
+    record = await load_record(connection, [account], settings, issued_on, TaxBooks())
+    if outside:
+        record.book = NO_RULES
+    plan = plan_draft(account, cycle, record, issued_on)
+    return finish_draft(
+        plan, await measure_so_far(connection, usage, plan), record, issued_on
+    ), record.exemptions
 
 
 async def measure_so_far(

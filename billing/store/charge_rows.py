@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.charge import OneOffCharge
 from billing.store.rows import insert_if_absent
-from billing.store.tables import charge, invoice_line
+from billing.store.tables import account, charge, invoice, invoice_line
 from core.database import insert_for
 from core.store.among import among
 
@@ -88,3 +89,61 @@ async def waiting_charges(
     for row in await connection.execute(query):
         found.setdefault(row.account_id, []).append(OneOffCharge(*row))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCharge:
+    """A one-off charge with what became of it. ``state``: waiting, billed or withdrawn."""
+
+    id: str
+    account_id: str
+    subscription_id: str | None
+    kind: str
+    description: str
+    quoted_minor: int
+    currency: str
+    tax_included: bool
+    happened_on: date
+    bill_from: date
+    source: str
+    recorded_by: str
+    state: str
+    invoice_id: str | None
+    invoice_number: str | None
+
+
+async def list_charges(connection: AsyncConnection, account_id: str, *, limit: int) -> list[ListedCharge]:
+    """The account's charges, newest first, each with the invoice it came on first."""
+    on = (
+        select(invoice_line.c.charge_id, func.min(invoice_line.c.invoice_id).label("invoice_id"))
+        .where(invoice_line.c.charge_id.is_not(None))
+        .group_by(invoice_line.c.charge_id)
+        .subquery()
+    )
+    query = (
+        select(
+            *(charge.c[name] for name in _LISTED), account.c.currency, on.c.invoice_id,
+            invoice.c.number.label("invoice_number"),
+        )
+        .join(account, account.c.id == charge.c.account_id)
+        .join(on, on.c.charge_id == charge.c.id, isouter=True)
+        .join(invoice, invoice.c.id == on.c.invoice_id, isouter=True)
+        .where(charge.c.account_id == account_id)
+        .order_by(charge.c.happened_on.desc(), charge.c.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    return [
+        ListedCharge(
+            one.id, one.account_id, one.subscription_id, one.kind, one.description, one.quoted_minor,
+            one.currency, one.tax_included, one.happened_on, one.bill_from, one.source, one.recorded_by,
+            "withdrawn" if one.withdrawn_at else "billed" if one.invoice_id else "waiting",
+            one.invoice_id, one.invoice_number,
+        )
+        for one in await connection.execute(query)
+    ]  # fmt: skip
+
+
+_LISTED = (
+    "id", "account_id", "subscription_id", "kind", "description", "quoted_minor", "tax_included",
+    "happened_on", "bill_from", "source", "recorded_by", "withdrawn_at",
+)  # fmt: skip

@@ -13,7 +13,8 @@ from billing.catalogue.define_plan import define_offer
 from billing.invoicing.add_charge import add_charge
 from billing.store import subscription_rows
 from billing.subscriptions import change_subscription as change
-from billing.subscriptions.preview_change import preview_changes
+from billing.subscriptions.order_change import Order, carry_out
+from billing.subscriptions.preview_order import preview_order
 from billing.subscriptions.subscribe import subscribe
 from billing.subscriptions.turn_subscriptions import turn_subscriptions
 from core.refusal import Refusal, granted
@@ -311,18 +312,14 @@ async def test_a_preview_tells_what_the_change_will_cost_and_writes_nothing(town
     await town.bill()
     big = await town.plan(code="big", price_minor=6200)
     town.travel("2026-03-20")
-    wanted = [change.Wanted("plan", date(2026, 3, 11), plan_version_id=big)]
-    async with town.workplace.work("operator:test") as work:
-        told = granted(await preview_changes(work, town.meters, sub, wanted, town.settings))
+    order = Order("plan", "on", date(2026, 3, 11), plan_version_id=big)
+    told = granted(await preview_order(town.workplace, town.meters, sub, order, town.settings))
     assert told.difference_minor == 4200 - 2032 + 6200 - 3000
-    async with town.workplace.work("operator:test") as work:
-        refused = await preview_changes(work, town.meters, sub, [change.Wanted("resume")], town.settings)
-    assert isinstance(refused, Refusal)
-    granted(
-        await act(
-            town, change.change_plan, subscription_id=sub, plan_version_id=big, effective_on=date(2026, 3, 11)
-        )
-    )
+    resumed = await preview_order(town.workplace, town.meters, sub, Order("resume"), town.settings)
+    assert isinstance(resumed, Refusal)
+    async with town.workplace.reading() as connection:
+        assert len((await subscription_rows.changes_of(connection, [sub]))[sub]) == 1  # nothing was kept
+    assert granted(await act(town, carry_out, subscription_id=sub, order=order)) == date(2026, 3, 11)
     town.travel("2026-04-01")
     await town.bill()
     assert (await town.invoices())[1].total_minor == 3000 + told.difference_minor

@@ -18,7 +18,8 @@ from billing.rating.buy_top_up import buy_top_up
 from billing.store import bucket_rows
 from billing.store.tables import bucket_movement
 from billing.subscriptions import change_subscription as change
-from billing.subscriptions.preview_change import preview_changes
+from billing.subscriptions.order_change import Order
+from billing.subscriptions.preview_order import preview_order
 from core.periods import start_of_day
 from core.refusal import granted
 
@@ -243,9 +244,8 @@ async def test_a_back_dated_plan_rates_closed_usage_again(
         use(town, day, gb)
     await bill(town, "2026-03-10", "2026-04-01")
     town.travel("2026-04-05")
-    wanted = [change.Wanted("plan", date.fromisoformat(from_day), plan_version_id=big)]
-    async with town.workplace.work("operator:test") as work:
-        preview = granted(await preview_changes(work, town.meters, sub, wanted, town.settings))
+    order = Order("plan", "on", date.fromisoformat(from_day), plan_version_id=big)
+    preview = granted(await preview_order(town.workplace, town.meters, sub, order, town.settings))
     assert preview.with_change is not None
     foreseen = [
         (one.kind, str(one.charged_for), one.quoted_minor)
