@@ -53,6 +53,7 @@ DOORS = {
     "realm": Door("realms", "realms", "Realms: whose sign-ins another server answers, and which are ours."),
     "home-server": Door("realms", "home_servers", "RADIUS servers that sign-ins are forwarded to."),
     "plan": Door("catalogue", "plans", "What is sold."),
+    "promotion": Door("promotions", "promotions", "Coupons and referrals: what is given, and who uses it."),
     "tax": Door("taxes", "taxes", "Taxes, surcharges and exemptions; what an address is taxed with."),
     "account": Door("subscribers", "accounts", "Who pays."),
     "subscription": Door(

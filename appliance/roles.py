@@ -157,6 +157,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
                 pace.billing_s,
                 lambda: turn_subscriptions(house.workplace, settings=invoicing),
             ),
+            job("referrals", pace.billing_s, _referral_turn(house)),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),
             job("quota", pace.quota_s, _quota_turn(house)),
@@ -190,6 +191,12 @@ def _settle_turn(house: House) -> Callable[[], Awaitable[object]]:
     from billing.payments.ach.settle_debits import settle_debits
 
     return lambda: settle_debits(house.workplace, settings=house.settings.billing)
+
+
+def _referral_turn(house: House) -> Callable[[], Awaitable[object]]:
+    from billing.subscriptions.credit_referrals import credit_referrals
+
+    return lambda: credit_referrals(house.workplace, house.settings.billing)
 
 
 def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:

@@ -48,6 +48,7 @@ from ui.pages import (
     payments,
     pools,
     profiles,
+    promotions,
     public,
     realms,
     receivables,
@@ -81,7 +82,7 @@ _PAGES = (
     ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
     dunning, dunning_policies, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways,
     invoices, ledger, mail, metrics, nases, new_service, operators, pay_links, payment_methods,
-    payment_moves, payments, pools, profiles, public, realms, receivables, reply_templates,
+    payment_moves, payments, pools, profiles, promotions, public, realms, receivables, reply_templates,
     service_changes, services, sessions, sign_ins, snmp_targets, subscriber_dunning, subscriber_import,
     subscribers, taxes, tokens, top_ups, towers, subscriber,
 )  # fmt: skip

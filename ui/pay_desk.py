@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -16,17 +17,31 @@ from billing.payments.gateways.hosted_pages import open_hosted_page
 from billing.payments.gateways.look_after_charges import GatewayKeeper
 from billing.payments.gateways.open_gateways import Gateways
 from billing.payments.gateways.pay_link import is_genuine, pay_path
-from core.refusal import Refusal
+from billing.payments.gateways.saved_methods import remove_method
+from billing.payments.gateways.set_autopay import set_autopay
+from billing.subscriptions.redeem_promotion import redeem_promotion
+from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer
 from core.work import Workplace
 from ui.config import UiSettings
 from ui.read.gateways import OpenPage, PayView, open_pages_of, pay_view
+from ui.read.promotions import note_refused_code, refused_codes
 from ui.web.guard import CSP
 from ui.web.render import Templates
 from ui.web.visit import Panel
 
 _PATIENCE_S = 20.0
 _ACTOR = "customer:link"
+_GUESSING = timedelta(hours=1)
+_MOST_GUESSES = 10
+
+
+_DONE = {
+    "forget": "It is forgotten, here and at our payment provider.",
+    "autopay_on": "Your invoices are paid by themselves from now on.",
+    "autopay_off": "Nothing is charged by itself any more; please pay your invoices when they come.",
+    "code": "Thank you: the code counts from your next invoice on.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +60,60 @@ class PayDesk:
         subject = self._subject(request)
         if "back" in request.query:
             await self._settle(subject)
-        return self._page("pay.html", view=await self._view(subject), trouble="", again=str(request.path))
+        done = _DONE.get(request.query.get("done", ""), "")
+        view = await self._view(subject)
+        return self._page("pay.html", view=view, trouble="", done=done, again=str(request.path))
 
     async def go(self, request: web.Request) -> web.Response:
-        """The way to the gateway's page; one click more, for a form may not lead elsewhere by itself."""
+        """What the customer asks for: a change of his account's payment, a code, or the gateway's page."""
         subject = self._subject(request)
         view = await self._view(subject)
-        wants_autopay = (await request.post()).get("autopay") == "yes"
+        posted = await request.post()
+        act = str(posted.get("act", ""))
+        if act and view.invoice_id is None:
+            refusal = await self._change(view, act, str(posted.get("value", ""))[:80])
+            if refusal is None:
+                return web.Response(status=303, headers={"Location": f"{request.path}?done={act}"})
+            trouble = refusal.message
+            return self._page("pay.html", view=view, trouble=trouble, again=str(request.path), status=422)
+        return await self._lead(request, subject, view, wants_autopay=posted.get("autopay") == "yes")
+
+    async def _change(self, view: PayView, act: str, value: str) -> Refusal | None:
+        """Only his own: a card is forgotten, automatic payment switched, a code redeemed."""
+        if act == "forget":
+            if value not in {one.id for one in view.methods}:
+                return None  # it is gone already
+            return await remove_method(
+                self.workplace, self.gateways, self.sealer, method_id=value, actor=_ACTOR
+            )
+        if act == "code":
+            return await self._redeem(view.account_id, value)
+        if act not in {"autopay_on", "autopay_off"}:
+            return Refusal("unknown_act", "open the page again and choose once more")
+        async with self.workplace.work(_ACTOR) as work:
+            return await set_autopay(
+                work, account_id=view.account_id, enabled=act == "autopay_on", settings=self.billing
+            )
+
+    async def _redeem(self, account_id: str, code: str) -> Refusal | None:
+        """Whoever has the link may try a few codes an hour, not all there are."""
+        now = self.workplace.clock.now()
+        async with self.workplace.reading() as connection:
+            if await refused_codes(connection, account_id, now - _GUESSING) >= _MOST_GUESSES:
+                return Refusal("too_many", "too many codes were tried; please try again in an hour")
+        try:
+            async with self.workplace.work(_ACTOR) as work:
+                granted(await redeem_promotion(work, code=code, account_id=account_id))
+        except Refused as refused:
+            async with self.workplace.work(_ACTOR) as work:
+                await note_refused_code(work, account_id, refused.refusal)
+            return refused.refusal
+        return None
+
+    async def _lead(
+        self, request: web.Request, subject: str, view: PayView, *, wants_autopay: bool
+    ) -> web.Response:
+        """The way to the gateway's page; one click more, for a form may not lead elsewhere by itself."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 page = await open_hosted_page(
@@ -102,7 +164,10 @@ class PayDesk:
         return f"{base.rstrip('/')}{pay_path(self.sealer, subject)}?back=1"
 
     def _page(self, template: str, *, status: int = 200, **context: object) -> web.Response:
-        text = self.templates.render(template, settings=self.settings, **context)
+        text = self.templates.render(
+            template, settings=self.settings, link_to=lambda one: pay_path(self.sealer, one),
+            **{"done": "", **context},
+        )  # fmt: skip
         return web.Response(text=text, status=status, content_type="text/html")
 
 

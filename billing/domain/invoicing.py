@@ -8,7 +8,7 @@ a run that crashed all come right on the next invoice, and an issued one is neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -18,7 +18,7 @@ from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscri
 from billing.domain.charge import OneOffCharge
 from billing.domain.items import ONCE, PERIODIC, Item
 from billing.domain.ledger import DEPOSIT
-from billing.domain.owed import Key, Owed, View, cadence_of
+from billing.domain.owed import Key, Owed, Promotion, View, cadence_of, promoted_item
 from billing.domain.proration import RULES, explain_proration
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, decide_taxes
@@ -163,12 +163,10 @@ def draft_difference(
 
 def _gone(version: PlanVersion, code: str) -> Item:
     """What a promotion took off: it is no item of the version, and is taxed as what it reduced."""
-    first = next((one for one in version.items if one.kind in PERIODIC), None)
-    usual = Item(code, "discount", code)
-    return usual if first is None else Item(
-        code, "discount", code, cadence=first.cadence, advance=first.advance, tax_class=first.tax_class,
-        tax_included=first.tax_included, revenue=first.revenue,
-    )  # fmt: skip
+    reduced = promoted_item(code, version)
+    if reduced is None:
+        return Item(code, "discount", code)
+    return replace(reduced[1], credit_unused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,7 @@ def _owed_line(subscription: Subscription, one: Owed) -> LineDraft:
         tax_class=None if item.kind == "deposit" else item.tax_class,
         tax_date=part.start,
         revenue=item.revenue,
-        deferred=advance or kind == "discount",
+        deferred=advance or item.kind == "discount",
         place=subscription.place,
         units=_NONE if kind == "discount" else _ONE if one.quantity == 1 else Decimal(one.quantity),
     )
@@ -253,6 +251,7 @@ def _explain_owed(subscription: Subscription, one: Owed) -> dict[str, Any]:
         return {
             "model": "discount",
             **named,
+            **_promotion_terms(one.promotion),
             "base_minor": one.base_minor,
             "percent_ppm": None if terms is None else terms.percent_ppm,
             "amount_minor": one.amount_minor,
@@ -288,6 +287,17 @@ def _explain_owed(subscription: Subscription, one: Owed) -> dict[str, Any]:
     }
 
 
+def _promotion_terms(promotion: Promotion | None) -> dict[str, Any]:
+    if promotion is None:
+        return {}
+    return {
+        "promotion": promotion.code, "promotion_name": promotion.name,
+        "promotion_minor": promotion.amount_minor, "promotion_periods": promotion.periods,
+        "promotion_from": promotion.from_on.isoformat(),
+        "promotion_until": None if promotion.until_on is None else promotion.until_on.isoformat(),
+    }  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Difference:
     owed: Owed | None
@@ -308,6 +318,10 @@ def _adjustment(
     if item.kind not in PERIODIC:
         words = "corrected"
     name = version.name if code == "recurring" else item.name
+    promotion = promoted_item(code, version)
+    if promotion is not None:
+        name = promotion[0] if one is None or one.promotion is None else one.promotion.name
+        words = "corrected"
     return LineDraft(
         kind="adjustment",
         description=f"{name}: {words}",

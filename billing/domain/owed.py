@@ -25,7 +25,12 @@ Key = tuple[str, str, date]
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A promotion that a subscription uses from one day to another (exclusive, None: for good)."""
+    """A promotion that a subscription uses from one day to another (exclusive, None: for good).
+
+    It reduces items of ``item_kinds`` on the plans and with the codes named (none named: all), a share of
+    their price or an amount for each period. ``periods``: only so many of each item, counted from the one
+    that ``from_on`` lies in.
+    """
 
     code: str
     name: str
@@ -34,12 +39,55 @@ class Promotion:
     item_kinds: tuple[str, ...]
     from_on: date
     until_on: date | None
+    item_codes: tuple[str, ...] = ()
+    plan_codes: tuple[str, ...] = ()
+    periods: int | None = None
 
-    def off(self, base_minor: int) -> int:
-        """What it takes off the price of one period."""
+    def concerns(self, version: PlanVersion, item: Item) -> bool:
+        """Whether it reduces that item."""
+        return (
+            item.kind in self.item_kinds
+            and (not self.item_codes or item.code in self.item_codes)
+            and (not self.plan_codes or version.code in self.plan_codes)
+        )
+
+    def concerns_any(self, version: PlanVersion) -> bool:
+        """Whether it reduces any item of the version."""
+        return any(self.concerns(version, item) for item in version.items)
+
+    def off(self, base_minor: int, given_minor: int = 0) -> int:
+        """What it takes off the price of one period, of which it gave ``given_minor`` already."""
         if self.percent_ppm is not None:
             return (2 * base_minor * self.percent_ppm + 1_000_000) // 2_000_000
-        return min(self.amount_minor or 0, base_minor)
+        return min((self.amount_minor or 0) - given_minor, base_minor)
+
+
+PROMOTION = "promo:"
+"""How the item code of a line begins that a promotion made: ``promo:WELCOME/0``."""
+
+
+def promotion_code(code: str, version: PlanVersion, item: Item) -> str:
+    """The item code of what a promotion takes off ``item``: with the number of the first item of its like.
+
+    Items that turn, are taxed and are earned alike are reduced together, others apart.
+    """
+    like = next(number for number, other in enumerate(version.items) if _likeness(other) == _likeness(item))
+    return f"{PROMOTION}{code}/{like}"
+
+
+def promoted_item(code: str, version: PlanVersion) -> tuple[str, Item] | None:
+    """The promotion's own code and the item that it reduced; None: no promotion made that line."""
+    if not code.startswith(PROMOTION):
+        return None
+    name, _, number = code.removeprefix(PROMOTION).rpartition("/")
+    return name, version.items[int(number)]
+
+
+def _likeness(item: Item) -> tuple[object, ...]:
+    return (
+        item.kind in ONCE, item.kind in (*ONCE, *PERIODIC), item.cadence, item.advance, item.tax_class,
+        item.tax_included, item.revenue,
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -184,7 +232,8 @@ class _Reckoning:
                 one.amount_minor = prorate_parts(
                     one.item.price_minor, one.parts, one.period, one.item.proration, self._account.currency
                 )
-        return owed + self._discounts(owed) + _promoted(owed, promotions)
+        reduced = owed + self._discounts(owed)
+        return reduced + self._promoted(owed, reduced, promotions)
 
     def _discounts(self, owed: Sequence[Owed]) -> list[Owed]:
         given: dict[Key, Owed] = {}
@@ -207,6 +256,44 @@ class _Reckoning:
         end = _end_of(cadence, first, origin, self._account.anchor_day, discount.periods)
         return one.period.start < end
 
+    def _promoted(
+        self, owed: Sequence[Owed], reduced: Iterable[Owed], promotions: Iterable[Promotion]
+    ) -> list[Owed]:
+        """What promotions take off, each by its own: together no more than there is to pay for a period."""
+        left: dict[tuple[str, Period], int] = {}
+        for one in reduced:
+            place = one.version.id, one.period
+            left[place] = left.get(place, 0) + one.amount_minor
+        gifts: list[Owed] = []
+        for promotion in promotions:
+            given: dict[Key, Owed] = {}
+            for one in owed:
+                if one.amount_minor and self._reaches(promotion, one):
+                    _give(given, one, one.item, promotion_code(promotion.code, one.version, one.item))
+            before: dict[Period, int] = {}  # an amount is given once a period, whatever changed within it
+            for gift in given.values():
+                place = gift.version.id, gift.period
+                off = promotion.off(gift.base_minor, before.get(gift.period, 0))
+                off = max(0, min(off, left[place]))
+                before[gift.period] = before.get(gift.period, 0) + off
+                left[place] -= off
+                gift.promotion, gift.amount_minor = promotion, -off
+            gifts += [gift for gift in given.values() if gift.amount_minor]
+        return gifts
+
+    def _reaches(self, promotion: Promotion, one: Owed) -> bool:
+        if not promotion.concerns(one.version, one.item):
+            return False
+        if not (one.period.end > promotion.from_on or one.period.start == promotion.from_on):
+            return False
+        if promotion.until_on is not None and one.period.start >= promotion.until_on:
+            return False
+        if promotion.periods is None:
+            return True
+        cadence, origin = cadence_of(self._account, self._subscription, one.item)
+        anchor_day = self._account.anchor_day
+        return one.period.start < _end_of(cadence, promotion.from_on, origin, anchor_day, promotion.periods)
+
 
 @lru_cache(maxsize=4096)
 def _end_of(cadence: Cadence, first_day: date, origin: date, anchor_day: int, periods: int) -> date:
@@ -214,22 +301,6 @@ def _end_of(cadence: Cadence, first_day: date, origin: date, anchor_day: int, pe
     for _ in range(periods - 1):
         period = cadence.after(period, origin, anchor_day)
     return period.end
-
-
-def _promoted(owed: Sequence[Owed], promotions: Iterable[Promotion]) -> list[Owed]:
-    gifts: list[Owed] = []
-    for promotion in promotions:
-        given: dict[Key, Owed] = {}
-        for one in owed:
-            begun = one.period.end > promotion.from_on or one.period.start == promotion.from_on
-            running = promotion.until_on is None or one.period.start < promotion.until_on
-            if one.item.kind in promotion.item_kinds and begun and running and one.amount_minor:
-                _give(given, one, one.item, f"promo:{promotion.code}"[:40])
-        for gift in given.values():
-            gift.promotion = promotion
-            gift.amount_minor = -promotion.off(gift.base_minor)
-        gifts += given.values()
-    return gifts
 
 
 def _give(given: dict[Key, Owed], one: Owed, item: Item, code: str) -> None:

@@ -35,6 +35,7 @@ from billing.store import (
     charge_rows,
     invoice_rows,
     plan_rows,
+    promotion_rows,
     subscription_rows,
     tax_rows,
 )
@@ -133,7 +134,7 @@ async def load_record(
         await books.book(connection),
         exemptions=await tax_rows.exemptions_of(connection, list(payers)),
         phases={one: fold_phases(found) for one, found in changes.items()},
-        promotions=await subscription_rows.promotions_of(connection, ids),
+        promotions=await promotion_rows.promotions_of(connection, ids),
     )
     for account_id, found in (
         await charge_rows.waiting_charges(connection, [*payers, *children], issued_on)

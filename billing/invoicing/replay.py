@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account, Subscription
 from billing.domain.invoicing import LineDraft
-from billing.domain.phases import Change, fold_phases
+from billing.domain.phases import fold_phases
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
 from billing.invoicing.draft_invoice import (
@@ -40,6 +40,7 @@ from billing.store import (
     charge_rows,
     invoice_rows,
     plan_rows,
+    promotion_rows,
     replay_rows,
     subscription_rows,
     tax_rows,
@@ -137,12 +138,14 @@ async def _plan(
         await books.book(connection, as_of),
         exemptions=await tax_rows.exemptions_of(connection, [account.id], as_of),
         phases={one: fold_phases(found) for one, found in changes.items()},
-        promotions=await subscription_rows.promotions_of(connection, ids, as_of),
+        promotions=await promotion_rows.promotions_of(connection, ids, as_of),
         charges={account.id: await charge_rows.charges_on(connection, row.id)},
     )
     reach = cycle.start - timedelta(days=settings.correction_cycles * account.longest_cycle_days)
+    promoted = await promotion_rows.turns_of(connection, ids, as_of)
     for one in subscriptions:
-        changed = _changed_since(changes.get(one.id, []), since)
+        turns = [(each.effective_on, each.recorded_at) for each in changes.get(one.id, [])]
+        changed = _changed_since(turns + promoted.get(one.id, []), since)
         if changed is not None:
             record.changed[one.id] = max(changed, reach)
     record.invoiced = await replay_rows.charged_before(connection, ids, row)
@@ -175,8 +178,8 @@ async def _subscriptions_then(
     return own + [at_address(one, owners[one.account_id]) for one in others]
 
 
-def _changed_since(changes: Iterable[Change], since: datetime | None) -> date | None:
-    recent = [one.effective_on for one in changes if since is None or one.recorded_at > since]
+def _changed_since(turns: Iterable[tuple[date, datetime]], since: datetime | None) -> date | None:
+    recent = [day for day, recorded_at in turns if since is None or recorded_at > since]
     return min(recent, default=None)
 
 

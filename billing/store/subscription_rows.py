@@ -10,15 +10,12 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import ServicePlace, Subscription
-from billing.domain.owed import Promotion
 from billing.domain.phases import Change
 from billing.store.tables import (
     account,
     invoice,
     plan,
     plan_version,
-    promotion,
-    promotion_use,
     subscription,
     subscription_change,
 )
@@ -151,29 +148,6 @@ async def changes_of(
     found: dict[str, list[Change]] = {}
     for row in await connection.execute(query):
         found.setdefault(row[1], []).append(Change(*row))
-    return found
-
-
-async def promotions_of(
-    connection: AsyncConnection, subscription_ids: Collection[str], as_of: datetime | None = None
-) -> dict[str, list[Promotion]]:
-    """The promotions that the subscriptions use, in the order in which they were given."""
-    use, terms = promotion_use.c, promotion.c
-    query = (
-        select(
-            use.subscription_id, terms.code, terms.name, terms.percent_ppm, terms.amount_minor,
-            terms.item_kinds, use.from_on, use.until_on,
-        )
-        .join(promotion, terms.id == use.promotion_id)
-        .where(among(connection, use.subscription_id, subscription_ids))
-        .order_by(use.recorded_at, use.id)
-    )  # fmt: skip
-    if as_of is not None:
-        query = query.where(use.recorded_at <= as_of)
-    found: dict[str, list[Promotion]] = {}
-    for row in await connection.execute(query):
-        used = Promotion(row[1], row[2], row[3], row[4], tuple(row[5]), row[6], row[7])
-        found.setdefault(row[0], []).append(used)
     return found
 
 

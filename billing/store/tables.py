@@ -64,7 +64,12 @@ from billing.store.schema.payments import (
     settlement,
 )
 from billing.store.schema.rating import rated_charge
-from billing.store.schema.subscriptions import promotion_use, subscription, subscription_change
+from billing.store.schema.subscriptions import (
+    promotion_end,
+    promotion_use,
+    subscription,
+    subscription_change,
+)
 from billing.store.schema.taxes import tax_certificate_scan, tax_engine, tax_exemption, tax_rule
 
 __all__ = [
@@ -126,6 +131,7 @@ __all__ = [
     "posting",
     "promise",
     "promotion",
+    "promotion_end",
     "promotion_use",
     "quota_event",
     "quota_state",

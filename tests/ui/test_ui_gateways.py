@@ -133,7 +133,7 @@ async def test_a_browser_goes_to_the_gateways_page_and_back(
         await page.wait_for_url(f"{shop.other.access.base_url}/customer/addPayment")
         await page.click("button")
         await page.wait_for_url("**?back=1")
-        assert "visa 4242" in await page.inner_text("main")
+        assert "Visa 4242" in await page.inner_text("main")
         await browser.close()
 
 
@@ -159,6 +159,20 @@ async def test_a_customer_saves_a_card_and_his_invoices_pay_themselves(shop: Sho
     assert "4242" in page.text and "paid by themselves" in page.text
     (terms,) = await shop.rows(autopay)
     assert terms.enabled
+    off = await browser.ask("POST", link, data={"act": "autopay_off"})
+    assert (off.status, off.location) == (303, f"{link}?done=autopay_off")
+    assert not (await shop.rows(autopay))[0].enabled
+    await browser.ask("POST", link, data={"act": "autopay_on"})
+    assert (await shop.rows(autopay))[0].enabled
+    (method,) = await shop.rows(payment_method)
+    other = pay_path(shop.sealer, await shop.town.account("Bob"))
+    await browser.ask("POST", other, data={"act": "forget", "value": method.id})
+    assert (await shop.rows(payment_method))[0].removed_at is None
+    for _ in range(2):
+        gone = await browser.ask("POST", link, data={"act": "forget", "value": method.id})
+        assert gone.location == f"{link}?done=forget"
+    assert (await shop.rows(payment_method))[0].removed_at is not None
+    assert (await browser.ask("POST", link, data={"act": "autopay_on"})).status == 422
 
 
 async def test_an_operator_charges_once_sees_why_it_failed_and_forgets_the_card(shop: Shop) -> None:
@@ -174,6 +188,7 @@ async def test_an_operator_charges_once_sees_why_it_failed_and_forgets_the_card(
     assert "notice=declined" in (await billing.post(f"/subscribers/{account}/charge", typed)).location
     shown = (await billing.get(path)).text
     assert "Soft" in shown or "soft" in shown
+    assert "1, 3, 5 days after the first try" in shown
     fields = (await billing.get(path)).form(f"/subscribers/{account}/charge")
     typed = fields | {"amount": "30.00", "method_id": good}
     for _ in range(2):

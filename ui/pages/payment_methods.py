@@ -8,6 +8,7 @@ from aiohttp import web
 
 from billing.payments.gateways.charge_method import begin_charge, send_charge
 from billing.payments.gateways.pay_link import pay_path
+from billing.payments.gateways.plan_autopay import autopay_outlook
 from billing.payments.gateways.saved_methods import choose_default, remove_method
 from billing.payments.gateways.set_autopay import RULES, set_autopay
 from core.refusal import Refusal
@@ -120,6 +121,7 @@ async def _page(visit: Visit, form: Form, status: int = 200) -> web.Response:
         charges = await gateways.charges_of(connection, account_id, _CHARGES)
         invoices = await gateways.open_invoices(connection, account_id)
         known = await gateways.gateways(connection)
+        outlook = await autopay_outlook(connection, account_id, visit.panel.billing)
     base = (visit.panel.settings.public_url or f"{visit.request.scheme}://{visit.request.host}").rstrip("/")
     settings = visit.panel.billing.autopay
     return visit.page(
@@ -128,7 +130,8 @@ async def _page(visit: Visit, form: Form, status: int = 200) -> web.Response:
         save_link=base + pay_path(sealer, account_id), gateways=known, status=status,
         key=form.value("key") or _new_key(visit), rule_words=list(_RULE_WORDS.items()),
         rule=terms.day_rule if terms else settings.day_rule, days=terms.days if terms else settings.days,
-        choices=[(one.id, f"{one.brand} {one.last4}") for one in saved],
+        choices=[(one.id, f"{one.brand} {one.last4}") for one in saved], outlook=outlook,
+        retry_days=settings.retry_days,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from datetime import date, datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.store import promotion_rows
+from billing.store.promotion_rows import PromotionUse
 from billing.store.schema.gateways import IN_FLIGHT
 from billing.store.tables import (
     account,
@@ -129,6 +131,9 @@ class PayView:
     under_way: bool
     saved: str
     autopay: bool
+    methods: Sequence[MethodView] = ()
+    invoices: Sequence[OpenInvoice] = ()
+    promotions: Sequence[PromotionUse] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +262,8 @@ async def pay_view(connection: AsyncConnection, subject_id: str) -> PayView | No
     if bill is None:
         return PayView(
             payer.id, payer.number, None, "", 0, payer.currency, None, under_way is not None, saved,
-            pays_itself,
+            pays_itself, methods, await open_invoices(connection, payer.id),
+            [one for one in await promotion_rows.uses(connection, account_id=payer.id) if not one.ended_on],
         )  # fmt: skip
     return PayView(
         payer.id, payer.number, bill.id, bill.number, bill.open_minor, bill.currency, bill.due_on,

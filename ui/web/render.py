@@ -83,6 +83,8 @@ NOTICES = {
     "mail_server": "The mail server is set; what waits is sent now.",
     "no_letters": "No letter waits to be printed.",
     "letters_printed": "The letters are marked as printed.",
+    "redeemed": "The promotion is in use; it stands on the next invoice.",
+    "redeemed_again": "The account uses this promotion already; nothing changed.",
     "charged": "Charged; the payment is recorded.",
     "declined": "The charge was not paid; the list below says why.",
     "charge_under_way": "The charge is under way; its end is recorded by itself.",

@@ -90,6 +90,38 @@ async def _decide(
     return _Plan(first.id, sum(one.open_minor for one in due), row.method_id, number)
 
 
+@dataclass(frozen=True, slots=True)
+class AutopayOutlook:
+    """An open invoice and automatic payment. ``tries`` were made; ``next_on`` None: no more by itself."""
+
+    number: str
+    open_minor: int
+    currency: str
+    tries: int
+    next_on: date | None
+
+
+async def autopay_outlook(
+    connection: AsyncConnection, account_id: str, settings: BillingSettings
+) -> list[AutopayOutlook]:
+    """When each open invoice is tried first or next; nothing for an account that does not pay by itself.
+
+    What is due is charged together, with the oldest of it: its tries are those of all.
+    """
+    account = await account_rows.find_account(connection, account_id)
+    row = await autopay_rows.find_autopay(connection, account_id)
+    if account is None or row is None or not row.enabled:
+        return []
+    day = AutopayDay(row.day_rule, row.days)
+    found = []
+    for one in await autopay_rows.open_invoices(connection, account_id):
+        tries = await tries_of(connection, account_id, one.id, account.time_zone)
+        first = day.of(one.issued_on, one.due_on)
+        on = next_try(first, tries, settings.autopay.retry_days)
+        found.append(AutopayOutlook(one.number, one.open_minor, account.currency, len(tries), on))
+    return found
+
+
 async def _begin(work: Work, account_id: str, settings: BillingSettings) -> int:
     """Decide once more with the account held: somebody may have paid meanwhile."""
     await account_rows.lock_account(work.connection, account_id)

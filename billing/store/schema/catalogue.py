@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Date,
     ForeignKey,
@@ -53,12 +54,17 @@ promotion = Table(
     Column("amount_minor", BigInteger),  # … or so much off each period
     Column("currency", String(3)),
     Column("item_kinds", JSON, nullable=False),  # which items it reduces
+    Column("item_codes", JSON, nullable=False),  # … and of those only these; empty: all
     Column("plan_codes", JSON, nullable=False),  # empty: every plan
-    Column("months", Integer),  # how long from the subscription's first day; None: for good
+    Column("months", Integer),  # how long from its first day on; None: for good, or by periods
+    Column("periods", Integer),  # how many periods of each item
     Column("redeem_from", Date),
     Column("redeem_until", Date),  # exclusive
     Column("max_uses", Integer),
+    Column("new_only", Boolean, nullable=False),  # only for who has just subscribed
     Column("referral_minor", BigInteger),  # credit for the account that brought this one
+    Column("referred_minor", BigInteger),  # … and for the one that was brought
     Column("created_at", Instant, nullable=False),
+    Column("created_by", String(80), nullable=False),
     Column("withdrawn_at", Instant),
 )

@@ -60,9 +60,21 @@ promotion_use = Table(
     Column("id", String(40), primary_key=True),
     Column("promotion_id", String(40), ForeignKey("billing_promotion.id"), nullable=False, index=True),
     Column("subscription_id", String(40), ForeignKey("billing_subscription.id"), nullable=False, index=True),
+    Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False, index=True),
     Column("from_on", Date, nullable=False),
-    Column("until_on", Date),  # exclusive; None: for good
-    Column("referred_by", String(40), ForeignKey("billing_account.id")),
+    Column("until_on", Date),  # exclusive; None: for good, or as many periods as the promotion has
+    Column("referred_by", String(40), ForeignKey("billing_account.id"), index=True),
     Column("recorded_at", Instant, nullable=False),
-    UniqueConstraint("promotion_id", "subscription_id"),
+    Column("recorded_by", String(80), nullable=False),
+    UniqueConstraint("promotion_id", "account_id"),
+)
+
+promotion_end = Table(  # a use that was ended before its time
+    "billing_promotion_end",
+    metadata,
+    Column("use_id", String(40), ForeignKey("billing_promotion_use.id"), primary_key=True),
+    Column("ends_on", Date, nullable=False),  # exclusive
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    Column("recorded_by", String(80), nullable=False),
 )
