@@ -114,7 +114,6 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from billing.invoicing.bill_run import bill_run
     from billing.ledger.check_ledger import check_ledger
     from billing.ledger.close_day import close_days_by_itself
-    from billing.subscriptions.turn_subscriptions import turn_subscriptions
     from core.outbox import dispatch_due
 
     async def reap() -> None:
@@ -152,11 +151,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
                 pace.billing_s,
                 lambda: bill_run(house.workplace, house.usage, settings=invoicing, sealer=house.sealer),
             ),
-            job(
-                "subscriptions",
-                pace.billing_s,
-                lambda: turn_subscriptions(house.workplace, settings=invoicing),
-            ),
+            job("subscriptions", pace.billing_s, _planned_turn(house)),
             job("referrals", pace.billing_s, _referral_turn(house)),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),
@@ -197,6 +192,18 @@ def _referral_turn(house: House) -> Callable[[], Awaitable[object]]:
     from billing.subscriptions.credit_referrals import credit_referrals
 
     return lambda: credit_referrals(house.workplace, house.settings.billing)
+
+
+def _planned_turn(house: House) -> Callable[[], Awaitable[object]]:
+    """What was planned for a day that has come: changes of subscriptions, and who pays."""
+    from billing.accounts.set_payer import turn_payers
+    from billing.subscriptions.turn_subscriptions import turn_subscriptions
+
+    async def turn() -> None:
+        await turn_subscriptions(house.workplace, settings=house.settings.billing)
+        await turn_payers(house.workplace, settings=house.settings.billing)
+
+    return turn
 
 
 def _quota_turn(house: House) -> Callable[[], Awaitable[object]]:

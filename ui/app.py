@@ -18,6 +18,7 @@ from ui.api.routes import API_DOOR
 from ui.api.routes import routes as api_routes
 from ui.config import UiSettings
 from ui.pages import (
+    account,
     ach,
     address_lookup,
     audit,
@@ -79,7 +80,7 @@ from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
+    account, ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
     dunning, dunning_policies, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways,
     invoices, ledger, mail, metrics, nases, new_service, operators, pay_links, payment_methods,
     payment_moves, payments, pools, profiles, promotions, public, realms, receivables, reply_templates,

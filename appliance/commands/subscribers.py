@@ -15,7 +15,7 @@ from aaa.set_password import users_with_passwords
 from aaa.set_up import NewCredential, keep_only_hash, set_password, set_password_hash
 from aaa.store import tables as aaa
 from appliance.add_subscriber import NewService, add_service
-from appliance.commands import sign_ins
+from appliance.commands import account_terms, sign_ins
 from appliance.commands.running import (
     Limit,
     actor,
@@ -44,6 +44,9 @@ for _name, _command in (
     ("bind-port", sign_ins.bind_to_port), ("devices", sign_ins.devices_online),
 ):  # fmt: skip
     services.command(_name)(_command)
+accounts.command("set")(account_terms.set_terms)
+accounts.command("payer")(account_terms.set_payer)
+accounts.command("terms")(account_terms.show_terms)
 HashFile = Annotated[
     Path | None,
     typer.Option(

@@ -46,8 +46,8 @@ async def open_account(
         "name": name, "number": number, "email": email, "phone": phone, "street": street, "city": city,
         "region": region, "postal_code": postal_code,
     }  # fmt: skip
-    texts = {field: _clean(text) for field, text in texts.items()}
-    refusal = _refuse_texts(texts) or _refuse_terms(
+    texts = {field: clean_text(text) for field, text in texts.items()}
+    refusal = refuse_texts(texts) or _refuse_terms(
         country, currency, time_zone, anchor_day, payment_terms_days
     )
     if refusal:
@@ -77,12 +77,14 @@ async def open_account(
     return account_id
 
 
-def _clean(text: str | None) -> str | None:
+def clean_text(text: str | None) -> str | None:
+    """Without blanks around it; None when nothing is left."""
     return (text or "").strip() or None
 
 
-def _refuse_texts(texts: dict[str, str | None]) -> Refusal | None:
-    if not texts["name"]:
+def refuse_texts(texts: dict[str, str | None]) -> Refusal | None:
+    """Why an account cannot be called, reached or found so."""
+    if "name" in texts and not texts["name"]:
         return Refusal("name_missing", "an account needs a name", "name")
     for field, text in texts.items():
         if text is not None and len(text) > _LENGTHS[field]:
@@ -91,7 +93,7 @@ def _refuse_texts(texts: dict[str, str | None]) -> Refusal | None:
             )
         if text is not None and not text.isprintable():
             return Refusal("bad_characters", f"{field} has a line break or control character in it", field)
-    email = texts["email"]
+    email = texts.get("email")
     if email is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         return Refusal("bad_email", f"{email!r} is not an e-mail address", "email")
     return None
@@ -100,10 +102,9 @@ def _refuse_texts(texts: dict[str, str | None]) -> Refusal | None:
 def _refuse_terms(
     country: str, currency: str, time_zone: str, anchor_day: int, payment_terms_days: int
 ) -> Refusal | None:
-    if not _COUNTRY.fullmatch(country):
-        return Refusal("bad_country", f"{country!r} is not an ISO 3166 code such as US", "country")
-    if not _CURRENCY.fullmatch(currency):
-        return Refusal("bad_currency", f"{currency!r} is not an ISO 4217 code such as USD", "currency")
+    refusal = refuse_codes(country, currency)
+    if refusal is not None:
+        return refusal
     try:
         zone(time_zone)
     except ValueError as trouble:
@@ -112,6 +113,15 @@ def _refuse_terms(
         return Refusal("bad_anchor", f"the billing day is {anchor_day}; it must be 1 to 31", "anchor_day")
     if not 0 <= payment_terms_days <= 365:
         return Refusal("bad_terms", "payment terms must be 0 to 365 days", "payment_terms_days")
+    return None
+
+
+def refuse_codes(country: str, currency: str) -> Refusal | None:
+    """Why these are no codes of a country and a currency."""
+    if not _COUNTRY.fullmatch(country):
+        return Refusal("bad_country", f"{country!r} is not an ISO 3166 code such as US", "country")
+    if not _CURRENCY.fullmatch(currency):
+        return Refusal("bad_currency", f"{currency!r} is not an ISO 4217 code such as USD", "currency")
     return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings, IssuerSettings
@@ -104,7 +105,7 @@ async def invoice_view(
     rows = await document_rows.lines_of(connection, row.id)
     lines = tuple(
         LineView(
-            line.position, line.kind, line.description, line.quantity,
+            line.position, line.kind, _described(line, row.account_id), line.quantity,
             None if line.period_start is None else Period(line.period_start, line.period_end),
             line.amount_minor, line.explanation or {},
         )
@@ -140,6 +141,13 @@ async def invoice_view(
         usage=await _usage(connection, rows, usage, row.time_zone) if look.terms.usage_chart else (),
         look=look,
     )
+
+
+def _described(line: Row[Any], account_id: str) -> str:
+    """The line's words; what is for another account says for which."""
+    if line.account_id is None or line.account_id == account_id:
+        return str(line.description)
+    return f"{line.description} ({line.account_number})"
 
 
 async def _usage(

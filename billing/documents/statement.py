@@ -37,7 +37,8 @@ class Statement:
     """The account from one day to another, both included.
 
     ``ages``: minor units open and not due, then due for up to 30, 60, 90 and more days, at the last day.
-    ``credit_minor`` is money that pays nothing yet: ages less credit are the closing balance.
+    ``credit_minor`` is money that pays nothing yet: ages less credit are the closing balance. ``family``:
+    accounts that this one pays for, by number, with their charges before tax.
     """
 
     account_id: str
@@ -53,6 +54,7 @@ class Statement:
     credit_minor: int
     locale: str
     look: Look
+    family: tuple[tuple[str, int], ...] = ()
 
 
 async def statement_of(
@@ -75,11 +77,13 @@ async def statement_of(
     ages = [0] * (len(_AGES) + 2)
     for _, _, due_on, left in await document_rows.open_at(connection, row.id, until_on):
         ages[_age(until_on, due_on)] += left
+    family = await document_rows.charged_for_others(connection, row.id, from_on, until_on)
     names = ("number", "name", "street", "city", "region", "postal_code", "country")
     return Statement(
         row.id, row.number, {name: getattr(row, name) for name in names}, from_on, until_on, row.currency,
         opening, tuple(movements), balance, tuple(ages), sum(ages) - balance,
         usable_locale(row.locale, look.locale), look,
+        tuple((f"{one.number} {one.name}", int(one.amount_minor)) for one in family),
     )  # fmt: skip
 
 
@@ -146,6 +150,12 @@ def print_statement(view: Statement) -> dict[str, Any]:
         ]
         if any(view.ages)
         else [],
+        "family": None
+        if not view.family
+        else {
+            "label": words.say("Charges before tax for accounts that you pay for"),
+            "rows": [[breakable(who), words.money(amount)] for who, amount in view.family],
+        },
         "pay": print_pay(view.look, words, view.account_number, view.closing_minor) if owes else None,
         "note": words.say(
             "Money of yours that pays no invoice yet: {amount}", amount=words.money(view.credit_minor)

@@ -77,6 +77,65 @@ def _containing(cadence: Cadence, day: date, origin: date, anchor_day: int) -> P
     return Period(start, add_months(start, cadence.months, anchor_day))
 
 
+@dataclass(frozen=True, slots=True)
+class Era:
+    """How something turned before it was changed. ``until``: the first day on which it no longer did."""
+
+    until: date
+    cadence: Cadence
+    origin: date
+    anchor_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A calendar of periods, whose way of turning may have changed on days between them.
+
+    A period that a change cuts ends or begins with it; ``whole`` tells how long it would have been, which is
+    what its price is a share of.
+    """
+
+    cadence: Cadence
+    origin: date
+    anchor_day: int
+    former: tuple[Era, ...] = ()
+
+    def containing(self, day: date) -> Period:
+        """The period with ``day`` in it."""
+        if not self.former:
+            return _containing(self.cadence, day, self.origin, self.anchor_day)
+        begun = date.min
+        for era in self.former:
+            if day < era.until:
+                found = _containing(era.cadence, day, era.origin, era.anchor_day)
+                return Period(max(found.start, begun), min(found.end, era.until))
+            begun = era.until
+        found = _containing(self.cadence, day, self.origin, self.anchor_day)
+        return Period(max(found.start, begun), found.end)
+
+    def whole(self, period: Period) -> Period:
+        """The period as it would be if no change had cut it."""
+        for era in self.former:
+            if period.start < era.until:
+                return _containing(era.cadence, period.start, era.origin, era.anchor_day)
+        if not self.former or period.start > self.former[-1].until:
+            return period
+        return _containing(self.cadence, period.start, self.origin, self.anchor_day)
+
+    def after(self, period: Period) -> Period:
+        """The period that begins where ``period`` ends."""
+        return self.containing(period.end)
+
+    def between(self, start: date, end: date) -> Iterator[Period]:
+        """Every period that shares a day with ``[start, end)``, in order."""
+        if start >= end:
+            return
+        period = self.containing(start)
+        while period.start < end:
+            yield period
+            period = self.containing(period.end)
+
+
 def parse_cadence(unit: object, count: object = 1) -> Cadence:
     """Raises ``ValueError`` naming what is wrong."""
     if unit not in UNITS:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
-from billing.domain.cadence import MONTHLY, Cadence
+from billing.domain.cadence import MONTHLY, Cadence, Era, Turns
 from billing.domain.items import PERIODIC, Item
 from core.periods import Period
 
@@ -20,7 +21,8 @@ class Account:
 
     ``payer_account_id``: the account that pays for this one; None: it pays itself. ``cycle_from``: the day
     from which cycles of days, weeks or several months are counted. ``invoice_offset_days``: its invoice is
-    issued so many days after the cycle turns, before if negative.
+    issued so many days after the cycle turns, before if negative. ``former_cycles``: how its cycles turned
+    before that was changed, as ``former_cycle`` describes each.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Account:
     invoice_offset_days: int = 0
     locale: str | None = None
     delivery: str = "email"
+    former_cycles: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def payer_id(self) -> str:
@@ -70,11 +73,39 @@ class Account:
     @property
     def longest_cycle_days(self) -> int:
         """No cycle of its is longer."""
-        return self.cadence.days + 31 * self.cadence.months
+        every = [self.cadence, *(era.cadence for era in self.turns.former)]
+        return max(one.days + 31 * one.months for one in every)
+
+    @property
+    def turns(self) -> Turns:
+        """The calendar of its cycles."""
+        former = () if not self.former_cycles else tuple(_era(one) for one in self.former_cycles)
+        return turns_on(self.cadence, self.cycle_origin, self.anchor_day, former)
 
     def cycle_containing(self, day: date) -> Period:
         """The billing cycle with ``day`` in it."""
-        return self.cadence.containing(day, self.cycle_origin, self.anchor_day)
+        return self.turns.containing(day)
+
+
+@lru_cache(maxsize=4_096)
+def turns_on(cadence: Cadence, origin: date, anchor_day: int, former: tuple[Era, ...] = ()) -> Turns:
+    """A calendar; the same one for the same terms."""
+    return Turns(cadence, origin, anchor_day, former)
+
+
+def former_cycle(account: Account, until: date) -> dict[str, Any]:
+    """How the account's cycles turn now, for the time when they no longer will: from ``until`` on."""
+    return {
+        "until": until.isoformat(), "unit": account.cycle_unit, "count": account.cycle_count,
+        "origin": account.cycle_origin.isoformat(), "day": account.anchor_day,
+    }  # fmt: skip
+
+
+def _era(described: Mapping[str, Any]) -> Era:
+    return Era(
+        date.fromisoformat(described["until"]), Cadence(described["unit"], described["count"]),
+        date.fromisoformat(described["origin"]), described["day"],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +173,8 @@ class Subscription:
 
     ``plan_version_id``, ``starts_on``, ``ends_on`` and ``quantity`` are as the newest change left them; the
     changes themselves say how it was on any day (``billing.domain.phases``). ``recalculate_from``: the
-    earliest day that changed since the last invoice.
+    earliest day that changed since the last invoice. ``turns``: the calendar of its account, where that is
+    not the one who pays; None: it is.
     """
 
     id: str
@@ -157,3 +189,4 @@ class Subscription:
     place: ServicePlace | None = None
     contract_until: date | None = None
     recalculate_from: date | None = None
+    turns: Turns | None = None

@@ -18,7 +18,7 @@ from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscri
 from billing.domain.charge import OneOffCharge
 from billing.domain.items import ONCE, PERIODIC, Item
 from billing.domain.ledger import DEPOSIT
-from billing.domain.owed import Key, Owed, Promotion, View, cadence_of, promoted_item
+from billing.domain.owed import Key, Owed, Promotion, View, promoted_item, turns_of
 from billing.domain.proration import RULES, explain_proration
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, decide_taxes
@@ -179,15 +179,13 @@ class Settled:
 
     def is_settled(self, item: Item, first_day: date) -> bool:
         """Whether the item's period from ``first_day`` on is out of view."""
-        cadence, origin = cadence_of(self.account, self.subscription, item)
-        return first_day < self.view.horizon(item, cadence, origin, self.account.anchor_day)
+        return first_day < self.view.horizon(item, turns_of(self.account, self.subscription, item))
 
     def period_of(self, item: Item, first_day: date) -> Period:
         """The item's period that begins on ``first_day``."""
         if item.kind in ONCE:
             return Period(first_day, first_day)
-        cadence, origin = cadence_of(self.account, self.subscription, item)
-        return cadence.containing(first_day, origin, self.account.anchor_day)
+        return turns_of(self.account, self.subscription, item).containing(first_day)
 
 
 def _owed_line(subscription: Subscription, one: Owed) -> LineDraft:
@@ -227,7 +225,7 @@ def _quantity(one: Owed) -> str | None:
     if one.item.kind in ONCE:
         return str(one.parts[0][1])
     days = sum(part.days for part, _ in one.parts)
-    words = _length(one.period) if days == one.period.days else f"{days} of {one.period.days} days"
+    words = _length(one.whole) if days == one.whole.days else f"{days} of {one.whole.days} days"
     return words if counts == {1} else f"{' and '.join(str(n) for n in sorted(counts))} × {words}"
 
 
@@ -268,20 +266,20 @@ def _explain_owed(subscription: Subscription, one: Owed) -> dict[str, Any]:
         return {
             "model": "recurring",
             **named,
-            **explain_proration(one.item.price_minor, part, one.period, rule),
+            **explain_proration(one.item.price_minor, part, one.whole, rule),
         }
     return {
         "model": "recurring",
         **named,
         "price_minor": one.item.price_minor,
-        "cycle": [one.period.start.isoformat(), one.period.end.isoformat()],
+        "cycle": [one.whole.start.isoformat(), one.whole.end.isoformat()],
         "part": [one.part.start.isoformat(), one.part.end.isoformat()],
         "parts": [
             {"from": each.start.isoformat(), "until": each.end.isoformat(), "days": each.days, "quantity": n}
             for each, n in one.parts
         ],
         "days": sum(each.days for each, _ in one.parts),
-        "of_days": one.period.days,
+        "of_days": one.whole.days,
         "amount_minor": one.amount_minor,
         "rule": RULES[rule],
     }

@@ -8,12 +8,12 @@ period from that day on: what was charged for them is taken off (``billing.domai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 
-from billing.domain.cadence import Cadence
-from billing.domain.catalogue import Account, PlanVersion, Subscription
+from billing.domain.cadence import Turns
+from billing.domain.catalogue import Account, PlanVersion, Subscription, turns_on
 from billing.domain.items import ONCE, PERIODIC, Discount, Item
 from billing.domain.phases import FOREVER, Phase
 from billing.domain.proration import prorate_parts
@@ -94,7 +94,8 @@ def _likeness(item: Item) -> tuple[object, ...]:
 class Owed:
     """One item over one of its periods; ``parts`` are the days of it, with how many.
 
-    ``base_minor``: what a discount or promotion takes its share of.
+    ``base_minor``: what a discount or promotion takes its share of. ``whole``: what the price is for; longer
+    than ``period`` where a change of the billing day cut that.
     """
 
     version: PlanVersion
@@ -105,6 +106,7 @@ class Owed:
     code: str
     base_minor: int = 0
     promotion: Promotion | None = None
+    whole: Period = field(kw_only=True)
 
     @property
     def key(self) -> Key:
@@ -132,23 +134,28 @@ class View:
     before: date
     changed_from: date | None
 
-    def horizon(self, item: Item, cadence: Cadence, origin: date, anchor_day: int) -> date:
+    def horizon(self, item: Item, turns: Turns) -> date:
         """Periods of the item that begin before this day are settled."""
         day = self.opening.start if item.advance or item.kind in ONCE else self.before
         if self.changed_from is None or self.changed_from >= day:
             if item.advance or item.kind in ONCE:
                 return day
-            return cadence.containing(day, origin, anchor_day).start
+            return turns.containing(day).start
         if item.kind in ONCE:
             return self.changed_from
-        return cadence.containing(self.changed_from, origin, anchor_day).start
+        return turns.containing(self.changed_from).start
 
 
-def cadence_of(account: Account, subscription: Subscription, item: Item) -> tuple[Cadence, date]:
-    """How often the item turns for this subscription, and from which day it is counted."""
+def turns_of(account: Account, subscription: Subscription, item: Item) -> Turns:
+    """The calendar of the item's periods for this subscription.
+
+    A period of the item's own keeps the billing day of the day on which the subscription began.
+    """
+    turns = subscription.turns or account.turns
     if item.cadence is None:
-        return account.cadence, account.cycle_origin
-    return item.cadence, subscription.starts_on
+        return turns
+    day = next((era.anchor_day for era in turns.former if subscription.starts_on < era.until), None)
+    return turns_on(item.cadence, subscription.starts_on, turns.anchor_day if day is None else day)
 
 
 def decide_owed(  # noqa: PLR0917 - what is owed depends on all of these, each of another kind
@@ -189,12 +196,12 @@ class _Reckoning:
 
     def add_periods(self, phase: Phase, version: PlanVersion, item: Item) -> None:
         """The days of ``phase`` in every period of the item that is in view."""
-        view, anchor_day = self._view, self._account.anchor_day
-        cadence, origin = cadence_of(self._account, self._subscription, item)
-        horizon = view.horizon(item, cadence, origin, anchor_day)
+        view = self._view
+        turns = turns_of(self._account, self._subscription, item)
+        horizon = view.horizon(item, turns)
         start = max(horizon, phase.start)
         until = view.opening.end if item.advance else view.opening.start
-        for period in cadence.between(start, min(phase.end, until), origin, anchor_day):
+        for period in turns.between(start, min(phase.end, until)):
             if item.advance:
                 if period.start < horizon:
                     continue
@@ -206,14 +213,16 @@ class _Reckoning:
             key = (version.id, item.code, period.start)
             standing = self._found.get(key)
             if standing is None:
-                self._found[key] = Owed(version, item, period, [(part, phase.quantity)], 0, item.code)
+                self._found[key] = Owed(
+                    version, item, period, [(part, phase.quantity)], 0, item.code, whole=turns.whole(period)
+                )
             else:
                 standing.parts.append((part, phase.quantity))
 
     def add_once(self, phase: Phase, version: PlanVersion, item: Item) -> None:
         """What is charged when the subscription, or the plan, begins."""
-        account, day = self._account, phase.start
-        if day < self._view.horizon(item, account.cadence, account.cycle_origin, account.anchor_day):
+        day = phase.start
+        if day < self._view.horizon(item, self._subscription.turns or self._account.turns):
             return
         if phase is not self._phases[0]:
             before = self._phases[self._phases.index(phase) - 1]
@@ -221,7 +230,7 @@ class _Reckoning:
                 return
         period = Period(day, day)
         amount = item.price_minor * phase.quantity
-        one = Owed(version, item, period, [(period, phase.quantity)], amount, item.code)
+        one = Owed(version, item, period, [(period, phase.quantity)], amount, item.code, whole=period)
         self._found[one.key] = one
 
     def owed(self, promotions: Iterable[Promotion]) -> list[Owed]:
@@ -230,7 +239,7 @@ class _Reckoning:
         for one in owed:
             if one.item.kind in PERIODIC:
                 one.amount_minor = prorate_parts(
-                    one.item.price_minor, one.parts, one.period, one.item.proration, self._account.currency
+                    one.item.price_minor, one.parts, one.whole, one.item.proration, self._account.currency
                 )
         reduced = owed + self._discounts(owed)
         return reduced + self._promoted(owed, reduced, promotions)
@@ -251,9 +260,8 @@ class _Reckoning:
             return False
         if discount.periods is None:
             return True
-        cadence, origin = cadence_of(self._account, self._subscription, one.item)
-        first = self._subscription.starts_on
-        end = _end_of(cadence, first, origin, self._account.anchor_day, discount.periods)
+        turns = turns_of(self._account, self._subscription, one.item)
+        end = _end_of(turns, self._subscription.starts_on, discount.periods)
         return one.period.start < end
 
     def _promoted(
@@ -290,16 +298,15 @@ class _Reckoning:
             return False
         if promotion.periods is None:
             return True
-        cadence, origin = cadence_of(self._account, self._subscription, one.item)
-        anchor_day = self._account.anchor_day
-        return one.period.start < _end_of(cadence, promotion.from_on, origin, anchor_day, promotion.periods)
+        turns = turns_of(self._account, self._subscription, one.item)
+        return one.period.start < _end_of(turns, promotion.from_on, promotion.periods)
 
 
 @lru_cache(maxsize=4096)
-def _end_of(cadence: Cadence, first_day: date, origin: date, anchor_day: int, periods: int) -> date:
-    period = cadence.containing(first_day, origin, anchor_day)
+def _end_of(turns: Turns, first_day: date, periods: int) -> date:
+    period = turns.containing(first_day)
     for _ in range(periods - 1):
-        period = cadence.after(period, origin, anchor_day)
+        period = turns.after(period)
     return period.end
 
 
@@ -307,6 +314,8 @@ def _give(given: dict[Key, Owed], one: Owed, item: Item, code: str) -> None:
     key = (one.version.id, code, one.period.start)
     standing = given.get(key)
     if standing is None:
-        given[key] = Owed(one.version, item, one.period, one.parts, 0, code, one.amount_minor)
+        given[key] = Owed(
+            one.version, item, one.period, one.parts, 0, code, one.amount_minor, whole=one.whole
+        )
     else:
         standing.base_minor += one.amount_minor

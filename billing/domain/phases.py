@@ -2,6 +2,8 @@
 
 Changes are never edited. What was wrong is withdrawn by a change of its own, and a change that was written
 later wins over an earlier one of the same day: the order of writing decides, the order of arrival does not.
+A change of kind ``again`` changes nothing: from its day on invoices look again, because somebody else pays or
+the calendar turned.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from datetime import date, datetime
 
 from core.periods import Period
 
-KINDS = ("start", "plan", "quantity", "pause", "resume", "end", "withdraw")
+KINDS = ("start", "plan", "quantity", "pause", "resume", "end", "withdraw", "again")
 FOREVER = date.max
 
 

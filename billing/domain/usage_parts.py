@@ -13,7 +13,7 @@ from typing import Any
 
 from billing.domain.catalogue import Account, PlanVersion, Subscription
 from billing.domain.items import Item
-from billing.domain.owed import Key, View, cadence_of
+from billing.domain.owed import Key, View, turns_of
 from billing.domain.phases import FOREVER, Phase
 from billing.domain.rating.calendar import Calendar
 from billing.domain.rating.parts import bucket_of
@@ -24,13 +24,18 @@ from core.periods import Period
 
 @dataclass(frozen=True, slots=True)
 class UsagePart:
-    """Days of one period of a usage item, on one plan version: what is priced together."""
+    """Days of one period of a usage item, on one plan version: what is priced together.
+
+    ``opens``: the first day of the period, which is later than that of ``period`` if a change of the billing
+    day cut it.
+    """
 
     version: PlanVersion
     item: Item
     terms: UsageTerms
     part: Period
     period: Period
+    opens: date
 
     @property
     def key(self) -> Key:
@@ -40,7 +45,7 @@ class UsagePart:
     @property
     def turn(self) -> date:
         """From which day on it draws on its bucket: those who share one begin with their period."""
-        return self.part.start if self.terms.shared is None else self.period.start
+        return self.part.start if self.terms.shared is None else self.opens
 
     def calendar(self, account: Account) -> Calendar:
         """The part with its period, in the account's zone."""
@@ -125,12 +130,13 @@ def parts_to_rate(
         for item in version.items:
             if item.usage is None:
                 continue
-            cadence, origin = cadence_of(account, subscription, item)
-            start = max(phase.start, cadence.containing(since, origin, account.anchor_day).start)
-            for period in cadence.between(start, min(phase.end, opening), origin, account.anchor_day):
+            turns = turns_of(account, subscription, item)
+            start = max(phase.start, turns.containing(since).start)
+            for period in turns.between(start, min(phase.end, opening)):
                 part = phase.within(period)
                 if part is not None and min(period.end, end) <= opening:
-                    found.append(UsagePart(version, item, item.usage, part, period))
+                    whole = turns.whole(period)
+                    found.append(UsagePart(version, item, item.usage, part, whole, period.start))
     return found
 
 

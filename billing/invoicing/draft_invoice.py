@@ -170,11 +170,11 @@ async def load_balances(
 
 
 def at_address(subscription: Subscription, account: Account) -> Subscription:
-    """The subscription with a place: what has none of its own is at its account's address."""
-    if subscription.place is not None:
-        return subscription
-    place = ServicePlace(account.country, account.region, None, account.city, account.postal_code)
-    return replace(subscription, place=place)
+    """What another account pays for: on its own account's calendar, and at its address if at no other."""
+    place = subscription.place
+    if place is None:
+        place = ServicePlace(account.country, account.region, None, account.city, account.postal_code)
+    return replace(subscription, place=place, turns=account.turns)
 
 
 async def _load_past(

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import Account, PlanVersion, Subscription
 from billing.domain.items import Item
-from billing.domain.owed import cadence_of
+from billing.domain.owed import turns_of
 from billing.domain.phases import fold_phases, phase_on
 from billing.domain.rating.balance import Lot
 from billing.domain.rating.calendar import Calendar
@@ -86,12 +86,22 @@ async def running_items(
         for item in version.items:
             if item.usage is None or item.usage.unit.of != "octets":
                 continue
-            cadence, origin = cadence_of(account, one, item)
-            period = cadence.containing(today, origin, account.anchor_day)
+            turns = turns_of(account, one, item)
+            period = turns.containing(today)
             part = phase.within(period)
             if part is not None and one.service_id is not None:
                 found.append(
-                    RunningItem(account, one, version, item, item.usage, one.service_id, period, part, today)
+                    RunningItem(
+                        account,
+                        one,
+                        version,
+                        item,
+                        item.usage,
+                        one.service_id,
+                        turns.whole(period),
+                        part,
+                        today,
+                    )
                 )
     return found
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import date, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, exists, insert, or_, select, update
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import Account
 from billing.store.rows import insert_if_absent
 from billing.store.tables import (
     account,
+    charge,
     dunning_state,
+    invoice,
+    payer_change,
+    payment,
+    posting,
+    subscription,
 )
 from core.store.among import among
 
@@ -26,7 +33,7 @@ _ACCOUNT = [
         "id", "number", "name", "email", "phone", "street", "city", "region", "postal_code", "country",
         "currency", "time_zone", "anchor_day", "payment_terms_days", "dunning_policy_id", "next_cycle_on",
         "closed_on", "account_class", "payer_account_id", "entity_id", "cycle_unit", "cycle_count",
-        "cycle_from", "invoice_offset_days", "locale", "delivery",
+        "cycle_from", "invoice_offset_days", "locale", "delivery", "former_cycles",
     )
 ]  # fmt: skip
 
@@ -114,3 +121,75 @@ async def insert_dunning_state(connection: AsyncConnection, values: dict[str, An
 async def account_number_taken(connection: AsyncConnection, number: str) -> bool:
     """Whether an account carries the number."""
     return bool((await connection.execute(select(exists().where(account.c.number == number)))).scalar())
+
+
+async def update_account(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
+    """What an operator changed."""
+    await connection.execute(update(account).where(account.c.id == account_id).values(**values))
+
+
+async def has_money(connection: AsyncConnection, account_id: str) -> bool:
+    """Whether anything in a currency is on record: a subscription, charge, invoice, payment or posting."""
+    for table in (subscription, charge, invoice, payment, posting):
+        found = select(exists().where(table.c.account_id == account_id))
+        if (await connection.execute(found)).scalar():
+            return True
+    return False
+
+
+# Who pays for whom, by day
+
+
+async def insert_payer(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Who pays for an account from a day on."""
+    await connection.execute(insert(payer_change).values(**values))
+
+
+async def payers_waiting(
+    connection: AsyncConnection, *, account_id: str | None = None, latest: date | None = None
+) -> list[Row[Any]]:
+    """What is planned for a day to come, of one account or of all, up to a day; with the account's zone."""
+    query = (
+        select(payer_change, account.c.time_zone)
+        .join(account, account.c.id == payer_change.c.account_id)
+        .where(payer_change.c.applied_at.is_(None), payer_change.c.withdrawn_at.is_(None))
+        .order_by(payer_change.c.from_on, payer_change.c.id)
+    )
+    if account_id is not None:
+        query = query.where(payer_change.c.account_id == account_id)
+    if latest is not None:
+        query = query.where(payer_change.c.from_on <= latest)
+    return list(await connection.execute(query))
+
+
+async def payers_of(connection: AsyncConnection, account_id: str) -> list[Row[Any]]:
+    """Who paid for the account and will, newest first, with the payer's number and name."""
+    payer = account.alias()
+    query = (
+        select(payer_change, payer.c.number, payer.c.name)
+        .outerjoin(payer, payer.c.id == payer_change.c.payer_id)
+        .where(payer_change.c.account_id == account_id)
+        .order_by(payer_change.c.from_on.desc(), payer_change.c.recorded_at.desc(), payer_change.c.id)
+    )
+    return list(await connection.execute(query))
+
+
+async def end_waiting_payers(connection: AsyncConnection, account_id: str, now: datetime) -> int:
+    """Withdraw what was planned for a day to come; how many that were."""
+    done = await connection.execute(
+        update(payer_change)
+        .where(
+            payer_change.c.account_id == account_id,
+            payer_change.c.applied_at.is_(None),
+            payer_change.c.withdrawn_at.is_(None),
+        )
+        .values(withdrawn_at=now)
+    )
+    return done.rowcount
+
+
+async def mark_payer_applied(connection: AsyncConnection, payer_row_id: str, now: datetime) -> None:
+    """Its day came."""
+    await connection.execute(
+        update(payer_change).where(payer_change.c.id == payer_row_id).values(applied_at=now)
+    )

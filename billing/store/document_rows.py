@@ -83,13 +83,40 @@ async def invoice_row(connection: AsyncConnection, id_or_number: str) -> Row[Any
 
 
 async def lines_of(connection: AsyncConnection, invoice_id: str) -> list[Row[Any]]:
-    """The lines in their order, each with the service it is for."""
+    """The lines in their order, each with the service and the number of the account it is for, if any."""
     query = (
-        select(invoice_line, subscription.c.service_id)
+        select(
+            invoice_line, subscription.c.service_id, subscription.c.account_id,
+            account.c.number.label("account_number"),
+        )
         .outerjoin(subscription, subscription.c.id == invoice_line.c.subscription_id)
+        .outerjoin(account, account.c.id == subscription.c.account_id)
         .where(invoice_line.c.invoice_id == invoice_id)
         .order_by(invoice_line.c.position)
-    )
+    )  # fmt: skip
+    return list(await connection.execute(query))
+
+
+async def charged_for_others(
+    connection: AsyncConnection, account_id: str, from_on: date, until_on: date
+) -> list[Row[Any]]:
+    """Net charges on the account's documents of those days, for each account that it pays for."""
+    query = (
+        select(
+            account.c.id, account.c.number, account.c.name,
+            func.sum(invoice_line.c.amount_minor).label("amount_minor"),
+        )
+        .select_from(invoice_line)
+        .join(invoice, invoice.c.id == invoice_line.c.invoice_id)
+        .join(subscription, subscription.c.id == invoice_line.c.subscription_id)
+        .join(account, account.c.id == subscription.c.account_id)
+        .where(
+            invoice.c.account_id == account_id, invoice.c.issued_on.between(from_on, until_on),
+            subscription.c.account_id != account_id,
+        )
+        .group_by(account.c.id, account.c.number, account.c.name)
+        .order_by(account.c.number)
+    )  # fmt: skip
     return list(await connection.execute(query))
 
 

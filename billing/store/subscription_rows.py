@@ -14,6 +14,7 @@ from billing.domain.phases import Change
 from billing.store.tables import (
     account,
     invoice,
+    invoice_line,
     plan,
     plan_version,
     subscription,
@@ -155,6 +156,28 @@ async def last_cycle_start(connection: AsyncConnection, account_id: str) -> date
     """The first day of the newest cycle that has an invoice."""
     query = select(func.max(invoice.c.cycle_start)).where(
         invoice.c.account_id == account_id, invoice.c.kind == "invoice"
+    )
+    found: date | None = (await connection.execute(query)).scalar()
+    return found
+
+
+async def was_invoiced(connection: AsyncConnection, account_id: str) -> bool:
+    """Whether any invoice, whoever paid it, has a line of the account's subscriptions."""
+    query = (
+        select(invoice_line.c.id)
+        .join(subscription, subscription.c.id == invoice_line.c.subscription_id)
+        .where(subscription.c.account_id == account_id)
+        .limit(1)
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+async def first_day_of(connection: AsyncConnection, account_id: str) -> date | None:
+    """The first day of any subscription that the account pays for."""
+    query = (
+        select(func.min(subscription.c.starts_on))
+        .join(account, account.c.id == subscription.c.account_id)
+        .where(or_(account.c.id == account_id, account.c.payer_account_id == account_id))
     )
     found: date | None = (await connection.execute(query)).scalar()
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing.store.schema.accounts import account
+from billing.store.schema.accounts import account, payer_change
 from billing.store.schema.ach import (
     ach_batch,
     ach_entry,
@@ -123,6 +123,7 @@ __all__ = [
     "mail_template",
     "metadata",
     "number_series",
+    "payer_change",
     "payer_rule",
     "payment",
     "payment_method",

@@ -170,11 +170,11 @@ async def _refuse_place_in_house(
 
 
 async def _refuse_debtor(work: Work, account: Account) -> Refusal | None:
-    [state] = await dunning_rows.states(work.connection, [account.id])
-    if not state.stage.touches_service:
-        return None
-    message = f"account {account.number} is {state.stage}; record its payment before selling it more"
-    return Refusal("account_in_dunning", message, "account_id")
+    for state in await dunning_rows.states(work.connection, {account.id, account.payer_id}):
+        if state.stage.touches_service:
+            message = f"account {state.number} is {state.stage}; record its payment before selling it more"
+            return Refusal("account_in_dunning", message, "account_id")
+    return None
 
 
 async def _settle_holds_of_former_account(work: Work, account: Account, service_id: str) -> None:

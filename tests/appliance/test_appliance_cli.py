@@ -97,7 +97,7 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 
 READS = (
     "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
-    "account show A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
+    "account show A-1", "account terms A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
     "ledger schedule", "ledger journal", "ledger export journal -o -", "payment list", "dunning list", "dunning preview",
     "dunning policies", "dunning policy standard", "dunning policy standard --versions", "dunning approvals", "dunning show A-1",
@@ -268,6 +268,12 @@ REFUSED = [
     ("dunning defer x why", 2, "--account"),
     ("dunning decide none perhaps", 2, "approve or decline"),
     ("dunning write-off none why", 1, "invoice"),
+    ("account set A-1", 2, "say what to change"),
+    ("account set A-1 --billing-day 32", 1, "anchor_day"),
+    ("account set A-1 --cycle 'x weeks'", 2, "--cycle"),
+    ("account set A-1 --cycle '2 moons'", 1, "cycle_unit"),
+    ("account payer A-1 A-1", 1, "payer_id"),
+    ("account payer A-1", 1, "payer_id"),
     ("audit --limit -1", 2, "--limit"),
     ("operator add x --role king", 1, "role"),
     ("operator disable owner", 1, "owner"),
@@ -288,6 +294,16 @@ def test_what_cannot_be_done_is_refused_by_name(hilltop: Terminal, line: str, co
     line = line.replace("SECRET", str(hilltop.config.parent / "secret"))
     said = hilltop(*shlex.split(line), code=code, says=names)
     assert LONG_SECRET not in said
+
+
+def test_an_account_is_changed_and_paid_for_by_another(hilltop: Terminal) -> None:
+    hilltop("account", "add", "Payer", "--number", "A-8")
+    hilltop("account", "add", "Child", "--number", "A-7")
+    hilltop("account", "set", "A-7", "--cycle", "2 weeks", "--class", "farm", "--locale", "de_DE",
+            says="account_class, cycle_count, cycle_unit, locale")  # fmt: skip
+    hilltop("account", "payer", "A-7", "A-8", says="A-8 pays")
+    assert "A-7 Child" in hilltop("account", "terms", "A-8")
+    hilltop("account", "payer", "A-7", says="pays itself")
 
 
 def test_a_ladder_is_taken_out_edited_and_put_back(hilltop: Terminal) -> None:

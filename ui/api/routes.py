@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ui.api import (
+    account_operations,
     answers,
     certificate_operations,
     document_operations,
@@ -39,6 +40,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
+    *account_operations.operations.declared,
     *certificate_operations.operations.declared,
     *document_operations.operations.declared,
     *dunning_operations.operations.declared,

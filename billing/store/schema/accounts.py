@@ -1,8 +1,9 @@
-"""Tables: who pays."""
+"""Tables: who pays, and for whom."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
     CheckConstraint,
     Column,
     Date,
@@ -45,5 +46,19 @@ account = Table(
     Column("invoice_offset_days", Integer, nullable=False, default=0),  # after its cycle turns
     Column("locale", String(20)),  # babel; None: the house's own
     Column("delivery", String(10), nullable=False, default="email"),  # email, paper, none
+    Column("former_cycles", JSON),  # how cycles turned before that was changed; None: always as now
     CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_day"),
+)
+
+payer_change = Table(  # who pays for an account from which day on; never edited
+    "billing_payer_change",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False, index=True),
+    Column("payer_id", String(40), ForeignKey("billing_account.id")),  # None: it pays itself again
+    Column("from_on", Date, nullable=False),  # local date of the account
+    Column("recorded_at", Instant, nullable=False),
+    Column("recorded_by", String(80), nullable=False),
+    Column("applied_at", Instant),  # None: its day is to come
+    Column("withdrawn_at", Instant),  # another word was given before its day came
 )

@@ -45,7 +45,7 @@ subscription_change = Table(  # never edited: what was wrong is withdrawn by ano
     Column("id", String(40), primary_key=True),
     Column("subscription_id", String(40), ForeignKey("billing_subscription.id"), nullable=False, index=True),
     Column("effective_on", Date, nullable=False),
-    Column("kind", String(10), nullable=False),  # start, plan, quantity, pause, resume, end, withdraw
+    Column("kind", String(10), nullable=False),  # start, plan, quantity, pause, resume, end, withdraw, again
     Column("plan_version_id", String(40), ForeignKey("billing_plan_version.id")),
     Column("quantity", Integer),
     Column("withdraws_id", String(40), ForeignKey("billing_subscription_change.id")),
