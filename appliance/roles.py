@@ -152,6 +152,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
                 lambda: bill_run(house.workplace, house.usage, settings=invoicing, sealer=house.sealer),
             ),
             job("subscriptions", pace.billing_s, _planned_turn(house)),
+            job("contracts", pace.billing_s, _contract_turn(house)),
             job("referrals", pace.billing_s, _referral_turn(house)),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),
@@ -186,6 +187,12 @@ def _settle_turn(house: House) -> Callable[[], Awaitable[object]]:
     from billing.payments.ach.settle_debits import settle_debits
 
     return lambda: settle_debits(house.workplace, settings=house.settings.billing)
+
+
+def _contract_turn(house: House) -> Callable[[], Awaitable[object]]:
+    from billing.subscriptions.turn_contracts import turn_contracts
+
+    return lambda: turn_contracts(house.workplace, settings=house.settings.billing)
 
 
 def _referral_turn(house: House) -> Callable[[], Awaitable[object]]:

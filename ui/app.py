@@ -21,6 +21,7 @@ from ui.pages import (
     account,
     ach,
     address_lookup,
+    agreements,
     audit,
     bank,
     catalogue,
@@ -80,12 +81,12 @@ from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
 _PAGES = (
-    account, ach, address_lookup, audit, bank, catalogue, certificates, dashboard, devices, documents, door,
-    dunning, dunning_policies, dynauth_clients, exemptions, explain_sign_in, gateway_hooks, gateways,
-    invoices, ledger, mail, metrics, nases, new_service, operators, pay_links, payment_methods,
-    payment_moves, payments, pools, profiles, promotions, public, realms, receivables, reply_templates,
-    service_changes, services, sessions, sign_ins, snmp_targets, subscriber_dunning, subscriber_import,
-    subscribers, taxes, tokens, top_ups, towers, subscriber,
+    account, ach, address_lookup, agreements, audit, bank, catalogue, certificates, dashboard, devices,
+    documents, door, dunning, dunning_policies, dynauth_clients, exemptions, explain_sign_in,
+    gateway_hooks, gateways, invoices, ledger, mail, metrics, nases, new_service, operators, pay_links,
+    payment_methods, payment_moves, payments, pools, profiles, promotions, public, realms, receivables,
+    reply_templates, service_changes, services, sessions, sign_ins, snmp_targets, subscriber_dunning,
+    subscriber_import, subscribers, taxes, tokens, top_ups, towers, subscriber,
 )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ class PayDesk:
 
     async def _view(self, subject: str) -> PayView:
         async with self.workplace.reading() as connection:
-            found = await pay_view(connection, subject)
+            found = await pay_view(connection, subject, self.workplace.clock.now())
         if found is None:
             raise web.HTTPNotFound(text="This invoice or account is not here any more.")
         return found

@@ -68,6 +68,33 @@ def subscription_list(
     in_house(body)
 
 
+@subscriptions.command("contracts")
+def subscription_contracts(
+    account: Annotated[str, typer.Argument(help="Account number or id.")],
+) -> None:
+    """How an account is bound, what follows, and what leaving today would cost."""
+    from billing.subscriptions.turn_contracts import contracts_of
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            account_id = await find(connection, "account", account)
+            found = await contracts_of(connection, account_id, house.clock.now().date())
+        show(
+            f"Contracts of {account}",
+            ["subscription", "plan", "signed", "bound until", "then", "leaving today", "ends"],
+            [
+                [
+                    one.subscription_id, one.plan, one.signed_on, one.bound_until,
+                    f"{one.after} {one.renews_months or ''}".replace("_", " ").strip(),
+                    format_money(one.fee_minor, one.currency), one.ends_on,
+                ]
+                for one in found
+            ],
+        )  # fmt: skip
+
+    in_house(body)
+
+
 @subscriptions.command("show")
 def subscription_show(subscription: _Which) -> None:
     """How a subscription runs, and every change with who made it when."""

@@ -158,6 +158,7 @@ def sample_values(words: Words) -> dict[str, Any]:
         "invoices": ["INV-000042"], "next_on": "2026-04-25", "next_stage": "restricted", "next_try_on": None,
         "promise_until": None, "stage": "reminded", "on": "2026-04-20", "invoice_id": "inv_sample",
         "percent": 80, "used": 160_000_000_000, "included": 200_000_000_000, "window_end": "2026-05-01",
+        "plan": "Home 100", "bound_until": "2026-05-01", "renews_months": 12, "after": "renews",
         "pay_url": "https://pay.example.net/INV-000042", "document_url": None,
     }  # fmt: skip
 

@@ -29,6 +29,7 @@ KINDS = {
     "promise_broken": "A promise to pay was not kept",
     "service_restored": "The line is back",
     "quota_alert": "Usage came near what is included",
+    "contract_notice": "A contract comes to the end of its term",
     "test": "Test message",
 }
 """Templates that Hilltop comes with, and what each tells. Operators may write more."""

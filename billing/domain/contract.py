@@ -1,26 +1,37 @@
 """A plan version's contract: how long the customer is bound, what ending early costs, how it goes on.
 
 The fee for ending early is ``flat``, or ``remaining`` (a share of the price of the months left), or
-``declining`` (the flat fee, less an equal part for each month served).
+``declining`` (the flat fee, less an equal part for each month served). After its term a contract renews for
+so many months each time, or ends the subscription, or lets it run on from month to month.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+from billing.domain.catalogue import PlanVersion
+from billing.domain.items import PERIODIC
+from billing.domain.phases import Phase
 from core.periods import add_months
 
 FEES = ("none", "flat", "remaining", "declining")
 _MILLION = 1_000_000
-_FIELDS = {"term_months", "fee", "fee_minor", "share_ppm", "renews_months", "tax_class"}
+_FIELDS = {
+    "term_months", "fee", "fee_minor", "share_ppm", "renews_months", "tax_class", "ends", "notice_days",
+}  # fmt: skip
+_NOTICE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """``term_months`` from the start; then it runs on by ``renews_months`` each time, or freely if None."""
+    """``term_months`` from its signing; then it renews by ``renews_months`` each time, or runs on if None.
+
+    ``ends``: the subscription ends with the term instead. ``notice_days``: so long before the end of a term
+    the customer is told; 0: never.
+    """
 
     term_months: int
     fee: str = "none"
@@ -28,12 +39,20 @@ class Contract:
     share_ppm: int = _MILLION
     renews_months: int | None = None
     tax_class: str = "fee"
+    ends: bool = False
+    notice_days: int = _NOTICE_DAYS
+
+    @property
+    def after(self) -> str:
+        """What follows its term: renews, ends or runs_on."""
+        return "ends" if self.ends else "runs_on" if self.renews_months is None else "renews"
 
     def as_json(self) -> dict[str, Any]:
         """The form stored in ``plan_version.contract``."""
         return {
             "term_months": self.term_months, "fee": self.fee, "fee_minor": self.fee_minor,
             "share_ppm": self.share_ppm, "renews_months": self.renews_months, "tax_class": self.tax_class,
+            "ends": self.ends, "notice_days": self.notice_days,
         }  # fmt: skip
 
     def binds_until(self, signed_on: date) -> date:
@@ -58,7 +77,11 @@ def parse_contract(described: Mapping[str, Any]) -> Contract:
     fee = described.get("fee", "none")
     if fee not in FEES:
         raise ValueError(f"contract: fee {fee!r} is not one of {', '.join(FEES)}")
-    renews = described.get("renews_months")
+    renews, ends = described.get("renews_months"), described.get("ends", False)
+    if not isinstance(ends, bool):
+        raise ValueError("contract: ends must be true or false")  # noqa: TRY004
+    if ends and renews is not None:
+        raise ValueError("contract: it either ends or renews_months; leave one out")
     return Contract(
         _number("term_months", described.get("term_months"), 1, 120),
         str(fee),
@@ -66,6 +89,8 @@ def parse_contract(described: Mapping[str, Any]) -> Contract:
         _number("share_ppm", described.get("share_ppm", _MILLION), 0, _MILLION),
         None if renews is None else _number("renews_months", renews, 1, 120),
         str(described.get("tax_class", "fee")),
+        ends,
+        _number("notice_days", described.get("notice_days", _NOTICE_DAYS), 0, 366),
     )
 
 
@@ -113,3 +138,69 @@ def decide_early_end(
         "months_left": left, "monthly_minor": monthly_minor, "amount_minor": amount,
     }  # fmt: skip
     return EarlyEnd(amount, left, explanation) if amount else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A contract in force: with which plan version it was signed, when, and the end of its first term."""
+
+    contract: Contract
+    plan_version_id: str
+    signed_on: date
+    first_end: date
+
+    def bound_on(self, day: date) -> date | None:
+        """The day up to which the customer is bound as of ``day``; None: he is free."""
+        return bound_until(self.contract, self.first_end, day)
+
+
+def contract_in_force(
+    phases: Iterable[Phase], versions: Mapping[str, PlanVersion], on: date
+) -> Signed | None:
+    """What the newest plan up to ``on`` signed. None: no contract, or none binds.
+
+    Another plan with a contract signs a new term, which never ends before the one before it. One without
+    does not free a customer who is bound: the older contract stays in force until its term is over. A newer
+    version of the same plan signs nothing.
+    """
+    found: Signed | None = None
+    code = ""
+    for phase in phases:
+        if phase.start > on:
+            break
+        version = versions[phase.plan_version_id]
+        if version.code == code:
+            continue
+        code = version.code
+        bound = None if found is None else found.bound_on(phase.start)
+        if version.contract is not None:
+            contract = parse_contract(version.contract)
+            first_end = contract.binds_until(phase.start)
+            if bound is not None:
+                first_end = max(first_end, bound)
+            found = Signed(contract, version.id, phase.start, first_end)
+        elif bound is None:
+            found = None
+    return found
+
+
+def early_end_of(
+    phases: Iterable[Phase], versions: Mapping[str, PlanVersion], ends_on: date
+) -> EarlyEnd | None:
+    """What ending a subscription on ``ends_on`` (exclusive) costs; None: nothing.
+
+    It is bound as of its last day: who ends on the day on which a term ends is not bound by the next one, and
+    what never ran binds nobody. The price is that of the plan of the last day.
+    """
+    every = list(phases)
+    last_day = ends_on - timedelta(days=1)
+    signed = contract_in_force(every, versions, last_day)
+    running = next((one for one in reversed(every) if one.start <= last_day), None)
+    if signed is None or running is None:
+        return None
+    monthly = sum(
+        item.price_minor for item in versions[running.plan_version_id].items
+        if item.kind in PERIODIC and (item.cadence is None or item.cadence.months == 1)
+    )  # fmt: skip
+    bound = signed.bound_on(last_day)
+    return decide_early_end(signed.contract, monthly * running.quantity, bound, ends_on)

@@ -13,7 +13,7 @@ from billing.store import account_rows, charge_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
 from core.money import format_money
 from core.periods import local_date
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
 from core.work import Work
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,19}")
@@ -128,3 +128,24 @@ async def withdraw_charge(work: Work, *, charge_id: str, reason: str) -> Refusal
     await charge_rows.withdraw_charge(work.connection, charge_id, work.now)
     await work.audit("billing.charge_withdrawn", found.account_id, charge=charge_id, reason=reason.strip())
     return None
+
+
+async def take_charge_back(work: Work, *, source: str, reason: str) -> str | None:
+    """What was charged for an event is not asked for after all: withdrawn, or credited once it is billed.
+
+    Returns the id of the credit, None without one. An event that charged nothing is none; twice is once.
+    """
+    found = await charge_rows.charge_of_source(work.connection, source)
+    if found is None or found.withdrawn_at is not None:
+        return None
+    if not await charge_rows.is_billed(work.connection, found.id):
+        granted(await withdraw_charge(work, charge_id=found.id, reason=reason))
+        return None
+    return granted(
+        await add_charge(
+            work, account_id=found.account_id, kind=found.kind, subscription_id=found.subscription_id,
+            description=f"{found.description[:180]}: taken back", amount_minor=-found.quoted_minor,
+            tax_class=found.tax_class, tax_included=found.tax_included, revenue=found.revenue,
+            source=f"back:{source}"[:120], explanation={"takes_back": found.id, "reason": reason},
+        )
+    )  # fmt: skip

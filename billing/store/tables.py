@@ -65,6 +65,7 @@ from billing.store.schema.payments import (
 )
 from billing.store.schema.rating import rated_charge
 from billing.store.schema.subscriptions import (
+    contract_event,
     promotion_end,
     promotion_use,
     subscription,
@@ -91,6 +92,7 @@ __all__ = [
     "charge",
     "clock_trust",
     "closing_act",
+    "contract_event",
     "credit_use",
     "deferral",
     "deposit",

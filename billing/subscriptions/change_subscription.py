@@ -12,11 +12,10 @@ from datetime import date, timedelta
 
 from billing.clock_doubt import refuse_impossible_clock
 from billing.domain.catalogue import Account, Subscription
-from billing.domain.contract import bound_until, decide_early_end, parse_contract
-from billing.domain.items import PERIODIC
+from billing.domain.contract import early_end_of
 from billing.domain.phases import FOREVER, Change, Phase, fold_phases, phase_on, standing
 from billing.facts import SubscriptionTurned
-from billing.invoicing.add_charge import add_charge
+from billing.invoicing.add_charge import add_charge, take_charge_back
 from billing.store import account_rows, plan_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
 from billing.subscriptions.subscribe import MOST_OF_ONE, refuse_offer
@@ -131,7 +130,7 @@ async def end_subscription(
     if isinstance(ended, Refusal):
         return ended
     if not waive_early_end:
-        await _charge_early_end(work, found.subscription, ends_on)
+        await _charge_early_end(work, found, ends_on)
     for addon in await subscription_rows.addons_of(work.connection, subscription_id):
         if addon.ends_on is None or addon.ends_on > ends_on:
             granted(
@@ -151,7 +150,10 @@ async def withdraw_change(work: Work, *, subscription_id: str, change_id: str, r
     if not reason.strip():
         return Refusal("reason_missing", "say why the change is withdrawn", "reason")
     wanted = Wanted("withdraw", withdraws_id=change_id, reason=reason)
-    return await record_changes(work, subscription_id, [wanted])
+    done = await record_changes(work, subscription_id, [wanted])
+    if not isinstance(done, Refusal):
+        await take_charge_back(work, source=_fee_source(subscription_id, change_id), reason=reason)
+    return done
 
 
 async def record_changes(work: Work, subscription_id: str, wanted: Sequence[Wanted]) -> date | Refusal:
@@ -304,6 +306,7 @@ async def turn_subscription(
             "paused_on": paused_on,
             "ends_on": end,
             "next_change_on": min(later, default=None),
+            "contract_turn_on": found.today if await _may_bind(work, phases) else None,
             "recalculate_from": recalculate_from,
         },
     )
@@ -338,31 +341,40 @@ async def _tell_house(work: Work, found: Standing, phase: Phase | None, *, ended
     )  # fmt: skip
 
 
-async def _charge_early_end(work: Work, one: Subscription, ends_on: date) -> None:
-    versions = await plan_rows.plan_versions(work.connection, [one.plan_version_id])
-    offer = versions[one.plan_version_id]
-    if offer.contract is None or one.contract_until is None:
-        return
-    contract = parse_contract(offer.contract)
-    monthly = sum(
-        item.price_minor for item in offer.items
-        if item.kind in PERIODIC and (item.cadence is None or item.cadence.months == 1)
-    )  # fmt: skip
-    bound = bound_until(contract, one.contract_until, ends_on)
-    owed = decide_early_end(contract, monthly * one.quantity, bound, ends_on)
+async def _may_bind(work: Work, phases: Sequence[Phase]) -> bool:
+    """Whether any of its plans has a contract: the worker looks what is in force."""
+    offers = await plan_rows.plan_versions(work.connection, {one.plan_version_id for one in phases})
+    return any(one.contract is not None for one in offers.values())
+
+
+def _fee_source(subscription_id: str, change_id: str) -> str:
+    return f"early_end:{subscription_id}:{change_id}"
+
+
+async def _charge_early_end(work: Work, found: Standing, ends_on: date) -> None:
+    """``found``: as it stood before the end was written."""
+    one = found.subscription
+    versions = await plan_rows.plan_versions(
+        work.connection, {phase.plan_version_id for phase in found.phases}
+    )
+    owed = early_end_of(found.phases, versions, ends_on)
     if owed is None:
         return
+    changes = (await subscription_rows.changes_of(work.connection, [one.id]))[one.id]
+    [end] = [each for each in standing(changes) if each.kind == "end" and each.effective_on == ends_on][-1:]
+    plan = versions[one.plan_version_id].name
+    months = "1 month" if owed.months_left == 1 else f"{owed.months_left} months"
     granted(
         await add_charge(
             work,
             account_id=one.account_id,
             subscription_id=one.id,
             kind="early_end",
-            description=f"{offer.name}: ended {owed.months_left} months before the contract",
+            description=f"{plan}: ended {months} before the contract",
             amount_minor=owed.amount_minor,
-            tax_class=contract.tax_class,
+            tax_class=str(owed.explanation["tax_class"]),
             revenue="fees",
-            source=f"early_end:{one.id}",
+            source=_fee_source(one.id, end.id),
             explanation=owed.explanation,
             happened_on=ends_on,
         )

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ui.api import (
     account_operations,
+    agreement_operations,
     answers,
     certificate_operations,
     document_operations,
@@ -40,6 +41,7 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
 
 OPERATIONS: tuple[Operation, ...] = (
     *operations.operations.declared,
+    *agreement_operations.operations.declared,
     *account_operations.operations.declared,
     *certificate_operations.operations.declared,
     *document_operations.operations.declared,

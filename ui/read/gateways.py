@@ -23,6 +23,8 @@ from billing.store.tables import (
     invoice,
     payment_method,
 )
+from billing.subscriptions.turn_contracts import ContractView, contracts_of
+from core.periods import local_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class PayView:
     methods: Sequence[MethodView] = ()
     invoices: Sequence[OpenInvoice] = ()
     promotions: Sequence[PromotionUse] = ()
+    contracts: Sequence[ContractView] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +238,8 @@ async def open_invoices(connection: AsyncConnection, account_id: str, limit: int
     return [OpenInvoice(*row) for row in await connection.execute(query)]
 
 
-async def pay_view(connection: AsyncConnection, subject_id: str) -> PayView | None:
-    """What a link for that invoice or account is about."""
+async def pay_view(connection: AsyncConnection, subject_id: str, now: datetime) -> PayView | None:
+    """What a link for that invoice or account is about, by the account's own calendar."""
     bill = (
         await connection.execute(
             select(invoice).where(invoice.c.id == subject_id, invoice.c.number.is_not(None))
@@ -245,7 +248,9 @@ async def pay_view(connection: AsyncConnection, subject_id: str) -> PayView | No
     account_id = subject_id if bill is None else bill.account_id
     payer = (
         await connection.execute(
-            select(account.c.id, account.c.number, account.c.currency).where(account.c.id == account_id)
+            select(account.c.id, account.c.number, account.c.currency, account.c.time_zone).where(
+                account.c.id == account_id
+            )
         )
     ).one_or_none()
     if payer is None:
@@ -264,6 +269,7 @@ async def pay_view(connection: AsyncConnection, subject_id: str) -> PayView | No
             payer.id, payer.number, None, "", 0, payer.currency, None, under_way is not None, saved,
             pays_itself, methods, await open_invoices(connection, payer.id),
             [one for one in await promotion_rows.uses(connection, account_id=payer.id) if not one.ended_on],
+            await contracts_of(connection, payer.id, local_date(now, payer.time_zone)),
         )  # fmt: skip
     return PayView(
         payer.id, payer.number, bill.id, bill.number, bill.open_minor, bill.currency, bill.due_on,

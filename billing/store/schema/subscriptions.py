@@ -33,7 +33,8 @@ subscription = Table(
     Column("county", String(80)),
     Column("city", String(100)),
     Column("postal_code", String(20)),
-    Column("contract_until", Date),  # exclusive; None: no term
+    Column("contract_until", Date),  # exclusive; None: no term, or it is over
+    Column("contract_turn_on", Date, index=True),  # the next day to look at its contract
     Column("next_change_on", Date, index=True),  # the next day on which a change takes effect
     Column("recalculate_from", Date),  # the earliest day changed since the last invoice
     Column("created_at", Instant, nullable=False),
@@ -52,6 +53,16 @@ subscription_change = Table(  # never edited: what was wrong is withdrawn by ano
     Column("reason", Text),
     Column("recorded_at", Instant, nullable=False),
     Column("recorded_by", String(80), nullable=False),
+)
+
+contract_event = Table(  # what became of a contract: noticed, renewed, ends, runs_on
+    "billing_contract_event",
+    metadata,
+    Column("subscription_id", String(40), ForeignKey("billing_subscription.id"), primary_key=True),
+    Column("kind", String(10), primary_key=True),
+    Column("term_end", Date, primary_key=True),  # exclusive: the end of the term that it is about
+    Column("bound_until", Date),  # from then on; None: free
+    Column("recorded_at", Instant, nullable=False),
 )
 
 promotion_use = Table(
