@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account
@@ -73,7 +74,10 @@ async def issue_credit_note(
         if any(line.explanation.get("source") == source for line in note_lines):
             return CreditNote(note.id, note.number, note.total_minor, "exists")
     lines = await invoice_rows.lines_of(work.connection, found.id)
-    asked = _left(lines, notes) if amounts_minor is None else dict(amounts_minor)
+    asked = dict(amounts_minor or {})
+    if amounts_minor is None:  # a deposit stays the customer's, and is given back
+        deposits = {line.position for line in lines if line.revenue == DEPOSIT}
+        asked = {at: amount for at, amount in _left(lines, notes).items() if at not in deposits}
     refusal = _refuse_amounts(lines, notes, asked, found.currency)
     if refusal:
         return refusal
@@ -90,6 +94,26 @@ async def issue_credit_note(
         amount=format_money(draft.total_minor, account.currency), reason=reason.strip(),
     )  # fmt: skip
     return CreditNote(issued.id, issued.number, draft.total_minor, "issued")
+
+
+@dataclass(frozen=True, slots=True)
+class Creditable:
+    """A line of an issued invoice, and how much of it, as it was priced, can still be credited."""
+
+    position: int
+    description: str
+    left_minor: int
+
+
+async def creditable_lines(connection: AsyncConnection, invoice_id: str) -> list[Creditable]:
+    """What a credit note could take back; deposits are given back by refunds instead."""
+    lines = await invoice_rows.lines_of(connection, invoice_id)
+    left = _left(lines, await invoice_rows.credit_notes_of(connection, invoice_id))
+    return [
+        Creditable(line.position, line.description, left[line.position])
+        for line in lines
+        if left.get(line.position, 0) > 0 and line.revenue != DEPOSIT
+    ]
 
 
 def _left(lines: list[Row[Any]], notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:

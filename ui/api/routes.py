@@ -19,6 +19,7 @@ from ui.api import (
     payment_operations,
     promotion_operations,
     sign_in_operations,
+    subscription_operations,
     tax_operations,
     usage_operations,
 )
@@ -51,6 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *promotion_operations.operations.declared,
     *sign_in_operations.operations.declared,
     *money_operations.operations.declared,
+    *subscription_operations.operations.declared,
     *tax_operations.operations.declared,
     *usage_operations.operations.declared,
 )

@@ -183,6 +183,8 @@ async def write_off(visit: Visit) -> web.StreamResponse:
         form.flag("forgive"),
     )
     async with visit.reading() as connection:
+        if await subscriber.account_heading(connection, account_id) is None:
+            raise missing()
         owed = (await dunning.exceptions_of(connection, account_id)).open_invoices
     if form.ok and number not in {one for one, _ in owed}:
         form.blame("number", "is not one of this account's open invoices: choose one")

@@ -89,6 +89,7 @@ class InvoicePage:
     total_minor: int
     open_minor: int
     status: str
+    kind: str
     lines: list[LineRow]
     payments: list[InvoicePayment]
 
@@ -136,7 +137,7 @@ async def invoice_page(connection: AsyncConnection, invoice_id: str) -> InvoiceP
     return InvoicePage(
         row.id, row.number, row.account_id, row.account_number, row.bill_to, row.issued_on, row.due_on,
         row.cycle_start, row.cycle_end, row.currency, row.net_minor, row.tax_minor, row.total_minor,
-        row.open_minor, row.status, await _lines(connection, row.id, row.currency),
+        row.open_minor, row.status, row.kind, await _lines(connection, row.id, row.currency),
         await _payments_of(connection, row.id),
     )  # fmt: skip
 

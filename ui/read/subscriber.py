@@ -74,8 +74,11 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
-    """What an account has signed up to for one service."""
+    """What an account has signed up to."""
 
+    id: str
+    kind: str
+    quantity: int
     service_id: str | None
     plan_name: str
     version: int
@@ -199,8 +202,8 @@ async def subscriptions_of(connection: AsyncConnection, account_id: str) -> list
     """What the account has signed up to, newest first."""
     query = (
         select(
-            subscription.c.service_id, subscription.c.plan_version_id, subscription.c.starts_on,
-            subscription.c.ends_on,
+            subscription.c.id, subscription.c.service_id, subscription.c.plan_version_id,
+            subscription.c.starts_on, subscription.c.ends_on, subscription.c.quantity,
         )
         .where(subscription.c.account_id == account_id)
         .order_by(subscription.c.id.desc())
@@ -209,8 +212,8 @@ async def subscriptions_of(connection: AsyncConnection, account_id: str) -> list
     versions = await plan_versions(connection, {row.plan_version_id for row in rows})
     return [
         SubscriptionRow(
-            row.service_id, offer.name, offer.version, offer.price_minor, offer.currency,
-            offer.allowance_octets, row.starts_on, row.ends_on,
+            row.id, offer.kind, row.quantity, row.service_id, offer.name, offer.version, offer.price_minor,
+            offer.currency, offer.allowance_octets, row.starts_on, row.ends_on,
         )
         for row in rows
         for offer in [versions[row.plan_version_id]]
