@@ -60,6 +60,7 @@ DOORS = {
         "subscriptions", "subscriptions", "What accounts subscribe to: plans and add-ons, changed by day."
     ),
     "charge": Door("subscriptions", "charges", "One-off charges and credits."),
+    "entity": Door("entities", "entities", "Firms and brands that invoice in a name of their own."),
     "service": Door("subscribers", "services", "Access lines."),
     "sessions": Door("sessions", "sessions", "Who is online, who was, and who had an address."),
     "import": Door("subscribers", "import_csv", "Import accounts and services from CSV, all lines or none."),

@@ -36,6 +36,9 @@ def set_terms(
     terms: Annotated[int | None, typer.Option(help="Days from issue to due date.")] = None,
     locale: Annotated[str | None, typer.Option(help="Like de_DE; empty: the house's.")] = None,
     delivery: Annotated[str | None, typer.Option(help="email, paper or none")] = None,
+    entity: Annotated[
+        str | None, typer.Option(help="Legal entity, empty: the house; only while nothing is booked.")
+    ] = None,
 ) -> None:
     """Change an account; what was issued stays. Its day of automatic payment: hilltop gateway autopay."""
     from billing.accounts.change_account import change_account
@@ -46,7 +49,7 @@ def set_terms(
         "postal_code": postal_code, "country": country, "currency": currency, "account_class": account_class,
         "anchor_day": billing_day, "cycle_unit": unit, "cycle_count": count,
         "invoice_offset_days": invoice_offset, "payment_terms_days": terms, "locale": locale,
-        "delivery": delivery,
+        "delivery": delivery, "entity_id": entity,
     }  # fmt: skip
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:

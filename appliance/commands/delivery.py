@@ -280,9 +280,21 @@ def statement(
     in_house(body)
 
 
+Entity = Annotated[str, typer.Option(help="Of this legal entity; else of the house.")]
+
+
+async def _known_entity(house: House, entity: str) -> None:
+    from billing.store.entity_rows import find_entity
+
+    async with house.workplace.reading() as connection:
+        if entity and await find_entity(connection, entity) is None:
+            fail(f"--entity: there is no legal entity {entity!r}; see: hilltop entity list")
+
+
 @documents.command("logo")
 def document_logo(
     file: Annotated[Path | None, typer.Argument(help="A PNG, or an SVG of shapes; none: no logo.")] = None,
+    entity: Entity = "",
 ) -> None:
     """Print this logo from now on."""
     from billing.documents.keep_look import set_logo
@@ -293,8 +305,9 @@ def document_logo(
         fail(f"{file} cannot be read: {trouble.strerror}")
 
     async def body(house: House) -> None:
+        await _known_entity(house, entity)
         async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await set_logo(work, house.settings.billing, content))
+            outcome_or_fail(await set_logo(work, house.settings.billing, content, brand=entity))
         say("the logo is set" if content else "there is no logo")
 
     in_house(body)
@@ -305,6 +318,7 @@ def document_template(
     name: Annotated[str, typer.Argument(help="Such as invoice.typ.")],
     file: Annotated[Path | None, typer.Argument(help="Use its lines; none: show what is in force.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="The built-in lines again.")] = False,
+    entity: Entity = "",
 ) -> None:
     """Show a template, use lines of your own after they were tried, or go back to the built-in ones."""
     from dataclasses import replace
@@ -322,15 +336,16 @@ def document_template(
 
     async def body(house: House) -> None:
         settings = house.settings.billing
+        await _known_entity(house, entity)
         async with house.workplace.reading() as connection:
-            look = await find_look(connection, settings)
+            look = await find_look(connection, settings, brand=entity)
         if source is None and not reset:
             say(look.source(name))
             return
         if source is not None:
             outcome_or_fail(await try_look(replace(look, templates={**look.templates, name: source}), name))
         async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await set_template(work, settings, name, None if reset else source))
+            outcome_or_fail(await set_template(work, settings, name, None if reset else source, brand=entity))
         say(f"{name} is {'built in again' if reset else 'in force for what is issued from now on'}")
 
     in_house(body)

@@ -73,6 +73,7 @@ def account_add(
     billing_day: Annotated[int, typer.Option(help="Day of the month on which the cycle turns, 1 to 31.")] = 1,
     terms: Annotated[int, typer.Option(help="Days from issue to due date.")] = 14,
     dunning_policy: Annotated[str, typer.Option(help="Its ladder when it is late.")] = "standard",
+    entity: Annotated[str | None, typer.Option(help="Legal entity that invoices; else the house.")] = None,
 ) -> None:
     """Open an account."""
 
@@ -95,6 +96,7 @@ def account_add(
                     anchor_day=billing_day,
                     payment_terms_days=terms,
                     dunning_policy=dunning_policy,
+                    entity_id=entity,
                 )
             )
             given = await work.connection.scalar(

@@ -8,7 +8,7 @@ from typing import Any
 from billing.accounts.open_account import clean_text, refuse_codes, refuse_texts
 from billing.accounts.turn_cycle import day_before_cycle, turn_cycle
 from billing.domain.catalogue import Account
-from billing.store import account_rows, dunning_rows
+from billing.store import account_rows, dunning_rows, entity_rows
 from billing.subscriptions.look_again import look_again
 from core.locales import check_locale
 from core.refusal import Refusal
@@ -19,7 +19,7 @@ DELIVERIES = ("email", "paper", "none")
 CYCLE = ("anchor_day", "cycle_unit", "cycle_count")
 FIELDS = (
     *TEXTS, "country", "currency", "account_class", "payment_terms_days", "invoice_offset_days", "locale",
-    "delivery", *CYCLE,
+    "delivery", "entity_id", *CYCLE,
 )  # fmt: skip
 _FURTHEST_OFFSET = 28
 _LONGEST_TERMS = 365
@@ -30,7 +30,8 @@ async def change_account(work: Work, *, account_id: str, changes: Mapping[str, A
     """Set ``changes``, some of ``FIELDS``; returns the names of those that differ from what stood.
 
     What was issued keeps the address and terms it was issued with. The billing day and the length of cycles
-    change from the first cycle on that has no invoice yet. The currency changes only while nothing is in it.
+    change from the first cycle on that has no invoice yet. The currency changes only while nothing is in it,
+    the legal entity only while nothing is booked.
     """
     unknown = sorted(set(changes) - set(FIELDS))
     if unknown:
@@ -66,7 +67,7 @@ async def change_account(work: Work, *, account_id: str, changes: Mapping[str, A
 
 
 def _cleaned(name: str, value: Any) -> Any:
-    if name in {*TEXTS, "locale"}:
+    if name in {*TEXTS, "locale", "entity_id"}:
         return clean_text(value)
     if name in {"country", "currency"}:
         return str(value).strip().upper()
@@ -81,6 +82,10 @@ async def _refuse(work: Work, account: Account, wanted: Mapping[str, Any]) -> Re
     refusal = refusal or _refuse_terms(wanted)
     if refusal is not None:
         return refusal
+    if "entity_id" in wanted:
+        refusal = await _refuse_entity(work, account, wanted["entity_id"])
+        if refusal is not None:
+            return refusal
     if "currency" in wanted and (
         account.payer_account_id is not None
         or await account_rows.paid_for(work.connection, [account.id])
@@ -88,6 +93,19 @@ async def _refuse(work: Work, account: Account, wanted: Mapping[str, Any]) -> Re
     ):
         message = f"there are amounts in {account.currency} on its record: open another account instead"
         return Refusal("currency_in_use", message, "currency")
+    return None
+
+
+async def _refuse_entity(work: Work, account: Account, entity_id: str | None) -> Refusal | None:
+    if entity_id is not None and await entity_rows.find_entity(work.connection, entity_id) is None:
+        return Refusal("unknown_entity", f"there is no legal entity {entity_id!r}", "entity_id")
+    if await account_rows.has_postings(work.connection, account.id):
+        message = "the books of its entity hold amounts of it: open another account instead"
+        return Refusal("entity_in_use", message, "entity_id")
+    children = await account_rows.paid_for(work.connection, [account.id])
+    if account.payer_account_id is not None or children:
+        message = "who pays for others is of the same entity as they are: clear that first"
+        return Refusal("other_entity", message, "entity_id")
     return None
 
 

@@ -6,7 +6,7 @@ import re
 
 from billing.domain.dunning_policy import Stage
 from billing.dunning.define_policy import STANDARD, policy_named
-from billing.store import account_rows, number_rows
+from billing.store import account_rows, entity_rows, number_rows
 from core.periods import local_date, zone
 from core.refusal import Refusal
 from core.work import Work
@@ -36,11 +36,13 @@ async def open_account(
     anchor_day: int = 1,
     payment_terms_days: int = 14,
     dunning_policy: str = STANDARD,
+    entity_id: str | None = None,
     number_prefix: str = "A-",
 ) -> str | Refusal:
     """A new account; returns its id. Without ``number`` the next of the account series is given.
 
     ``region`` and ``country`` pick the tax; ``anchor_day`` 1 to 31 is kept and clamped month by month.
+    ``entity_id``: the legal entity whose customer it is; None: the house's.
     """
     texts = {
         "name": name, "number": number, "email": email, "phone": phone, "street": street, "city": city,
@@ -52,6 +54,8 @@ async def open_account(
     )
     if refusal:
         return refusal
+    if entity_id is not None and await entity_rows.find_entity(work.connection, entity_id) is None:
+        return Refusal("unknown_entity", f"there is no legal entity {entity_id!r}", "entity_id")
     policy_id = await policy_named(work, dunning_policy)
     if isinstance(policy_id, Refusal):
         return policy_id
@@ -60,7 +64,7 @@ async def open_account(
         **texts,
         "id": account_id, "country": country, "currency": currency, "time_zone": time_zone,
         "anchor_day": anchor_day, "payment_terms_days": payment_terms_days, "dunning_policy_id": policy_id,
-        "created_at": work.now, "closed_on": None, "next_cycle_on": None,
+        "created_at": work.now, "closed_on": None, "next_cycle_on": None, "entity_id": entity_id,
         "number": texts["number"] or await _next_number(work, number_prefix),
     }  # fmt: skip
     if not await account_rows.insert_account(work.connection, values):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.config import BillingSettings
+from billing.config import BillingSettings, IssuerSettings
 from billing.documents.logo import check_logo
 from billing.documents.look import EDITABLE, Look, LookTerms, house_look, in_force, look_of
 from billing.store import document_rows
@@ -50,7 +50,7 @@ async def note_looks(work: Work, settings: BillingSettings) -> int:
     for brand in {HOUSE, *await document_rows.brands(work.connection)}:
         row = await document_rows.look_at(work.connection, brand, None)
         said = {} if row is None else row.said
-        content = in_force(said, settings.issuer, settings.locale)
+        content = in_force(said, _issuer(settings, brand), settings.locale)
         if row is None or content != row.content:
             await _begin(work, brand, said, content)
             made += 1
@@ -66,7 +66,7 @@ async def change_look(
     said = {name: value for name, value in said.items() if value is not None}
     try:
         terms = LookTerms.model_validate(said)
-        content = in_force(said, settings.issuer, settings.locale)
+        content = in_force(said, _issuer(settings, brand), settings.locale)
     except ValidationError as trouble:
         first = trouble.errors(include_url=False, include_input=False)[0]
         message = first["msg"].removeprefix("Value error, ")
@@ -74,6 +74,13 @@ async def change_look(
     await _begin(work, brand, terms.model_dump(mode="json", exclude_unset=True), content)
     await work.audit("documents.look_changed", brand or "house", changed=sorted(changes))
     return terms
+
+
+def _issuer(settings: BillingSettings, brand: str) -> IssuerSettings:
+    """The letterhead under what was set: a brand never prints the house's tax number or bank account."""
+    if brand == HOUSE:
+        return settings.issuer
+    return IssuerSettings(payment_instructions=settings.issuer.payment_instructions)
 
 
 async def _begin(work: Work, brand: str, said: dict[str, Any], content: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ async def write_off_invoice(work: Work, *, invoice: str, reason: str, forgive: b
 
 
 def _booking(work: Work, account: Account) -> Booking:
-    return Booking(account.id, local_date(work.now, account.time_zone), account.currency)
+    return Booking(account.id, local_date(work.now, account.time_zone), account.currency, account.entity_id)
 
 
 def _row(

@@ -22,7 +22,7 @@ from billing.domain.ledger import (
 from billing.dunning.evaluate import relieve_dunning
 from billing.facts import InvoiceFinalised
 from billing.payments.allocate_credit import allocate_credit
-from billing.store import invoice_rows, ledger_rows, number_rows, payment_rows
+from billing.store import entity_rows, invoice_rows, ledger_rows, number_rows, payment_rows
 from core.work import Work
 
 
@@ -60,10 +60,22 @@ async def finalise(
 async def _number(work: Work, drafts: Sequence[InvoiceDraft], settings: BillingSettings) -> list[Issued]:
     """Each draft with the next number of its own series, in their order."""
     given: dict[str, Iterator[str]] = {}
+    entities = {one.account.entity_id for one in drafts} - {None}
+    prefixes = await _prefixes(work) if entities else {}
     for series, count in Counter(series_of(draft) for draft in drafts).items():
-        prefix = settings.credit_note_prefix if series.startswith(CREDIT_NOTE) else settings.invoice_prefix
+        house = settings.credit_note_prefix if series.startswith(CREDIT_NOTE) else settings.invoice_prefix
+        prefix = prefixes[series] if ":" in series else house
         given[series] = iter(await number_rows.take_numbers(work.connection, series, prefix, count))
     return [Issued(work.ids.new("inv"), next(given[series_of(draft)]), draft) for draft in drafts]
+
+
+async def _prefixes(work: Work) -> dict[str, str]:
+    """The prefix of each legal entity's two series."""
+    found: dict[str, str] = {}
+    for one in await entity_rows.list_entities(work.connection):
+        found[f"{number_rows.INVOICE_SERIES}:{one.id}"] = one.invoice_prefix
+        found[f"{number_rows.CREDIT_NOTE_SERIES}:{one.id}"] = one.credit_note_prefix
+    return found
 
 
 def series_of(draft: InvoiceDraft) -> str:

@@ -61,7 +61,9 @@ async def record_allocations(
         }
         for one, source in zip(allocated, named, strict=True)
     ]  # fmt: skip
-    booking = Booking(account.id, local_date(work.now, account.time_zone), account.currency)
+    booking = Booking(
+        account.id, local_date(work.now, account.time_zone), account.currency, account.entity_id
+    )
     await payment_rows.insert_allocations(work.connection, rows)
     entries = [
         allocation_entry(booking, str(row["id"]), one.amount_minor)

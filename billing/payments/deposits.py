@@ -84,7 +84,7 @@ async def take_deposit(
     if not await money_out_rows.insert_deposit(work.connection, values):
         raise RuntimeError("a deposit is neither new nor there")
     await payment_rows.use_elsewhere(work.connection, "deposit", values["id"], parts, work.now)
-    booking = Booking(account_id, today, account.currency)
+    booking = Booking(account_id, today, account.currency, account.entity_id)
     await ledger_rows.book(
         work.connection, work.now, work.ids, [deposit_taken_entry(booking, values["id"], amount_minor)]
     )
@@ -148,7 +148,7 @@ async def release_deposit(
             "reason": reason.strip(), "recorded_at": work.now, "recorded_by": work.actor,
         },
     )  # fmt: skip
-    booking = Booking(account.id, today, account.currency)
+    booking = Booking(account.id, today, account.currency, account.entity_id)
     await ledger_rows.book(
         work.connection, work.now, work.ids, [deposit_released_entry(booking, payment_id, amount)]
     )

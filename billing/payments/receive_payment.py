@@ -132,7 +132,7 @@ async def _recorded_before(
 
 async def _book(work: Work, account: Account, values: dict[str, Any], first: Sequence[str]) -> PaymentReceipt:
     payment_id, amount, currency = values["id"], values["amount_minor"], account.currency
-    booking = Booking(account.id, local_date(work.now, account.time_zone), currency)
+    booking = Booking(account.id, local_date(work.now, account.time_zone), currency, account.entity_id)
     lands_in = values["landed_in"] or cash(values["method"])
     entry = landed_entry(booking, payment_id, lands_in, values["method"], amount)
     await ledger_rows.book(work.connection, work.now, work.ids, [entry])

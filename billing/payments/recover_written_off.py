@@ -29,7 +29,7 @@ async def recover_written_off(work: Work, account: Account, credit_minor: int) -
             "forgiven": False, "reason": "paid after all", "on_date": today, "recorded_at": work.now,
             "recorded_by": work.actor,
         })  # fmt: skip
-        booking = Booking(account.id, today, account.currency)
+        booking = Booking(account.id, today, account.currency, account.entity_id)
         entries.append(recovery_entry(booking, recovery_id, one.number, amount))
         facts.append(InvoiceWrittenOff(one.id, account.id, one.number, -amount))
         await write_off_rows.set_open(work.connection, one.id, one.open_minor + amount, "finalised")

@@ -64,7 +64,7 @@ async def order_refund(
     if not await money_out_rows.insert_refund(work.connection, values):
         raise RuntimeError("a refund is neither new nor there")
     await payment_rows.use_elsewhere(work.connection, "refund", values["id"], parts, work.now)
-    booking = Booking(account_id, today, account.currency)
+    booking = Booking(account_id, today, account.currency, account.entity_id)
     entry = refund_ordered_entry(booking, values["id"], amount_minor, reason.strip())
     await ledger_rows.book(work.connection, work.now, work.ids, [entry])
     await work.publish(
@@ -111,7 +111,9 @@ async def end_refund(
         if found is None or found.outcome != outcome:
             refuse("already_ended", f"the refund is {found.outcome if found else 'gone'}", "outcome")
         return Refunded(refund_id, "exists", found.amount_minor, found.currency)
-    booking = Booking(account.id, local_date(work.now, account.time_zone), account.currency)
+    booking = Booking(
+        account.id, local_date(work.now, account.time_zone), account.currency, account.entity_id
+    )
     if outcome == "paid":
         entry = refund_paid_entry(
             booking, refund_id, ledger_account or cash(found.method), found.amount_minor

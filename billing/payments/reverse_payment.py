@@ -107,7 +107,7 @@ async def reverse_payment(
     await payment_rows.use_elsewhere(work.connection, "reversal", reversal_id, {payment_id: amount}, work.now)
     if amount == held:
         await payment_rows.mark_reversed(work.connection, payment_id, work.now, reason)
-    booking = Booking(account.id, today, account.currency)
+    booking = Booking(account.id, today, account.currency, account.entity_id)
     lies_in = await where_it_lies(work, found)
     await ledger_rows.book(
         work.connection, work.now, work.ids,
@@ -147,7 +147,7 @@ async def win_dispute(work: Work, *, reversal_id: str, reason: str) -> Reversal:
         work.connection, "reversal", row["id"], {lost.payment_id: -lost.amount_minor}, work.now
     )
     await payment_rows.mark_returned(work.connection, lost.payment_id)
-    booking = Booking(account.id, today, account.currency)
+    booking = Booking(account.id, today, account.currency, account.entity_id)
     lies_in = await where_it_lies(work, found)
     entry = taken_back_entry(booking, row["id"], lies_in, -lost.amount_minor, reason.strip())
     await ledger_rows.book(work.connection, work.now, work.ids, [entry])

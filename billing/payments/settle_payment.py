@@ -30,7 +30,9 @@ async def settle_payment(work: Work, *, payment_id: str, settled_on: date) -> bo
     if not await payment_rows.insert_settlement(work.connection, row):
         return False
     if left:
-        booking = Booking(account.id, local_date(work.now, account.time_zone), account.currency)
+        booking = Booking(
+            account.id, local_date(work.now, account.time_zone), account.currency, account.entity_id
+        )
         name = found.landed_in.removeprefix(_TRANSIT)
         entry = settled_entry(booking, payment_id, name, found.method, left)
         await ledger_rows.book(work.connection, work.now, work.ids, [entry])

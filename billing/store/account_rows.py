@@ -137,6 +137,13 @@ async def has_money(connection: AsyncConnection, account_id: str) -> bool:
     return False
 
 
+async def has_postings(connection: AsyncConnection, account_id: str) -> bool:
+    """Whether the ledger has anything of the account."""
+    return bool(
+        (await connection.execute(select(exists().where(posting.c.account_id == account_id)))).scalar()
+    )
+
+
 # Who pays for whom, by day
 
 

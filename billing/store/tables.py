@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing.store.schema.accounts import account, payer_change
+from billing.store.schema.accounts import account, legal_entity, payer_change
 from billing.store.schema.ach import (
     ach_batch,
     ach_entry,
@@ -119,6 +119,7 @@ __all__ = [
     "invoice_line",
     "ledger_code",
     "ledger_entry",
+    "legal_entity",
     "mail_dead_address",
     "mail_message",
     "mail_server",

@@ -97,7 +97,7 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 
 READS = (
     "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
-    "account show A-1", "account terms A-1", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
+    "account show A-1", "account terms A-1", "entity list", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
     "ledger schedule", "ledger journal", "ledger export journal -o -", "payment list", "dunning list", "dunning preview",
     "dunning policies", "dunning policy standard", "dunning policy standard --versions", "dunning approvals", "dunning show A-1",
@@ -269,6 +269,10 @@ REFUSED = [
     ("dunning decide none perhaps", 2, "approve or decline"),
     ("dunning write-off none why", 1, "invoice"),
     ("account set A-1", 2, "say what to change"),
+    ("account set A-1 --entity nowhere", 1, "entity_id"),
+    ("entity add Bad Bad --invoices B- --credit-notes BC-", 1, "entity_id"),
+    ("entity set nowhere --name x", 1, "entity_id"),
+    ("document logo --entity nowhere", 1, "entity list"),
     ("account set A-1 --billing-day 32", 1, "anchor_day"),
     ("account set A-1 --cycle 'x weeks'", 2, "--cycle"),
     ("account set A-1 --cycle '2 moons'", 1, "cycle_unit"),
@@ -304,6 +308,15 @@ def test_an_account_is_changed_and_paid_for_by_another(hilltop: Terminal) -> Non
     hilltop("account", "payer", "A-7", "A-8", says="A-8 pays")
     assert "A-7 Child" in hilltop("account", "terms", "A-8")
     hilltop("account", "payer", "A-7", says="pays itself")
+
+
+def test_an_entity_is_made_and_takes_customers(hilltop: Terminal) -> None:
+    hilltop("entity", "add", "east", "East Net", "--invoices", "EA-", "--credit-notes", "EAC-",
+            "--address", "Main Street 1", says="invoices EA-")  # fmt: skip
+    hilltop("entity", "set", "east", "--name", "East Net Ltd", says="East Net Ltd")
+    hilltop("account", "add", "Easterner", "--number", "A-6", "--entity", "east")
+    assert "east" in hilltop("account", "terms", "A-6")
+    hilltop("document", "template", "invoice.css", "--entity", "east")
 
 
 def test_a_ladder_is_taken_out_edited_and_put_back(hilltop: Terminal) -> None:

@@ -6,24 +6,26 @@ from dataclasses import asdict
 from typing import Any
 
 from billing.accounts.change_account import FIELDS, change_account
+from billing.accounts.define_entity import OWN, define_entity
 from billing.accounts.set_payer import set_payer
 from core.refusal import Refusal, Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.read import accounts, subscriber
+from ui.read import accounts, entities, subscriber
 
 operations = Operations()
 _ACCOUNT = Parameter("account", "Number or id of the account.", in_path=True, required=True)
 _WHOLE = ("anchor_day", "cycle_count", "payment_terms_days", "invoice_offset_days")
-_OPTIONAL = ("email", "phone", "street", "city", "region", "postal_code", "locale")
+_OPTIONAL = ("entity_id", "email", "phone", "street", "city", "region", "postal_code", "locale")
 _MEANING = {
     "name": "Who pays.", "email": "Where invoices go.", "phone": "As it is dialled.", "street": "Street.",
     "city": "Town.", "region": "State or province.", "postal_code": "Postal code.",
     "country": "ISO 3166 code.", "currency": "ISO 4217 code; only while nothing is in it.",
     "account_class": "Picks policies.", "payment_terms_days": "Days from issue to due date.",
     "invoice_offset_days": "Days after the turn, -28 to 28.", "locale": "Like de_DE.",
-    "delivery": "email, paper or none.", "anchor_day": "Billing day, 1 to 31.",
+    "delivery": "email, paper or none.",
+    "entity_id": "Legal entity; only while nothing is booked.", "anchor_day": "Billing day, 1 to 31.",
     "cycle_unit": "day, week, month, quarter or year.", "cycle_count": "How many of those.",
 }  # fmt: skip
 
@@ -92,3 +94,42 @@ async def give_a_payer(ask: Ask) -> Answer:
         return granted(await set_payer(work, account_id=account_id, payer_id=payer_id, from_on=day))
 
     return {"from_on": str(await ask.panel.workplace.carry_out(ask.actor, act))}
+
+
+@operations.get(
+    "/entities", "Legal entities that invoice in a name of their own.",
+    shapes.record(entities=shapes.listed(shapes.of(entities.EntityRow))),
+)  # fmt: skip
+async def legal_entities(ask: Ask) -> Answer:
+    """Without the house."""
+    async with ask.panel.workplace.reading() as connection:
+        return {"entities": await entities.entity_list(connection)}
+
+
+@operations.post(
+    "/entities", "Define a legal entity; its look is the house's but for the letterhead.",
+    shapes.record(id=shapes.TEXT), Parameter("id", "Short name, for good.", required=True),
+    Parameter("name", "On its letterhead.", required=True),
+    Parameter("invoice_prefix", "Of its invoices, like VF-.", required=True),
+    Parameter("credit_note_prefix", "Of its credit notes.", required=True),
+    Parameter("address", "Lines, semicolons between."), Parameter("tax_number", "Tax number."),
+    Parameter("email", "E-mail."), Parameter("phone", "Telephone."), Parameter("website", "Website."),
+    Parameter("bank", "Bank."), Parameter("iban", "IBAN."), Parameter("bic", "BIC."),
+    Parameter("payment_instructions", "How to pay, in words."),
+)  # fmt: skip
+async def define_a_legal_entity(ask: Ask) -> Answer:
+    """As in the panel."""
+    head: dict[str, Any] = {name: ask.text(name) for name in OWN}
+    head["address"] = [line.strip() for line in ask.text("address").split(";") if line.strip()]
+
+    async def act(work: Work) -> str:
+        made = granted(
+            await define_entity(
+                work, ask.panel.billing, entity_id=ask.text("id"), name=ask.text("name"),
+                invoice_prefix=ask.text("invoice_prefix"), credit_note_prefix=ask.text("credit_note_prefix"),
+                letterhead=head,
+            )
+        )  # fmt: skip
+        return made.id
+
+    return {"id": await ask.panel.workplace.carry_out(ask.actor, act)}

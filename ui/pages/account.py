@@ -12,6 +12,7 @@ from billing.domain.cadence import UNITS
 from core.refusal import Refusal
 from ui.permissions import Permission
 from ui.read import accounts, subscriber
+from ui.read.entities import entity_choices
 from ui.web.forms import Form
 from ui.web.visit import Routes, Visit, missing
 
@@ -33,15 +34,17 @@ async def show(visit: Visit) -> web.StreamResponse:
 async def _page(visit: Visit, form: Form | None, status: int = 200) -> web.Response:
     async with visit.reading() as connection:
         terms = await accounts.account_terms(connection, visit.path("account_id"))
+        entities = await entity_choices(connection)
     if terms is None:
         raise missing()
     stands = {
         name: "" if getattr(terms, name) is None else str(getattr(terms, name))
-        for name in (*TEXTS, "country", *_BILLED)
+        for name in (*TEXTS, "country", *_BILLED, "entity_id")
     }
     return visit.page(
         "account.html", account=terms, form=form.over(stands) if form else Form(stands), units=list(UNITS),
-        deliveries=list(_DELIVERED.items()), locale=visit.panel.billing.locale, status=status,
+        deliveries=list(_DELIVERED.items()), entities=entities,
+        locale=visit.panel.billing.locale, status=status,
     )  # fmt: skip
 
 
@@ -83,6 +86,8 @@ async def save_billing(visit: Visit) -> web.StreamResponse:
         "locale": form.optional("locale", longest=20),
         "delivery": form.choice("delivery", DELIVERIES),
     }
+    if form.has("entity_id"):
+        changes["entity_id"] = form.optional("entity_id", longest=20)
     return await _change(visit, form, changes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from billing.config import IssuerSettings
 from billing.delivery.print_letters import mark_printed, print_letters
 from billing.delivery.queue import queue_invoice, queue_statement
 from billing.documents.bulk import Choice, chosen_invoices, printed_invoices, printers, zipped
@@ -21,6 +22,7 @@ from billing.documents.receipt import print_receipt, receipt_of
 from billing.documents.render import printed_pdf
 from billing.documents.statement import print_statement, statement_of
 from billing.documents.try_look import try_look
+from billing.store.entity_rows import find_entity, list_entities
 from core.periods import local_date
 from core.refusal import Refusal
 from core.work import Work
@@ -56,10 +58,26 @@ async def documents(visit: Visit) -> web.StreamResponse:
     return await _page(visit, None)
 
 
+async def _brand(visit: Visit) -> str:
+    """Whose documents: a legal entity's by ``entity`` in the address, else the house's."""
+    brand = visit.query("entity")
+    if brand:
+        async with visit.reading() as connection:
+            if await find_entity(connection, brand) is None:
+                raise missing()
+    return brand
+
+
+def _place(path: str, brand: str) -> str:
+    return f"{path}?entity={brand}" if brand else path
+
+
 async def _page(visit: Visit, form: Form | None, status: int = 200) -> web.Response:
+    brand = await _brand(visit)
     async with visit.reading() as connection:
-        said = await find_said(connection)
-    issuer = visit.panel.billing.issuer
+        entities = await list_entities(connection)
+        said = await find_said(connection, brand)
+    issuer = IssuerSettings() if brand else visit.panel.billing.issuer
     stands = {name: str(getattr(said, name) or "") for name in _TEXTS}
     stands |= {
         "address": "\n".join(said.address or ()), "payment_instructions": said.payment_instructions or "",
@@ -71,7 +89,8 @@ async def _page(visit: Visit, form: Form | None, status: int = 200) -> web.Respo
     return visit.page(
         "documents.html", form=form.over(stands) if form else Form(stands), said=said, issuer=issuer,
         locale=visit.panel.billing.locale, papers=_PAPERS, editable=EDITABLE, today=today,
-        month_start=today.replace(day=1), status=status,
+        month_start=today.replace(day=1), status=status, brand=brand, entities=entities,
+        where=_place("", brand),
     )  # fmt: skip
 
 
@@ -94,10 +113,10 @@ async def save_look(visit: Visit) -> web.StreamResponse:
         "usage_chart": form.flag("usage_chart"),
     }  # fmt: skip
     if form.ok:
-        settings = visit.panel.billing
-        outcome = await visit.attempt(form, lambda work: change_look(work, settings, changes))
+        settings, brand = visit.panel.billing, await _brand(visit)
+        outcome = await visit.attempt(form, lambda work: change_look(work, settings, changes, brand=brand))
         if not isinstance(outcome, Refusal):
-            return visit.see("/documents", "look")
+            return visit.see(_place("/documents", brand), "look")
     return await _page(visit, form, status=422)
 
 
@@ -105,24 +124,25 @@ async def save_look(visit: Visit) -> web.StreamResponse:
 async def save_logo(visit: Visit) -> web.StreamResponse:
     """Another logo from now on, or none."""
     posted = await visit.request.post()
-    file, form, settings = posted.get("logo"), Form(), visit.panel.billing
+    file, form, settings, brand = posted.get("logo"), Form(), visit.panel.billing, await _brand(visit)
     if str(posted.get("act", "")) == "remove":
-        await visit.attempt(form, lambda work: set_logo(work, settings, None))
-        return visit.see("/documents", "look")
+        await visit.attempt(form, lambda work: set_logo(work, settings, None, brand=brand))
+        return visit.see(_place("/documents", brand), "look")
     content = file.file.read() if isinstance(file, web.FileField) and file.filename else b""
     if not content:
         form.blame("logo", "is missing: choose a PNG or SVG file")
     else:
-        outcome = await visit.attempt(form, lambda work: set_logo(work, settings, content))
+        outcome = await visit.attempt(form, lambda work: set_logo(work, settings, content, brand=brand))
         if not isinstance(outcome, Refusal):
-            return visit.see("/documents", "look")
+            return visit.see(_place("/documents", brand), "look")
     return await _page(visit, form, status=422)
 
 
 async def _logo(visit: Visit) -> web.StreamResponse:
     """The logo in force."""
+    brand = await _brand(visit)
     async with visit.reading() as connection:
-        look = await find_look(connection, visit.panel.billing)
+        look = await find_look(connection, visit.panel.billing, brand=brand)
     if look.logo is None:
         raise missing()
     return web.Response(body=look.logo.content, content_type=look.logo.media_type)
@@ -131,8 +151,9 @@ async def _logo(visit: Visit) -> web.StreamResponse:
 @routes.get("/documents/templates/{name}", Permission.LOOK)
 async def template(visit: Visit) -> web.StreamResponse:
     """One template's source."""
+    brand = await _brand(visit)
     async with visit.reading() as connection:
-        look = await find_look(connection, visit.panel.billing)
+        look = await find_look(connection, visit.panel.billing, brand=brand)
     name = visit.path("name")
     if name not in EDITABLE:
         raise missing()
@@ -141,8 +162,9 @@ async def template(visit: Visit) -> web.StreamResponse:
 
 def _template_page(visit: Visit, name: str, form: Form, *, is_own: bool, status: int = 200) -> web.Response:
     return visit.page(
-        "document_template.html", name=name, what=EDITABLE[name], form=form, is_own=is_own, status=status
-    )
+        "document_template.html", name=name, what=EDITABLE[name], form=form, is_own=is_own, status=status,
+        where=_place("", visit.query("entity")),
+    )  # fmt: skip
 
 
 @routes.post("/documents/templates/{name}", Permission.MONEY, largest_body=_TEMPLATE_BODY)
@@ -151,12 +173,13 @@ async def save_template(visit: Visit) -> web.StreamResponse:
     name, form, settings = visit.path("name"), await visit.form(), visit.panel.billing
     if name not in EDITABLE:
         raise missing()
+    brand = await _brand(visit)
     async with visit.reading() as connection:
-        look = await find_look(connection, settings)
+        look = await find_look(connection, settings, brand=brand)
     is_own = name in look.templates
     if form.value("act") == "reset":
-        await visit.attempt(form, lambda work: set_template(work, settings, name, None))
-        return visit.see(f"/documents/templates/{name}", "look")
+        await visit.attempt(form, lambda work: set_template(work, settings, name, None, brand=brand))
+        return visit.see(_place(f"/documents/templates/{name}", brand), "look")
     source = form.value("source").replace("\r\n", "\n")
     made = await try_look(replace(look, templates={**look.templates, name: source}), name)
     if isinstance(made, Refusal):
@@ -166,10 +189,10 @@ async def save_template(visit: Visit) -> web.StreamResponse:
         if name.endswith(".typ"):
             return pdf_document(made, "sample", shown=True)
         return html_document(made.decode())
-    outcome = await visit.attempt(form, lambda work: set_template(work, settings, name, source))
+    outcome = await visit.attempt(form, lambda work: set_template(work, settings, name, source, brand=brand))
     if isinstance(outcome, Refusal):
         return _template_page(visit, name, form, is_own=is_own, status=422)
-    return visit.see(f"/documents/templates/{name}", "look")
+    return visit.see(_place(f"/documents/templates/{name}", brand), "look")
 
 
 @routes.get("/documents/sample/{name}", Permission.LOOK)
@@ -178,8 +201,9 @@ async def sample(visit: Visit) -> web.StreamResponse:
     name = visit.path("name")
     if name not in EDITABLE:
         raise missing()
+    brand = await _brand(visit)
     async with visit.reading() as connection:
-        look = await find_look(connection, visit.panel.billing)
+        look = await find_look(connection, visit.panel.billing, brand=brand)
     made = await try_look(look, name)
     if isinstance(made, Refusal):
         return _template_page(visit, name, Form({"source": look.source(name)}), is_own=True, status=422)

@@ -15,6 +15,7 @@ from core.work import Work
 from ui.permissions import Permission
 from ui.ports import NewService
 from ui.read import money, network, subscriber
+from ui.read.entities import entity_choices
 from ui.web.forms import Form
 from ui.web.visit import Routes, Visit, missing
 
@@ -104,6 +105,7 @@ def _read_account(form: Form) -> dict[str, object]:
         "country": (form.optional("country", longest=2) or "US").upper(),
         "time_zone": form.text("time_zone", longest=64),
         "anchor_day": form.integer("anchor_day", least=1, most=31, default=1),
+        "entity_id": form.optional("entity_id", longest=20),
     }  # fmt: skip
 
 
@@ -140,9 +142,10 @@ async def newest_plans(connection: AsyncConnection, currency: str = "") -> list[
 async def _new_page(visit: Visit, form: Form, status: int = 200) -> web.Response:
     async with visit.reading() as connection:
         plans, devices = await newest_plans(connection), await network.device_choices(connection)
+        entities = await entity_choices(connection)
     return visit.page(
-        "subscriber_new.html", form=form, plans=plans, devices=devices, kinds=SIGN_IN_KINDS, status=status,
-        zone=visit.panel.settings.time_zone,
+        "subscriber_new.html", form=form, entities=entities, plans=plans, devices=devices,
+        kinds=SIGN_IN_KINDS, status=status, zone=visit.panel.settings.time_zone,
     )  # fmt: skip
 
 

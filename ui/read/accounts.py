@@ -50,7 +50,7 @@ class AccountTerms:
     country: str
     time_zone: str
     currency: str
-    entity: str | None
+    entity_id: str | None
     account_class: str
     anchor_day: int
     cycle_unit: str

@@ -35,6 +35,10 @@ class Form:
         """The text as typed, for showing it again."""
         return self._fields.get(name, default)
 
+    def has(self, name: str) -> bool:
+        """Whether the form was sent with that field."""
+        return name in self._fields
+
     def fault(self, name: str) -> str:
         """What is wrong with a field, or nothing."""
         return self.faults.get(name, "")

@@ -39,7 +39,7 @@ account = Table(
     Column("next_cycle_on", Date, index=True),  # first cycle not invoiced; None: nothing to bill
     Column("account_class", String(40), nullable=False, default="standard"),  # picks policies
     Column("payer_account_id", String(40), ForeignKey("billing_account.id"), index=True),  # None: pays itself
-    Column("entity_id", String(40)),  # the legal entity that invoices; None: the house's own
+    Column("entity_id", String(40)),  # the legal entity that invoices; None: the house itself
     Column("cycle_unit", String(8), nullable=False, default="month"),  # day, week, month, quarter, year
     Column("cycle_count", Integer, nullable=False, default=1),
     Column("cycle_from", Date),  # the day from which cycles are counted; None: by anchor_day alone
@@ -61,4 +61,17 @@ payer_change = Table(  # who pays for an account from which day on; never edited
     Column("recorded_by", String(80), nullable=False),
     Column("applied_at", Instant),  # None: its day is to come
     Column("withdrawn_at", Instant),  # another word was given before its day came
+)
+
+legal_entity = (
+    Table(  # a firm or brand that invoices in its own name; its looks and mail servers go by its id
+        "billing_legal_entity",
+        metadata,
+        Column("id", String(20), primary_key=True),  # a short name: it is in ledger exports and number series
+        Column("name", String(120), nullable=False),
+        Column("invoice_prefix", String(20), nullable=False, unique=True),
+        Column("credit_note_prefix", String(20), nullable=False, unique=True),
+        Column("created_at", Instant, nullable=False),
+        Column("created_by", String(80), nullable=False),
+    )
 )
