@@ -68,7 +68,7 @@ DOORS = {
     "enforcement": Door("enforcement", "enforcement", "Making towers match entitlements."),
     "quota": Door("quota", "quota", "What plans include: used, capped, topped up."),
     "billing": Door("billing", "billing", "Issued periods again, and what if."),
-    "bill": Door("invoicing", "bills", "Bill runs."),
+    "bill": Door("bill_runs", "bills", "Bill runs: preview, run, approve, try again."),
     "invoice": Door("invoicing", "invoices", "Invoices."),
     "statement": Door("delivery", "statement", "A statement of account as PDF."),
     "document": Door("delivery", "documents", "What documents look like: logo, templates; deposit slips."),

@@ -64,6 +64,19 @@ class BillingSettings(BaseModel):
     invoice_prefix: str = Field("INV-", max_length=20)
     credit_note_prefix: str = Field("CN-", max_length=20)
     account_prefix: str = Field("A-", max_length=20)
+    approval: bool = Field(
+        False, description="a bill run writes drafts that wait for a person, instead of invoices"
+    )
+    entity_approval: dict[Annotated[str, Field(min_length=2, max_length=20)], bool] = Field(
+        default_factory=dict, description="the same for one legal entity, by its name"
+    )
+    outlier_percent: int = Field(
+        30, ge=0, le=10_000,
+        description="a preview flags an invoice this far from the median of the account's last ones",
+    )  # fmt: skip
+    outlier_amount: int = Field(
+        10, ge=0, le=10**9, description="and by at least so many whole units of its currency"
+    )
     block_size: int = Field(500, ge=1, le=5000, description="accounts billed in one transaction")
     cycle_settle_minutes: int = Field(
         15, ge=0, le=24 * 60,
@@ -111,6 +124,10 @@ class BillingSettings(BaseModel):
         le=366,
         description="how many days a day of the ledger stays open after it is over everywhere",
     )
+
+    def waits_for_approval(self, entity_id: str | None) -> bool:
+        """Whether invoices of that legal entity (None: the house) are drafts first."""
+        return self.entity_approval.get(entity_id or "", self.approval)
 
     @property
     def settling(self) -> timedelta:

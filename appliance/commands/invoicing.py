@@ -1,4 +1,4 @@
-"""Commands for bill runs, invoices and explanations."""
+"""Commands for invoices and explanations."""
 
 from __future__ import annotations
 
@@ -27,80 +27,7 @@ from appliance.wiring import House
 from billing.store import tables as billing
 from core.money import format_money, parse_amount
 
-bills = typer.Typer(help="Bill runs.", no_args_is_help=True)
 invoices = typer.Typer(help="Invoices.", no_args_is_help=True)
-
-
-@bills.command("run")
-def bill_run_now(
-    through: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Cycles turning up to this date; else today."),
-    ] = None,
-    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="You have looked at the clock.")] = False,
-) -> None:
-    """Close due cycles and issue their invoices; running it again changes nothing."""
-    from billing.invoicing.bill_run import bill_run
-
-    last_turn = day(through, "--through")
-
-    async def body(house: House) -> bool:
-        outcome = outcome_or_fail(
-            await bill_run(
-                house.workplace,
-                house.usage,
-                through=last_turn,
-                actor=actor(),
-                settings=house.settings.billing,
-                trust_clock=trust_clock,
-                sealer=house.sealer,
-            )
-        )
-        say(f"{outcome.invoices} invoices issued, {len(outcome.parked)} accounts parked")
-        for parked in outcome.parked:
-            say(f"  {parked.account_id}: {parked.reason}")
-        return not outcome.parked
-
-    if not in_house(body):
-        raise typer.Exit(1)
-
-
-@bills.command("preview")
-def bill_preview(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
-    """An account's next invoice with the usage so far. Nothing is issued."""
-    from billing.invoicing.preview_invoice import preview_invoice
-    from billing.taxes.set_engine import asked_tax_engine
-
-    async def body(house: House) -> None:
-        async with (
-            asked_tax_engine(house.workplace, house.sealer) as engine,
-            house.workplace.reading() as connection,
-        ):
-            account_id = await find(connection, "account", account)
-            draft = outcome_or_fail(
-                await preview_invoice(
-                    connection,
-                    house.usage,
-                    account_id,
-                    house.clock.now(),
-                    house.settings.billing,
-                    engine=engine,
-                )
-            )
-        if draft is None:
-            say(f"{account}: nothing is to be billed")
-            return
-        show(
-            f"{account}: {draft.cycle}",
-            ["what", "amount"],
-            [
-                [one.description, format_money(one.amount_minor, draft.account.currency)]
-                for one in draft.lines
-            ],
-        )
-        say(f"total {format_money(draft.total_minor, draft.account.currency)}")
-
-    in_house(body)
 
 
 @invoices.command("list")

@@ -22,6 +22,7 @@ from core.secrets import Secret
 if TYPE_CHECKING:
     from appliance.settings import Settings
     from appliance.wiring import House
+    from billing.invoicing.bill_run import RunProgress
 
 T = TypeVar("T")
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many.")]
@@ -226,6 +227,32 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def run_progress(what: str) -> Iterator[Callable[[RunProgress], None]]:
+    """A bar for a bill run on the terminal, nothing elsewhere: accounts done, parked, left, and how fast."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("accounts{task.fields[told]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None, told="")
+
+        def watch(progress: RunProgress) -> None:
+            met = progress.done + progress.parked
+            speed = bar.tasks[0].speed
+            told = f", {progress.parked} parked" if progress.parked else ""
+            told += f", {speed:,.0f}/s" if speed else ""
+            bar.update(task, total=progress.accounts, completed=met, told=told)
+
+        yield watch
 
 
 def say(text: str) -> None:

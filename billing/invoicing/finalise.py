@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from billing.domain.ledger import (
 )
 from billing.dunning.evaluate import relieve_dunning
 from billing.facts import InvoiceFinalised
+from billing.invoicing.line_text import bill_to
 from billing.payments.allocate_credit import allocate_credit
 from billing.store import entity_rows, invoice_rows, ledger_rows, number_rows, payment_rows
 from core.work import Work
@@ -42,13 +43,16 @@ class Issued:
 
 
 async def finalise(
-    work: Work, drafts: Sequence[InvoiceDraft], settings: BillingSettings, run_id: str | None = None
+    work: Work,
+    drafts: Sequence[InvoiceDraft],
+    settings: BillingSettings,
+    run_of: Callable[[InvoiceDraft], str | None] = lambda draft: None,
 ) -> list[Issued]:
-    """Number the drafts, write them, book them and tell the house."""
+    """Number the drafts, write them, book them and tell the house. ``run_of``: a draft's bill run."""
     issued = await _number(work, drafts, settings)
     lines, charges = _line_rows(work, issued)
     await invoice_rows.insert_invoices(
-        work.connection, [_invoice_row(work, one, run_id) for one in issued], lines, charges
+        work.connection, [_invoice_row(work, one, run_of(one.draft)) for one in issued], lines, charges
     )
     await ledger_rows.book(work.connection, work.now, work.ids, [_entry(one) for one in issued])
     await work.publish(
@@ -105,14 +109,9 @@ def _invoice_row(work: Work, issued: Issued, run_id: str | None) -> dict[str, An
         "due_on": draft.due_on, "currency": draft.account.currency, "net_minor": draft.net_minor,
         "tax_minor": draft.tax_minor, "total_minor": total, "open_minor": max(total, 0),
         "status": "finalised" if total > 0 else "paid" if total == 0 else "credited",
-        "bill_to": _bill_to(draft.account), "bill_run_id": run_id, "created_at": work.now,
+        "bill_to": bill_to(draft.account), "bill_run_id": run_id, "created_at": work.now,
         "taxed_outside": draft.taxed_outside,
     }  # fmt: skip
-
-
-def _bill_to(account: Account) -> dict[str, Any]:
-    fields = ("number", "name", "email", "street", "postal_code", "city", "region", "country")
-    return {name: getattr(account, name) for name in fields}
 
 
 def _line_rows(work: Work, issued: Sequence[Issued]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ underneath.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account, Subscription
-from billing.domain.invoicing import LineDraft
 from billing.domain.phases import fold_phases
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
@@ -32,6 +31,7 @@ from billing.invoicing.draft_invoice import (
     plan_draft,
     turn_before,
 )
+from billing.invoicing.line_text import FIELDS, drafted_fields, line_text
 from billing.invoicing.tax_kept import as_answered
 from billing.invoicing.tax_outside import NO_RULES
 from billing.ports import UsageSource
@@ -47,12 +47,6 @@ from billing.store import (
 )
 from billing.taxes.tax_books import TaxBooks
 from core.periods import Period
-
-_FIELDS = (
-    "kind", "description", "quantity", "amount_minor", "quoted_minor", "subscription_id", "plan_version_id",
-    "item_code", "charged_for", "charge_id", "revenue", "deferred", "period_start", "period_end",
-    "explanation",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +106,8 @@ async def replay_invoice(
     draft = finish_draft(plan, answers, record, row.issued_on)
     if row.taxed_outside and draft is not None:
         draft = as_answered(draft, issued)
-    before = [_line_text({field: getattr(line, field) for field in _FIELDS}) for line in issued]
-    after = [] if draft is None else [_line_text(_drafted(line)) for line in draft.lines]
+    before = [line_text({field: getattr(line, field) for field in FIELDS}) for line in issued]
+    after = [] if draft is None else [line_text(drafted_fields(line)) for line in draft.lines]
     differences = tuple(_differences(before, after, lost))
     return ReplayedInvoice(row.number, row.issued_on, tuple(after), differences)
 
@@ -208,22 +202,6 @@ async def _answers(
     return UsageAnswers(spans, slices), [one for one in (*wanted, *earlier) if one not in known]
 
 
-def _drafted(line: LineDraft) -> dict[str, Any]:
-    named = {field: getattr(line, field) for field in _FIELDS if not field.startswith("period_")}
-    return {**named, "period_start": line.period.start, "period_end": line.period.end}
-
-
-def _line_text(fields: Mapping[str, Any]) -> str:
-    """One line as canonical JSON: sorted keys, no blanks, dates as ISO 8601."""
-    return json.dumps(dict(fields), sort_keys=True, separators=(",", ":"), default=_iso, ensure_ascii=False)
-
-
-def _iso(value: Any) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is no part of a line")
-
-
 def _differences(
     before: Sequence[str], after: Sequence[str], lost: Sequence[str]
 ) -> Iterable[LineDifference]:
@@ -239,7 +217,7 @@ def _cause(issued: str | None, replayed: str | None, lost: Sequence[str]) -> str
     if issued is None or replayed is None:
         return ("only issued" if replayed is None else "only replayed") + gone
     old, new = json.loads(issued), json.loads(replayed)
-    fields = [name for name in _FIELDS if old.get(name) != new.get(name)]
+    fields = [name for name in FIELDS if old.get(name) != new.get(name)]
     inside = []
     if "explanation" in fields and isinstance(old["explanation"], dict):
         keys = sorted(old["explanation"].keys() | new["explanation"].keys())

@@ -132,15 +132,29 @@ async def insert_run(connection: AsyncConnection, run_id: str, through: date, st
     )
 
 
-async def extend_run(connection: AsyncConnection, run_id: str, through: date) -> None:
-    """A run taken up again goes through a later day."""
-    await connection.execute(update(bill_run).where(bill_run.c.id == run_id).values(through=through))
-
-
-async def count_invoices(connection: AsyncConnection, run_id: str, invoices: int) -> None:
-    """A block is done, in the same transaction as its invoices."""
+async def begin_run(
+    connection: AsyncConnection, run_id: str, through: date, *, accounts: int, at: datetime
+) -> None:
+    """A run begins to work, for the first time or again: so many accounts are due through that day."""
     await connection.execute(
-        update(bill_run).where(bill_run.c.id == run_id).values(invoices=bill_run.c.invoices + invoices)
+        update(bill_run)
+        .where(bill_run.c.id == run_id)
+        .values(through=through, accounts=accounts, done=0, worked_since=at)
+    )
+
+
+async def advance_run(
+    connection: AsyncConnection, run_id: str, *, invoices: int, drafts: int = 0, done: int = 0
+) -> None:
+    """A block is done, in the same transaction as its invoices and drafts."""
+    await connection.execute(
+        update(bill_run)
+        .where(bill_run.c.id == run_id)
+        .values(
+            invoices=bill_run.c.invoices + invoices,
+            drafts=bill_run.c.drafts + drafts,
+            done=bill_run.c.done + done,
+        )
     )
 
 

@@ -45,7 +45,15 @@ from billing.store.schema.gateways import (
     hosted_page,
     payment_method,
 )
-from billing.store.schema.invoices import bill_run, charge, invoice, invoice_line, number_series
+from billing.store.schema.invoices import (
+    bill_run,
+    charge,
+    draft,
+    invoice,
+    invoice_line,
+    number_series,
+    parked,
+)
 from billing.store.schema.ledger import closing_act, ledger_code, ledger_entry, posting
 from billing.store.schema.mail import mail_dead_address, mail_message, mail_server, mail_template
 from billing.store.schema.notices import sms_gateway, sms_message
@@ -102,6 +110,7 @@ __all__ = [
     "dispute",
     "document_file",
     "document_look",
+    "draft",
     "dunning_approval",
     "dunning_class_policy",
     "dunning_event",
@@ -126,6 +135,7 @@ __all__ = [
     "mail_template",
     "metadata",
     "number_series",
+    "parked",
     "payer_change",
     "payer_rule",
     "payment",

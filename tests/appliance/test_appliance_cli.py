@@ -98,7 +98,9 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 READS = (
     "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
     "account show A-1", "account terms A-1", "entity list", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
-    "bill preview A-1", "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
+    "bill preview A-1", "bill preview", "bill preview --through 2026-12-31 --output -", "bill parked", "bill retry",
+    "bill drafts", "bill drafts --rejected", "bill approve --all", "bill draft-again --rejected",
+    "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
     "ledger schedule", "ledger journal", "ledger export journal -o -", "payment list", "dunning list", "dunning preview",
     "dunning policies", "dunning policy standard", "dunning policy standard --versions", "dunning approvals", "dunning show A-1",
     "dunning preview --on 2031-12-31", "operator list", "audit", "health", "settings", "database status",

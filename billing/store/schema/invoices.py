@@ -1,4 +1,4 @@
-"""Tables: bill runs, invoices, lines, number series."""
+"""Tables: bill runs with what they parked and drafted, invoices, lines, number series."""
 
 from __future__ import annotations
 
@@ -28,8 +28,52 @@ bill_run = Table(
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
     Column("invoices", Integer, nullable=False, default=0),
+    Column("drafts", Integer, nullable=False, default=0),  # written to wait for approval
+    Column("accounts", Integer, nullable=False, default=0),  # were due when it was last begun
+    Column("done", Integer, nullable=False, default=0),  # of these; parked ones are apart
+    Column("worked_since", Instant),  # when it was last begun; None: it is not known
     Column("parked", JSON, nullable=False),  # [{"account_id":…, "reason":…}]
 )
+
+parked = Table(  # what the last try to bill an account met; gone as soon as one succeeds
+    "billing_parked",
+    metadata,
+    Column("account_id", String(40), ForeignKey("billing_account.id"), primary_key=True),
+    Column("run_id", String(40), nullable=False),  # of the last try
+    Column("reason", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("tried_at", Instant, nullable=False),
+    Column("tries", Integer, nullable=False),
+)
+
+draft = Table(  # an invoice to be that waits for a person; its approval drafts anew and compares digests
+    "billing_draft",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", String(40), ForeignKey("billing_account.id"), nullable=False),
+    Column("run_id", String(40)),
+    Column("entity_id", String(40)),
+    Column("cycle_start", Date, nullable=False),
+    Column("cycle_end", Date, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("net_minor", BigInteger, nullable=False),
+    Column("tax_minor", BigInteger, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("lines", JSON, nullable=False),  # [{"kind":…, "description":…, "quantity":…, "amount_minor":…}]
+    Column("digest", String(64), nullable=False),  # of all that the invoice would say but number and days
+    Column("state", String(10), nullable=False),  # waiting, rejected, approved, replaced
+    Column("drafted_at", Instant, nullable=False),
+    Column("decided_at", Instant),
+    Column("decided_by", String(80)),
+    Column("reason", Text),
+    Column("invoice_id", String(40)),
+    Index("ix_billing_draft_state", "state", "id"),
+    Index("ix_billing_draft_account", "account_id", "id"),
+)
+partial_index(
+    "uq_billing_draft_open", draft.c.account_id,
+    where=draft.c.state.in_(["waiting", "rejected"]), unique=True,
+)  # fmt: skip
 
 invoice = Table(
     "billing_invoice",
