@@ -54,6 +54,9 @@ DOORS = {
     "home-server": Door("realms", "home_servers", "RADIUS servers that sign-ins are forwarded to."),
     "plan": Door("catalogue", "plans", "What is sold."),
     "promotion": Door("promotions", "promotions", "Coupons and referrals: what is given, and who uses it."),
+    "equipment": Door(
+        "equipment", "equipment", "What of ours stands at customers' places: lent, back, lost."
+    ),
     "tax": Door("taxes", "taxes", "Taxes, surcharges and exemptions; what an address is taxed with."),
     "account": Door("subscribers", "accounts", "Who pays."),
     "subscription": Door(

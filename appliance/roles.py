@@ -154,6 +154,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
             job("subscriptions", pace.billing_s, _planned_turn(house)),
             job("contracts", pace.billing_s, _contract_turn(house)),
             job("referrals", pace.billing_s, _referral_turn(house)),
+            job("ends", pace.billing_s, _ends_turn(house)),
             job("dunning", pace.dunning_s, lambda: evaluate_dunning(house.workplace, settings=invoicing)),
             job("autopay", pace.autopay_s, paying.plan),
             job("quota", pace.quota_s, _quota_turn(house)),
@@ -193,6 +194,12 @@ def _contract_turn(house: House) -> Callable[[], Awaitable[object]]:
     from billing.subscriptions.turn_contracts import turn_contracts
 
     return lambda: turn_contracts(house.workplace, settings=house.settings.billing)
+
+
+def _ends_turn(house: House) -> Callable[[], Awaitable[object]]:
+    from billing.subscriptions.settle_ends import settle_ends
+
+    return lambda: settle_ends(house.workplace, house.settings.billing)
 
 
 def _referral_turn(house: House) -> Callable[[], Awaitable[object]]:

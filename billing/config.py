@@ -125,6 +125,17 @@ class BillingSettings(BaseModel):
         description="how many days a day of the ledger stays open after it is over everywhere",
     )
 
+    release_deposits: bool = Field(
+        True, description="whether the worker gives deposits back after the last invoice of a subscription"
+    )
+    deposit_refund_by: Literal["", "cash", "cheque", "transfer"] = Field(
+        "", description="how the rest of a deposit is refunded when an account has nothing else; empty: not"
+    )
+    equipment_return_days: int = Field(
+        30, ge=0, le=366,
+        description="how long after the end of a subscription lent equipment may come back uncharged",
+    )  # fmt: skip
+
     def waits_for_approval(self, entity_id: str | None) -> bool:
         """Whether invoices of that legal entity (None: the house) are drafts first."""
         return self.entity_approval.get(entity_id or "", self.approval)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from billing.domain.cadence import Turns
 from billing.domain.catalogue import Account, PlanVersion, Subscription, turns_on
+from billing.domain.equipment import without
 from billing.domain.items import ONCE, PERIODIC, Discount, Item
 from billing.domain.phases import FOREVER, Phase
 from billing.domain.proration import prorate_parts
@@ -165,9 +166,13 @@ def decide_owed(  # noqa: PLR0917 - what is owed depends on all of these, each o
     versions: Mapping[str, PlanVersion],
     view: View,
     promotions: Iterable[Promotion] = (),
+    idle: Sequence[Period] = (),
 ) -> list[Owed]:
-    """Everything but usage that is owed for the periods in view, in the order of the items."""
-    reckoning = _Reckoning(account, subscription, phases, view)
+    """Everything but usage that is owed for the periods in view, in the order of the items.
+
+    ``idle``: days on which rented equipment was not at the customer's.
+    """
+    reckoning = _Reckoning(account, subscription, phases, view, idle)
     for phase in phases:
         if phase.start >= view.opening.end:
             break
@@ -185,12 +190,18 @@ class _Reckoning:
     """Collects the parts of each item's periods over the phases, then prices them."""
 
     def __init__(
-        self, account: Account, subscription: Subscription, phases: Sequence[Phase], view: View
+        self,
+        account: Account,
+        subscription: Subscription,
+        phases: Sequence[Phase],
+        view: View,
+        idle: Sequence[Period],
     ) -> None:
         self._account = account
         self._subscription = subscription
         self._phases = phases
         self._view = view
+        self._idle = idle
         self._end = phases[-1].end if phases else FOREVER
         self._found: dict[Key, Owed] = {}
 
@@ -210,14 +221,17 @@ class _Reckoning:
             part = phase.within(period)
             if part is None:
                 continue
+            days = without(part, self._idle) if item.kind == "rental" and self._idle else [part]
+            if not days:
+                continue
+            parts = [(each, phase.quantity) for each in days]
             key = (version.id, item.code, period.start)
             standing = self._found.get(key)
             if standing is None:
-                self._found[key] = Owed(
-                    version, item, period, [(part, phase.quantity)], 0, item.code, whole=turns.whole(period)
-                )
+                whole = turns.whole(period)
+                self._found[key] = Owed(version, item, period, parts, 0, item.code, whole=whole)
             else:
-                standing.parts.append((part, phase.quantity))
+                standing.parts += parts
 
     def add_once(self, phase: Phase, version: PlanVersion, item: Item) -> None:
         """What is charged when the subscription, or the plan, begins."""

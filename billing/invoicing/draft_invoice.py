@@ -33,6 +33,7 @@ from billing.store import (
     account_rows,
     bucket_rows,
     charge_rows,
+    equipment_rows,
     invoice_rows,
     plan_rows,
     promotion_rows,
@@ -59,6 +60,7 @@ class Record:
     phases: dict[str, tuple[Phase, ...]] = field(default_factory=dict)
     changed: dict[str, date] = field(default_factory=dict)
     promotions: dict[str, list[Promotion]] = field(default_factory=dict)
+    idle: dict[str, tuple[Period, ...]] = field(default_factory=dict)
     charges: dict[str, list[OneOffCharge]] = field(default_factory=dict)
     invoiced: dict[str, list[InvoicedPart]] = field(default_factory=dict)
     rated: dict[str, list[RatedBefore]] = field(default_factory=dict)
@@ -135,6 +137,7 @@ async def load_record(
         exemptions=await tax_rows.exemptions_of(connection, list(payers)),
         phases={one: fold_phases(found) for one, found in changes.items()},
         promotions=await promotion_rows.promotions_of(connection, ids),
+        idle=await equipment_rows.idle_of(connection, ids),
     )
     for account_id, found in (
         await charge_rows.waiting_charges(connection, [*payers, *children], issued_on)
@@ -242,7 +245,13 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
         phases = record.phases.get(subscription.id, ())
         view = View(cycle, before, record.changed.get(subscription.id))
         owed = decide_owed(
-            account, subscription, phases, record.versions, view, record.promotions.get(subscription.id, ())
+            account,
+            subscription,
+            phases,
+            record.versions,
+            view,
+            record.promotions.get(subscription.id, ()),
+            record.idle.get(subscription.id, ()),
         )
         plan.lines += draft_difference(
             subscription,

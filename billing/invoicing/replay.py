@@ -38,6 +38,7 @@ from billing.ports import UsageSource
 from billing.store import (
     account_rows,
     charge_rows,
+    equipment_rows,
     invoice_rows,
     plan_rows,
     promotion_rows,
@@ -133,13 +134,15 @@ async def _plan(
         exemptions=await tax_rows.exemptions_of(connection, [account.id], as_of),
         phases={one: fold_phases(found) for one, found in changes.items()},
         promotions=await promotion_rows.promotions_of(connection, ids, as_of),
+        idle=await equipment_rows.idle_of(connection, ids, as_of),
         charges={account.id: await charge_rows.charges_on(connection, row.id)},
     )
     reach = cycle.start - timedelta(days=settings.correction_cycles * account.longest_cycle_days)
     promoted = await promotion_rows.turns_of(connection, ids, as_of)
+    moved = await equipment_rows.turns_of(connection, ids, as_of)
     for one in subscriptions:
         turns = [(each.effective_on, each.recorded_at) for each in changes.get(one.id, [])]
-        changed = _changed_since(turns + promoted.get(one.id, []), since)
+        changed = _changed_since(turns + promoted.get(one.id, []) + moved.get(one.id, []), since)
         if changed is not None:
             record.changed[one.id] = max(changed, reach)
     record.invoiced = await replay_rows.charged_before(connection, ids, row)

@@ -24,6 +24,7 @@ from billing.store.tables import (
     refund,
     refund_outcome,
     reversal,
+    subscription,
 )
 
 
@@ -156,6 +157,32 @@ async def deposits_of(connection: AsyncConnection, account_id: str) -> list[Held
         for row in await connection.execute(query.where(owner.c.account_id == account_id))
     ]
     return sorted(found, key=lambda one: (one.taken_on, one.id))
+
+
+async def holders_of_ended(connection: AsyncConnection, ended_by: date, limit: int = 500) -> list[str]:
+    """Accounts with a deposit that is held, though its subscription ended by that day."""
+    line = invoice_line.c
+
+    def gone(deposit_id: Any) -> Any:
+        total = select(func.coalesce(func.sum(deposit_release.c.amount_minor), 0))
+        return total.where(deposit_release.c.deposit_id == deposit_id).scalar_subquery()
+
+    taken = (
+        select(deposit.c.account_id)
+        .join(subscription, subscription.c.id == deposit.c.subscription_id)
+        .where(subscription.c.ends_on <= ended_by, gone(deposit.c.id) < deposit.c.amount_minor)
+    )
+    charged = (
+        select(invoice.c.account_id)
+        .join(invoice_line, line.invoice_id == invoice.c.id)
+        .join(subscription, subscription.c.id == line.subscription_id)
+        .where(
+            line.revenue == "deposit", line.amount_minor > 0, invoice.c.status == "paid",
+            subscription.c.ends_on <= ended_by, gone(line.id) < line.amount_minor,
+        )
+    )  # fmt: skip
+    query = taken.union(charged).limit(limit)
+    return sorted(row[0] for row in await connection.execute(query))
 
 
 async def deposit_owner(connection: AsyncConnection, deposit_id: str) -> str | None:

@@ -35,6 +35,7 @@ from billing.store.schema.dunning import (
     promise,
     write_off,
 )
+from billing.store.schema.equipment import equipment_loan, equipment_return
 from billing.store.schema.gateways import (
     autopay,
     gateway,
@@ -117,6 +118,8 @@ __all__ = [
     "dunning_policy",
     "dunning_policy_version",
     "dunning_state",
+    "equipment_loan",
+    "equipment_return",
     "gateway",
     "gateway_charge",
     "gateway_charge_step",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from billing.domain.catalogue import Account
+from billing.domain.catalogue import Account, Subscription
 from billing.store import account_rows, subscription_rows
 from core.work import Work
 
@@ -39,3 +39,11 @@ async def plan_next_cycle(
         first = max(first, payer.cycle_containing(last).end)
     if payer.next_cycle_on is None or first < payer.next_cycle_on:
         await account_rows.set_next_cycle(work.connection, payer.id, first)
+
+
+async def look_again(work: Work, account: Account, payer: Account, one: Subscription, day: date) -> None:
+    """What is invoiced for the subscription from that day on is looked at again by the next invoice."""
+    if payer.next_cycle_on is None or day < payer.next_cycle_on:
+        since = day if one.recalculate_from is None else min(day, one.recalculate_from)
+        await subscription_rows.update_subscription(work.connection, one.id, {"recalculate_from": since})
+    await plan_next_cycle(work, account, day)

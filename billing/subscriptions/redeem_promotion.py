@@ -12,7 +12,7 @@ from billing.domain.catalogue import Account, Subscription
 from billing.domain.owed import Promotion
 from billing.store import account_rows, invoice_rows, plan_rows, promotion_rows, subscription_rows
 from billing.subscriptions.change_subscription import FURTHEST_BACK_DAYS
-from billing.subscriptions.next_cycle import payer_of, plan_next_cycle
+from billing.subscriptions.next_cycle import look_again, payer_of
 from core.periods import add_months, local_date
 from core.refusal import answering, granted, refuse
 from core.work import Work
@@ -84,7 +84,7 @@ async def redeem_promotion(
     }  # fmt: skip
     if not await promotion_rows.insert_use(work.connection, values):
         raise RuntimeError("a use is neither new nor there")
-    await _look_again(work, account, payer, one, first)
+    await look_again(work, account, payer, one, first)
     await work.audit(
         "billing.promotion_redeemed", account.id, code=found.code, subscription=one.id, use=values["id"],
         from_on=str(first), until_on=None if values["until_on"] is None else str(values["until_on"]),
@@ -183,14 +183,6 @@ def _check_day(one: Subscription, first: date, today: date) -> None:
         refuse("too_far", f"{first} is over a year away; take a day nearer to today", "from_on")
 
 
-async def _look_again(work: Work, account: Account, payer: Account, one: Subscription, day: date) -> None:
-    """What is invoiced from that day on is looked at again by the next invoice."""
-    if payer.next_cycle_on is None or day < payer.next_cycle_on:
-        since = day if one.recalculate_from is None else min(day, one.recalculate_from)
-        await subscription_rows.update_subscription(work.connection, one.id, {"recalculate_from": since})
-    await plan_next_cycle(work, account, day)
-
-
 @answering
 async def end_promotion(work: Work, *, use_id: str, reason: str, ends_on: date | None = None) -> date:
     """End a use on ``ends_on`` (exclusive); None: with the first day that is not invoiced. Returns that day.
@@ -217,7 +209,7 @@ async def end_promotion(work: Work, *, use_id: str, reason: str, ends_on: date |
     }  # fmt: skip
     if not await promotion_rows.insert_end(work.connection, values):
         refuse("ended_before", f"it was ended on {use.ended_on}: {use.end_reason}", "use_id")
-    await _look_again(work, account, payer, one, day)
+    await look_again(work, account, payer, one, day)
     await work.audit(
         "billing.promotion_ended", account.id, code=use.code, use=use.id, ends_on=str(day),
         reason=reason.strip(),

@@ -1,4 +1,4 @@
-"""``hilltop promotion`` as an operator types it."""
+"""``hilltop promotion`` and ``hilltop equipment`` as an operator types it."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def test_a_coupon_is_defined_given_and_taken_away(tmp_path: Path) -> None:
     hilltop("promotion", "credit-referrals", says="0 referrals credited")
     hilltop("promotion", "end", use, "--reason", "mistake", says="ends on")
     hilltop("promotion", "withdraw", "half", "--reason", "sold out", says="HALF is withdrawn")
+    lent = hilltop(
+        "equipment", "lend", "fir", "SN-1", "--name", "Router", "--value", "80.00", says="lent: SN-1"
+    )
+    assert "SN-1" in hilltop("equipment", "list") and "loan_" in lent
+    hilltop("equipment", "lend", "fir", "SN-1", "--name", "Router", says="exists: SN-1")
+    hilltop("equipment", "lend", "fir", "SN-2", "--name", "Router", "--value", "much", code=2, says="--value")
+    hilltop("equipment", "return", "SN-1", says="returned: back on")
+    hilltop("equipment", "return", "SN-1", code=1, says="nothing was lent under")
+    hilltop("equipment", "settle", says="0 settled")
+    assert "SN-1" in hilltop("equipment", "list", "--account", "A-1")
+    hilltop("subscription", "contracts", "A-1", says="Contracts of A-1: none")

@@ -211,7 +211,8 @@ async def test_who_may_redeem_is_said_with_the_remedy(town: Town) -> None:
         assert refused.field == field
 
 
-async def test_a_referral_is_credited_to_both_once_the_first_invoice_is_paid(town: Town) -> None:
+async def test_a_referral_is_credited_to_both_once_the_first_invoice_is_paid(any_town: Town) -> None:
+    town = any_town
     ann, _ = await sold(town)
     bob, _ = await sold(town)
     await promote(

@@ -9,7 +9,8 @@ from datetime import date, datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.store import promotion_rows
+from billing.store import equipment_rows, promotion_rows
+from billing.store.equipment_rows import Loan
 from billing.store.promotion_rows import PromotionUse
 from billing.store.schema.gateways import IN_FLIGHT
 from billing.store.tables import (
@@ -137,6 +138,7 @@ class PayView:
     invoices: Sequence[OpenInvoice] = ()
     promotions: Sequence[PromotionUse] = ()
     contracts: Sequence[ContractView] = ()
+    equipment: Sequence[Loan] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,7 @@ async def pay_view(connection: AsyncConnection, subject_id: str, now: datetime) 
             pays_itself, methods, await open_invoices(connection, payer.id),
             [one for one in await promotion_rows.uses(connection, account_id=payer.id) if not one.ended_on],
             await contracts_of(connection, payer.id, local_date(now, payer.time_zone)),
+            await equipment_rows.loans(connection, account_id=payer.id, out=True),
         )  # fmt: skip
     return PayView(
         payer.id, payer.number, bill.id, bill.number, bill.open_minor, bill.currency, bill.due_on,

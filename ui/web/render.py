@@ -89,6 +89,7 @@ NOTICES = {
     "mail_server": "The mail server is set; what waits is sent now.",
     "no_letters": "No letter waits to be printed.",
     "letters_printed": "The letters are marked as printed.",
+    "rental_over": "It is back; its rental is over from that day on.",
     "redeemed": "The promotion is in use; it stands on the next invoice.",
     "redeemed_again": "The account uses this promotion already; nothing changed.",
     "charged": "Charged; the payment is recorded.",
