@@ -186,7 +186,9 @@ async def test_an_interface_is_bound_to_a_service_by_what_people_know(
     )
     assert metered.status == 422  # RADIUS bills him
     assert "RADIUS accounting meters" in metered.text
-    first, second = await twice(browser, page, f"{page}/bind", if_name="ath0", service="otis@valley.example")
+    first, second = await twice(
+        browser, page, f"{page}/bind", if_name="ath0", service="otis@valley.example", bills=""
+    )
     assert first.location == f"{page}?notice=bound"
     assert second.status == 422
     assert await count(valley_panel, snmp.binding) == 2

@@ -271,7 +271,7 @@ async def test_setting_up_a_whole_branch_by_forms(panel: Panels) -> None:
         "/plans/new", "/plans/new", code="home-25", name="Home 25", price="49.00", allowance_gb="250",
         tier1_price="0.25", tier1_gb="50", tier2_price="0.10",
     )  # fmt: skip
-    assert plan.location == "/plans?notice=created"
+    assert re.fullmatch(r"/plans/pv_\w+\?notice=created", plan.location)
     chosen = re.search(r'<option value="(dev_[^"]+)"', (await browser.get("/subscribers/new")).text)
     assert chosen is not None
     made = await browser.submit(

@@ -48,7 +48,9 @@ async def test_a_home_server_and_a_realm_are_made_changed_and_removed(
     assert kept.status == 422
     assert "is asked by other.example" in kept.text
     page = f"/realms/{realm.id}/edit"
-    await browser.submit(page, page, passes="Framed-IP-Address, Session-Timeout", enabled="yes")
+    await browser.submit(
+        page, page, passes="Framed-IP-Address, Session-Timeout", enabled="yes", accounting=""
+    )
     [realm] = await rows(valley_panel, select(aaa.realm))
     assert (realm.passes, realm.accounting) == (["Framed-IP-Address", "Session-Timeout"], False)
     await browser.submit(page, f"/realms/{realm.id}/remove")

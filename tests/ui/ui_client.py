@@ -46,8 +46,9 @@ class _Forms(HTMLParser):
             self.forms.append((given.get("action") or "", {}))
         elif not self.forms:
             return
-        elif tag == "input" and name and given.get("type") not in {"file", "checkbox"}:
-            self.forms[-1][1][name] = value
+        elif tag == "input" and name and given.get("type") != "file":
+            if given.get("type") != "checkbox" or "checked" in given:
+                self.forms[-1][1][name] = value
         elif tag == "select":
             self._select = name or ""
         elif tag == "option" and ("selected" in given or self._select not in self.forms[-1][1]):

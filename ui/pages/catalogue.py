@@ -1,25 +1,24 @@
-"""Plans and service profiles."""
+"""Plans, add-ons and bundles: their versions, by form or as text."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiohttp import web
 
-from billing.set_up import define_plan_version
-from core.quantities import GB
+from billing.catalogue.offer_file import offer_as_json, read_offer
+from billing.set_up import define_offer
+from billing.store import plan_rows
 from core.refusal import Refusal
+from ui import offer_form
 from ui.permissions import Permission
 from ui.read import money, network
 from ui.web.csv_files import csv_file
 from ui.web.forms import Form
-from ui.web.visit import Routes, Visit
+from ui.web.visit import Routes, Visit, missing
 
 routes = Routes()
-
-METERED = {"sum": "Download and upload", "down": "Download", "up": "Upload"}
-_LARGEST_GB = 1_000_000
-TIERS = 3
 
 
 @routes.get("/plans", Permission.LOOK)
@@ -35,49 +34,95 @@ async def plans(visit: Visit) -> web.StreamResponse:
 @routes.get("/plans/new", Permission.MONEY)
 async def new_plan(visit: Visit) -> web.StreamResponse:
     """The form for a plan version."""
-    return await _plan_form(visit, Form({"currency": "USD", "tax_class": "internet", "metered": "sum"}))
+    return await _plan_form(visit, Form(offer_form.USUAL))
 
 
 @routes.post("/plans/new", Permission.MONEY)
 async def create_plan(visit: Visit) -> web.StreamResponse:
     """A new version of a plan; a version is never edited."""
     form = await visit.form()
-    currency = form.text("currency", longest=3).upper()
-    asked: dict[str, Any] = {
-        "code": form.text("code", longest=40), "name": form.text("name", longest=120), "currency": currency,
-        "price_minor": form.amount("price", currency, zero=True),
-        "allowance_octets": form.scaled("allowance_gb", GB, most=_LARGEST_GB, required=False),
-        "overage_tiers": _read_tiers(form, currency), "metered": form.choice("metered", METERED),
-        "tax_class": form.text("tax_class", longest=40),
-        "service_profile_id": form.text("service_profile_id", longest=40),
-    }  # fmt: skip
+    asked = offer_form.read_offer_form(form)
     if form.ok:
-        made = await visit.attempt(form, lambda work: define_plan_version(work, **asked))
+        made = await visit.attempt(form, lambda work: define_offer(work, **asked))
         if not isinstance(made, Refusal):
-            return visit.see("/plans", "created")
+            return visit.see(f"/plans/{made}", "created")
     return await _plan_form(visit, form, status=422)
-
-
-def _read_tiers(form: Form, currency: str) -> list[dict[str, Any]]:
-    """Up to three tiers: a price per GB, and up to how many GB; the last one typed has no end."""
-    tiers: list[dict[str, Any]] = []
-    for number in range(1, TIERS + 1):
-        if not form.value(f"tier{number}_price").strip():
-            continue
-        up_to = form.scaled(f"tier{number}_gb", GB, most=_LARGEST_GB, required=False)
-        price = form.amount(f"tier{number}_price", currency, zero=True)
-        tiers.append({"up_to_octets": up_to, "minor_per_gb": str(price)})
-    return tiers
 
 
 async def _plan_form(visit: Visit, form: Form, status: int = 200) -> web.Response:
     async with visit.reading() as connection:
         profiles = await network.list_profiles(connection)
     return visit.page(
-        "plan_new.html",
-        form=form,
-        profiles=profiles,
-        metered=METERED,
-        tiers=range(1, TIERS + 1),
-        status=status,
-    )
+        "plan_new.html", form=form, profiles=profiles, words=offer_form,
+        tiers=range(1, offer_form.TIERS + 1), rows=range(1, offer_form.ROWS + 1), status=status,
+    )  # fmt: skip
+
+
+@routes.get("/plans/{version_id}", Permission.LOOK)
+async def plan(visit: Visit) -> web.StreamResponse:
+    """One version with all its items, and its text to make the next one of."""
+    text = await _text_of(visit, visit.path("version_id"))
+    return await _plan_page(visit, Form({"text": text}))
+
+
+async def _text_of(visit: Visit, version_id: str) -> str:
+    async with visit.reading() as connection:
+        found = (await plan_rows.plan_versions(connection, [version_id])).get(version_id)
+        if found is None:
+            raise missing()
+        names = {one.id: one.name for one in await network.list_profiles(connection)}
+    described = {**offer_as_json(found), "profile": names.get(found.service_profile_id or "")}
+    return json.dumps(described, indent=2, ensure_ascii=False)
+
+
+async def _plan_page(visit: Visit, form: Form, status: int = 200) -> web.Response:
+    version_id = visit.path("version_id")
+    async with visit.reading() as connection:
+        found = (await plan_rows.plan_versions(connection, [version_id])).get(version_id)
+        if found is None:
+            raise missing()
+        rows = [one for one in await money.list_plans(connection) if one.code == found.code]
+    contract = json.loads(form.value("text") or "{}") if form.ok else {}
+    return visit.page(
+        "plan.html", offer=found, versions=rows, form=form, status=status,
+        contract=contract.get("contract") if isinstance(contract, dict) else None, fees=offer_form.FEES,
+    )  # fmt: skip
+
+
+@routes.post("/plans/{version_id}/next", Permission.MONEY)
+async def next_version(visit: Visit) -> web.StreamResponse:
+    """The next version, or another plan, from text."""
+    form = await visit.form()
+    described = _described(form)
+    offer = read_offer(described) if form.ok else {}
+    if isinstance(offer, Refusal):
+        form.blame("text", f"{offer.field}: {offer.message}")
+    if not form.ok or isinstance(offer, Refusal):
+        return await _plan_page(visit, form, status=422)
+    async with visit.reading() as connection:
+        profiles = {one.name: one.id for one in await network.list_profiles(connection)}
+    named = described.get("profile")
+    if named is not None and named not in profiles:
+        form.blame("text", f"profile: there is no service profile {named!r}")
+        return await _plan_page(visit, form, status=422)
+    profile_id = None if named is None else profiles[named]
+    made = await visit.attempt(form, lambda work: define_offer(work, **offer, service_profile_id=profile_id))
+    if isinstance(made, Refusal):
+        return await _plan_page(visit, form, status=422)
+    return visit.see(f"/plans/{made}", "created")
+
+
+def _described(form: Form) -> dict[str, Any]:
+    text = form.value("text")
+    if len(text) > 40_000:
+        form.blame("text", "is too long: use at most 40,000 characters")
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as trouble:
+        form.blame("text", f"is not JSON: {trouble}")
+        return {}
+    if not isinstance(found, dict):
+        form.blame("text", "must be one JSON object")
+        return {}
+    return found

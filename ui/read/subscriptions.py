@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service
 from billing.domain.catalogue import PlanVersion
-from billing.domain.items import Item
 from billing.domain.phases import FOREVER, Phase, fold_phases, phase_on, standing
 from billing.store import plan_rows, subscription_rows
 from billing.store.tables import plan, plan_version, subscription, subscription_change
@@ -81,11 +80,6 @@ class SubscriptionView:
     def is_over(self) -> bool:
         """True once its last day has gone."""
         return self.ends_on is not None and self.ends_on <= self.today
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """What it charges."""
-        return self.offer.items
 
 
 async def subscription_view(

@@ -1,0 +1,149 @@
+"""A plan version as people type it in a form, and as the items that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from billing.domain.cadence import UNITS
+from billing.domain.proration import RULES
+from billing.domain.rating.terms import plain_terms
+from core.quantities import GB
+from ui.web.forms import Form
+
+KINDS = {
+    "plan": "A plan, for a line", "addon": "An add-on, beside a plan", "bundle": "A bundle, under one name"
+}  # fmt: skip
+METERED = {"sum": "Download and upload", "down": "Download", "up": "Upload", "max": "The greater of both"}
+PRORATION = {
+    "actual_days": "By actual days", "thirty_days": "By months of 30 days",
+    "round_up": "Actual days, rounded up", "none": "A part costs the whole",
+}  # fmt: skip
+PERIODS = {"": "The account's cycle", **{unit: f"Each {unit}" for unit in UNITS}}
+ROW_KINDS = {
+    "one_time": "One-time fee", "deposit": "Deposit", "rental": "Rental", "recurring": "Recurring",
+    "discount": "Discount",
+}  # fmt: skip
+FEES = {
+    "none": "None", "flat": "A flat fee", "remaining": "A share of the months left",
+    "declining": "A flat fee, less with each month",
+}  # fmt: skip
+TIERS = 3
+ROWS = 5
+_LARGEST_GB = 1_000_000
+_PPM = 10_000
+
+USUAL = {
+    "kind": "plan", "currency": "USD", "tax_class": "internet", "metered": "sum", "period": "",
+    "period_count": "1", "advance": "yes", "credit_unused": "yes", "proration": "actual_days",
+    "contract_fee": "none",
+}  # fmt: skip
+"""What the form starts with."""
+
+if set(PRORATION) != set(RULES):
+    raise RuntimeError("a rule of proration has no words")
+
+
+def read_offer_form(form: Form) -> dict[str, Any]:
+    """The arguments of ``define_offer``; faults are on the form."""
+    kind, currency = form.choice("kind", KINDS), form.text("currency", longest=3).upper()
+    name, tax_class = form.text("name", longest=120), form.text("tax_class", longest=40)
+    items: list[Mapping[str, Any]] = []
+    if kind == "plan" or form.value("price").strip():
+        items.append(_recurring(form, currency, name, tax_class))
+    if kind == "plan":
+        items.append(_usage(form, currency, name, tax_class))
+    items += [
+        item for number in range(1, ROWS + 1) if (item := _row(form, number, currency, tax_class)) is not None
+    ]
+    return {
+        "code": form.text("code", longest=40), "name": name, "currency": currency, "kind": kind,
+        "items": items, "contract": _contract(form, currency),
+        "service_profile_id": form.text("service_profile_id", longest=40) if kind == "plan" else None,
+        "offered_from": form.optional_date("offered_from"),
+        "offered_until": form.optional_date("offered_until"),
+    }  # fmt: skip
+
+
+def _recurring(form: Form, currency: str, name: str, tax_class: str) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "code": "recurring", "kind": "recurring", "name": name, "tax_class": tax_class,
+        "price_minor": form.amount("price", currency, zero=True),
+        "advance": form.flag("advance"), "credit_unused": form.flag("credit_unused"),
+        "while_paused": form.flag("while_paused"), "tax_included": form.flag("tax_included"),
+        "proration": form.choice("proration", PRORATION),
+    }  # fmt: skip
+    period = form.choice("period", PERIODS)
+    if period:
+        count = form.integer("period_count", least=1, most=366, default=1)
+        item["period"] = {"unit": period, "count": count}
+    return item
+
+
+def _usage(form: Form, currency: str, name: str, tax_class: str) -> dict[str, Any]:
+    allowance = form.scaled("allowance_gb", GB, most=_LARGEST_GB, required=False)
+    usage: Any = {}
+    try:
+        tiers = _read_tiers(form, currency)
+        metered = form.choice("metered", METERED)
+        if form.ok:
+            usage = plain_terms(metered, allowance, tiers).as_json()
+    except ValueError as trouble:
+        form.blame("tier1_gb", str(trouble))
+    return {"code": "usage", "kind": "usage", "name": name, "tax_class": tax_class, "usage": usage}
+
+
+def _read_tiers(form: Form, currency: str) -> list[dict[str, Any]]:
+    """Up to three tiers: a price per GB, and up to how many GB; the last one typed has no end."""
+    tiers: list[dict[str, Any]] = []
+    for number in range(1, TIERS + 1):
+        if not form.value(f"tier{number}_price").strip():
+            continue
+        up_to = form.scaled(f"tier{number}_gb", GB, most=_LARGEST_GB, required=False)
+        price = form.amount(f"tier{number}_price", currency, zero=True)
+        tiers.append({"up_to_octets": up_to, "minor_per_gb": str(price)})
+    return tiers
+
+
+def _row(form: Form, number: int, currency: str, tax_class: str) -> dict[str, Any] | None:
+    """One more item; a row without a name is left out."""
+    name = form.optional(f"item{number}_name", longest=120)
+    if name is None:
+        return None
+    kind = form.choice(f"item{number}_kind", ROW_KINDS)
+    item: dict[str, Any] = {
+        "code": f"{kind}_{number}", "kind": kind, "name": name,
+        "tax_class": form.optional(f"item{number}_tax_class", longest=40) or tax_class,
+    }  # fmt: skip
+    periods = form.optional_integer(f"item{number}_periods", least=1, most=1200)
+    if kind == "discount":
+        item["discount"] = {**_discount(form, f"item{number}_amount", currency), "periods": periods}
+    else:
+        item["price_minor"] = form.amount(f"item{number}_amount", currency)
+    return item
+
+
+def _discount(form: Form, field: str, currency: str) -> dict[str, Any]:
+    """``10 %`` or ``5.00``."""
+    typed = form.value(field).strip()
+    if not typed.endswith("%"):
+        return {"amount_minor": form.amount(field, currency)}
+    share = Form({field: typed.removesuffix("%")})
+    percent = share.optional_decimal(field, least=0, most=100)
+    if percent is None or percent <= 0:
+        form.blame(field, "must be a share like 10 %, or an amount like 5.00")
+    return {"percent_ppm": round((percent or 1) * _PPM)}
+
+
+def _contract(form: Form, currency: str) -> dict[str, Any] | None:
+    months = form.optional_integer("contract_months", least=1, most=120)
+    if months is None:
+        return None
+    typed_share = form.optional_decimal("contract_share", least=0, most=100)
+    return {
+        "term_months": months, "fee": form.choice("contract_fee", FEES),
+        "fee_minor": form.amount("contract_amount", currency) if form.value("contract_amount").strip() else 0,
+        "share_ppm": round((100 if typed_share is None else typed_share) * _PPM),
+        "renews_months": form.optional_integer("contract_renews", least=1, most=120),
+        "ends": form.flag("contract_ends"),
+    }  # fmt: skip
