@@ -58,6 +58,7 @@ async def redeem_promotion(
     account = await account_rows.lock_account(work.connection, account_id)
     if account is None:
         refuse("unknown_account", f"there is no account {account_id}", "account_id")
+    payer = await payer_of(work, account)  # accounts are held before the promotion, by everybody
     found = await promotion_rows.find_promotion(work.connection, code, lock=True)
     if found is None or found.withdrawn_at is not None:
         said = "is not given any more" if found else "is not known; look at how it is written"
@@ -72,7 +73,6 @@ async def redeem_promotion(
     await _check_offer(work, account, found, own, today)
     one = await _subscription_for(work, found, own, subscription_id, today)
     by_whom = await _referrer(work, account, found, referred_by)
-    payer = await payer_of(work, account)
     first = from_on or await _first_open_day(work, payer, one, today)
     _check_day(one, first, today)
     values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, timedelta
 from typing import Any
 
@@ -242,6 +243,24 @@ async def test_a_referral_is_credited_to_both_once_the_first_invoice_is_paid(any
     assert ("credit", "referral", -2000) in amounts(await town.lines("INV-000003"))
     assert all(one.is_same for one in await replayed(town))
     await town.prove_books()
+
+
+async def test_the_last_one_is_given_once_however_many_ask_at_once(any_town: Town) -> None:
+    town = any_town
+    asking = [(await sold(town))[0] for _ in range(6)]
+    await promote(town, max_uses=2)
+
+    async def ask(account: str) -> str:
+        answer = await town.workplace.carry_out(
+            "operator:test", lambda work: redeem_promotion(work, code="HALF", account_id=account)
+        )
+        return answer.code if isinstance(answer, Refusal) else answer.outcome
+
+    found = await asyncio.gather(*(ask(account) for account in asking * 2))
+    assert sorted(set(found)) == ["exists", "redeemed", "used_up"]
+    assert found.count("redeemed") == 2
+    async with town.workplace.reading() as connection:
+        assert len(await uses(connection, code="HALF")) == 2
 
 
 _ACCOUNT = Account(

@@ -88,7 +88,7 @@ def paths(valley: Provider) -> list[str]:
         "/realms/new", "/home-servers/new", "/certificates", "/certificates/new", "/operators/gear",
         f"/services/{valley.services['Ada Whitlock']}/sign-ins", "/tokens", "/explain?user=ada@valley.example", "/nases", "/nases/new", "/rejects", "/profiles", "/profiles/new", "/templates", "/templates/edit", "/preview",
         f"/profiles/{valley.plans['home-25'][1]}", f"/profiles/{valley.plans['home-25'][1]}/edit",
-        f"/preview?nas={valley.nases[0]}&profile={valley.plans['home-25'][1]}", "/plans", "/plans/new", "/taxes?try_price=49.00&try_region=CO", "/taxes/new", "/taxes/import", "/exemptions", "/exemptions/new", "/invoices",
+        f"/preview?nas={valley.nases[0]}&profile={valley.plans['home-25'][1]}", "/plans", "/plans/new", "/taxes?try_price=49.00&try_region=CO", "/taxes/new", "/taxes/import", "/exemptions", "/exemptions/new", "/promotions", "/promotions/new", "/equipment", f"/subscribers/{valley.accounts['Ada Whitlock']}/agreements", f"/subscribers/{valley.accounts['Ada Whitlock']}/promotions", "/invoices",
         "/payments", "/dunning?on=2026-03-20", "/bill-runs", "/audit", "/operators", "/issues", "/movements",
         "/password", "/portal", "/snmp", "/snmp/new", f"/snmp/{valley.snmp_targets[0]}",
         f"/nases/{valley.nases[0]}/edit", f"/devices/{valley.devices[0]}/edit",

@@ -41,6 +41,8 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.payment: ("note", "recorded_by", "reversal_reason"),
     billing.mail_message: ("subject", "reason", "to_address"),
     billing.dunning_event: ("because",),
+    billing.promotion: ("name", "created_by"),
+    billing.equipment_loan: ("name", "serial", "recorded_by"),
     billing.bill_run: ("parked",),
     aaa.nas: ("name", "network", "identifier"),
     aaa.service_profile: ("name", "pool", "filter_id", "router_group", "ipv6_pool"),
@@ -121,8 +123,28 @@ def _leaves(value: Any, text: str) -> Any:
     return text if isinstance(value, str) else value
 
 
+async def _agree(connection: AsyncConnection) -> None:
+    """A promotion and something lent; written twice it stands once."""
+    if (await connection.execute(select(billing.promotion.c.id))).first() is not None:
+        return
+    sold = (await connection.execute(select(billing.subscription).limit(1))).one()
+    await connection.execute(
+        insert(billing.promotion).values(
+            id="prm_1", code="SPRING", name="x", percent_ppm=500_000, item_kinds=["recurring"], item_codes=[],
+            plan_codes=[], new_only=False, created_at=sold.created_at, created_by="x",
+        )
+    )  # fmt: skip
+    await connection.execute(
+        insert(billing.equipment_loan).values(
+            id="loan_1", account_id=sold.account_id, subscription_id=sold.id, name="x", serial="x",
+            value_minor=100, lent_on=sold.starts_on, recorded_at=sold.created_at, recorded_by="x",
+        )
+    )  # fmt: skip
+
+
 async def _multiply(connection: AsyncConnection) -> None:
-    """At least one row a branch of what the valley has few of."""
+    """At least one row a branch of what the valley has few of, and one of what it has none of."""
+    await _agree(connection)
     for table in _FEW:
         rows = (await connection.execute(select(table))).all()
         for number in range(len(rows), BRANCHES):
