@@ -114,6 +114,27 @@ def invoice_html_file(
     in_house(body)
 
 
+@invoices.command("now")
+def invoice_charges_now(account: Annotated[str, typer.Argument(help="Account number or id.")]) -> None:
+    """Invoice the one-off charges that wait, today; what recurs keeps its cycle."""
+    from billing.invoicing.invoice_now import invoice_now
+    from billing.taxes.set_engine import asked_tax_engine
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            account_id = await find(connection, "account", account)
+        async with asked_tax_engine(house.workplace, house.sealer) as engine:
+            issued = outcome_or_fail(
+                await invoice_now(
+                    house.workplace, account_id=account_id, actor=actor(),
+                    settings=house.settings.billing, engine=engine,
+                )
+            )  # fmt: skip
+        say(f"{issued.number}: {format_money(issued.draft.total_minor, issued.draft.account.currency)}")
+
+    in_house(body)
+
+
 @invoices.command("credit")
 def invoice_credit(
     number: Annotated[str, typer.Argument(help="Invoice number.")],

@@ -28,6 +28,8 @@ from core.money import format_money
 from core.periods import Period
 
 CREDIT_NOTE = "credit_note"
+CHARGES = "charges"
+"""The kind of an invoice between the cycles, of one-off charges alone."""
 _ONE = Decimal(1)
 _NONE = Decimal(0)
 

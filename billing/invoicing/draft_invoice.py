@@ -266,10 +266,22 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
     if metered:
         view = View(cycle, before, None)
         plan.usage = plan_usage(account, metered, record.versions, view, settled)
-    places = {one.id: one.place for one in plan.subscriptions}
-    for charge in record.charges.get(account.id, ()):
-        plan.lines.append(draft_charge(charge, account.currency, places.get(charge.subscription_id or "")))
+    _add_charges(plan, record)
     return plan
+
+
+def plan_charges(account: Account, cycle: Period, record: Record) -> DraftPlan:
+    """An invoice of the one-off charges alone; what recurs keeps its cycle."""
+    plan = DraftPlan(account, cycle, record.subscriptions[account.id])
+    _add_charges(plan, record)
+    return plan
+
+
+def _add_charges(plan: DraftPlan, record: Record) -> None:
+    places = {one.id: one.place for one in plan.subscriptions}
+    for charge in record.charges.get(plan.account.id, ()):
+        place = places.get(charge.subscription_id or "")
+        plan.lines.append(draft_charge(charge, plan.account.currency, place))
 
 
 def finish_draft(

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account, Subscription
+from billing.domain.invoicing import CHARGES
 from billing.domain.phases import fold_phases
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
@@ -28,6 +29,7 @@ from billing.invoicing.draft_invoice import (
     at_address,
     finish_draft,
     load_balances,
+    plan_charges,
     plan_draft,
     turn_before,
 )
@@ -85,7 +87,7 @@ async def replay_invoices(
     to_on: date,
     settings: BillingSettings | None = None,
 ) -> AsyncIterator[ReplayedInvoice]:
-    """Every invoice of a cycle issued from ``from_on`` to ``to_on`` (both included), in order of number."""
+    """Every invoice issued from ``from_on`` to ``to_on`` (both included), in order of number."""
     books = TaxBooks()
     for row in await replay_rows.issued_between(connection, from_on, to_on):
         yield await replay_invoice(connection, usage, row, settings or BillingSettings(), books)
@@ -137,6 +139,8 @@ async def _plan(
         idle=await equipment_rows.idle_of(connection, ids, as_of),
         charges={account.id: await charge_rows.charges_on(connection, row.id)},
     )
+    if row.kind == CHARGES:
+        return plan_charges(account, cycle, record), record
     reach = cycle.start - timedelta(days=settings.correction_cycles * account.longest_cycle_days)
     promoted = await promotion_rows.turns_of(connection, ids, as_of)
     moved = await equipment_rows.turns_of(connection, ids, as_of)

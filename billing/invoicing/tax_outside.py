@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from billing.domain.invoicing import InvoiceDraft, complete_invoice, taxable_lines
+from billing.domain.invoicing import CHARGES, InvoiceDraft, complete_invoice, taxable_lines
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxDecision
 from billing.domain.taxes.rule import Exemption
@@ -87,10 +87,14 @@ class OutsideTaxes:
         return taxed
 
     def _document(self, draft: InvoiceDraft, exemptions: Mapping[str, Sequence[Exemption]]) -> TaxDocument:
-        """The code is the account and the cycle: a run that was killed says the same again."""
+        """The code is the account and the cycle: a run that was killed says the same again.
+
+        Invoices between the cycles may be several on a day: theirs names their first charge.
+        """
         account = draft.account
+        first = next((f":{one.charge_id}" for one in draft.lines if draft.kind == CHARGES), "")
         return TaxDocument(
-            f"bill:{account.id}:{draft.cycle.start}", account.id, account.currency, draft.issued_on,
+            f"bill:{account.id}:{draft.cycle.start}{first}", account.id, account.currency, draft.issued_on,
             taxable_lines(account, draft.lines), tuple(exemptions.get(account.id, ())), self._record,
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.domain.invoicing import InvoicedPart
+from billing.domain.invoicing import CHARGES, InvoicedPart
 from billing.domain.usage_parts import RatedBefore
 from billing.domain.usage_parts import closes_of as closes_of_charges
 from billing.store.invoice_rows import RATED_BEFORE
@@ -20,10 +20,14 @@ from core.store.among import among
 
 
 async def issued_between(connection: AsyncConnection, from_on: date, to_on: date) -> list[Row[Any]]:
-    """Invoices of cycles by their day of issue, both days included, in order of number."""
+    """Invoices of cycles and of charges by their day of issue, both days included, in order of number."""
     query = (
         select(invoice)
-        .where(invoice.c.kind == "invoice", invoice.c.issued_on >= from_on, invoice.c.issued_on <= to_on)
+        .where(
+            invoice.c.kind.in_(("invoice", CHARGES)),
+            invoice.c.issued_on >= from_on,
+            invoice.c.issued_on <= to_on,
+        )
         .order_by(invoice.c.number)
     )
     return list(await connection.execute(query))

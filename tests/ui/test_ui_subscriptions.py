@@ -95,6 +95,12 @@ async def test_a_charge_is_added_once_and_an_invoice_credited_once(
     [action] = re.findall(r"/charges/chg_\w+/withdraw", page)
     assert (await browser.submit(charges, action)).location == f"{charges}?notice=charge_withdrawn"
     assert (await browser.submit(charges, charges, **{**typed, "amount": "x"})).status == 422
+    await browser.submit(charges, charges, **{**typed, "charge_key": "panel:2"})
+    alone = await browser.submit(charges, f"{charges}/invoice")
+    assert "Visit on site" in (await browser.get(alone.location)).text
+    token = (await browser.get(charges)).form(charges)["csrf"]
+    again = await browser.post(f"{charges}/invoice", {"csrf": token})
+    assert (again.status, "no one-off charge waits" in again.text) == (422, True)
     async with valley.workplace.reading() as connection:
         invoice = await connection.scalar(
             select(billing.invoice.c.id).where(

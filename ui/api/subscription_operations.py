@@ -12,6 +12,7 @@ from billing.catalogue.offer_file import offer_as_json
 from billing.domain.invoicing import InvoiceDraft
 from billing.invoicing.add_charge import add_charge, withdraw_charge
 from billing.invoicing.credit_note import issue_credit_note
+from billing.invoicing.invoice_now import invoice_now
 from billing.store import charge_rows, plan_rows
 from billing.subscriptions.order_change import KINDS, Order, carry_out
 from billing.subscriptions.preview_order import preview_order
@@ -228,6 +229,24 @@ async def charge_once(ask: Ask) -> Answer:
         )  # fmt: skip
 
     return {"id": await ask.panel.workplace.carry_out(ask.actor, act)}
+
+
+@operations.post(
+    "/charges/invoice", "Invoice an account's waiting one-off charges today; what recurs keeps its cycle.",
+    shapes.record(id=shapes.TEXT, number=shapes.TEXT, total_minor=shapes.WHOLE), _ACCOUNT,
+)  # fmt: skip
+async def invoice_charges(ask: Ask) -> Answer:
+    """Refused when nothing waits."""
+    panel = ask.panel
+    async with panel.workplace.reading() as connection:
+        account_id, _ = await _account(connection, ask.text("account"))
+    async with asked_tax_engine(panel.workplace, panel.sealer) as engine:
+        issued = granted(
+            await invoice_now(
+                panel.workplace, account_id=account_id, actor=ask.actor, settings=panel.billing, engine=engine
+            )
+        )
+    return {"id": issued.id, "number": issued.number, "total_minor": issued.draft.total_minor}
 
 
 @operations.post(

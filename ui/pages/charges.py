@@ -8,7 +8,9 @@ from aiohttp import web
 
 from billing.invoicing.add_charge import add_charge, withdraw_charge
 from billing.invoicing.credit_note import Creditable, creditable_lines, issue_credit_note
+from billing.invoicing.invoice_now import invoice_now
 from billing.store import charge_rows
+from billing.taxes.set_engine import asked_tax_engine
 from core.refusal import Refusal
 from ui.permissions import Permission
 from ui.read import money, subscriber
@@ -72,6 +74,21 @@ async def add(visit: Visit) -> web.StreamResponse:
     if isinstance(made, Refusal):
         return await _page(visit, account_id, form, status=422)
     return visit.see(f"/subscribers/{account_id}/charges", "charge_added")
+
+
+@routes.post("/subscribers/{account_id}/charges/invoice", Permission.MONEY)
+async def invoice_them(visit: Visit) -> web.StreamResponse:
+    """Those that wait, on an invoice of their own; asked twice, there is one."""
+    form, account_id, panel = await visit.form(), visit.path("account_id"), visit.panel
+    async with asked_tax_engine(panel.workplace, panel.sealer) as engine:
+        issued = await invoice_now(
+            panel.workplace, account_id=account_id, actor=f"operator:{visit.operator.name}",
+            settings=panel.billing, engine=engine,
+        )  # fmt: skip
+    if isinstance(issued, Refusal):
+        form.blame(GENERAL, issued.message)
+        return await _page(visit, account_id, form, status=422)
+    return visit.see(f"/invoices/{issued.id}", "created")
 
 
 @routes.post("/charges/{charge_id}/withdraw", Permission.MONEY)
