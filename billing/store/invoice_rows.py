@@ -160,11 +160,12 @@ async def advance_run(
 
 async def finish_run(
     connection: AsyncConnection, run_id: str, finished_at: datetime, parked: list[dict[str, str]]
-) -> None:
-    """The run has come to its end."""
+) -> int:
+    """The run has come to its end; returns how many invoices it finalised, those before a crash too."""
     await connection.execute(
         update(bill_run).where(bill_run.c.id == run_id).values(finished_at=finished_at, parked=parked)
     )
+    return int(await connection.scalar(select(bill_run.c.invoices).where(bill_run.c.id == run_id)) or 0)
 
 
 # Reading for people

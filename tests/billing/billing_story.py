@@ -54,7 +54,8 @@ class TestMeters:
 
     used: dict[str, list[tuple[datetime, int, int]]] = field(default_factory=dict)
     closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
-    spans: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    spans: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)  # closed, by service
+    frozen: dict[str, list[tuple[datetime, int, int]]] = field(default_factory=dict)  # by close
     broken: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     crash_after: int | None = None
@@ -72,12 +73,28 @@ class TestMeters:
             raise PowerCut
         if service_id in self.broken:
             raise RuntimeError(f"meter of {service_id} is on fire")
-        octets_in, octets_out = await self.between(work.connection, service_id, from_at, until_at)
-        records = sum(1 for at, _, _ in self.used.get(service_id, []) if from_at <= at < until_at)
+        known = self.closed.get((service_id, claim))
+        if known is not None:
+            return known
+        found = self._not_closed(service_id, from_at, until_at)
+        octets_in, octets_out = sum(one[1] for one in found), sum(one[2] for one in found)
         digest = hashlib.sha256(f"{service_id}{claim}{octets_in}{octets_out}".encode()).hexdigest()
-        closed = Closed(f"close_{digest[:16]}", octets_in, octets_out, records, digest)
-        self.spans[closed.close_id] = (from_at, until_at)
-        return self.closed.setdefault((service_id, claim), closed)
+        closed = Closed(f"close_{digest[:16]}", octets_in, octets_out, len(found), digest)
+        self.frozen[closed.close_id] = found
+        self.spans.setdefault(service_id, []).append((from_at, until_at))
+        self.closed[service_id, claim] = closed
+        return closed
+
+    def _not_closed(
+        self, service_id: str, from_at: datetime, until_at: datetime
+    ) -> list[tuple[datetime, int, int]]:
+        """No octet is in two closes: of spans that overlap the earlier one has the common part."""
+        closed = self.spans.get(service_id, [])
+        return [
+            one
+            for one in self.used.get(service_id, [])
+            if from_at <= one[0] < until_at and not any(start <= one[0] < end for start, end in closed)
+        ]
 
     async def close_many(self, work: Work, claims: Sequence[UsageClaim]) -> list[Closed | Refusal]:
         return [
@@ -92,9 +109,7 @@ class TestMeters:
     ) -> dict[str, list[UsageSlice]]:
         slices: dict[str, list[UsageSlice]] = {}
         for close_id in close_ids:
-            from_at, until_at = self.spans[close_id]
-            used = self.used.get(self._service_of(close_id), [])
-            slices[close_id] = sorted((at, at, *octets) for at, *octets in used if from_at <= at < until_at)
+            slices[close_id] = sorted((at, at, *octets) for at, *octets in self.frozen[close_id])
         return slices
 
     async def recall(self, connection: AsyncConnection, close_ids: Sequence[str]) -> dict[str, Closed]:
@@ -136,7 +151,6 @@ class TestMeters:
         ]
 
     async def evidence(self, connection: AsyncConnection, close_id: str) -> Sequence[Any]:
-        from_at, until_at = self.spans[close_id]
         service_id = self._service_of(close_id)
         return [
             {
@@ -144,8 +158,7 @@ class TestMeters:
                 "octets_in": octets_in, "octets_out": octets_out,
                 "readings": [{"at": at, "decision": "advance", "evidence": {"Acct-Output-Octets": octets_out}}],
             }
-            for number, (at, octets_in, octets_out) in enumerate(self.used.get(service_id, []), start=1)
-            if from_at <= at < until_at
+            for number, (at, octets_in, octets_out) in enumerate(self.frozen[close_id], start=1)
         ]  # fmt: skip
 
 

@@ -60,7 +60,7 @@ async def test_a_cycle_is_local_days_and_may_be_an_hour_shorter_or_longer(
     town.meters.use("svc_1", last_moment + timedelta(microseconds=1), 9 * GB, 0)
     town.travel(turn, time_zone=zone_name)
     await town.bill()
-    [(from_at, until_at)] = town.meters.spans.values()
+    [[(from_at, until_at)]] = town.meters.spans.values()
     assert (until_at - from_at) == timedelta(hours=hours)
     [usage] = [line for line in await town.lines("INV-000002") if line.kind == "usage"]
     assert usage.explanation["octets_in"] == 7 * GB
@@ -183,7 +183,7 @@ async def test_upgrade_then_downgrade_within_a_cycle(town: Town) -> None:
     april, may = await town.invoices(ann)
     assert april.net_minor == 3000
     assert may.net_minor - 3000 == -2000 + 2000 + 1000  # back 20 small days; 10 big days; 10 small days
-    spans = sorted((f.astimezone(UTC).day, u.astimezone(UTC).day) for f, u in town.meters.spans.values())
+    spans = sorted((f.astimezone(UTC).day, u.astimezone(UTC).day) for f, u in town.meters.spans["svc_1"])
     assert spans == [(1, 11), (11, 21), (21, 1)]  # the usage of each plan's days is rated apart
 
 
