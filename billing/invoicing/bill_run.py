@@ -3,7 +3,8 @@
 Each account turns on its own anchor day by its own local date. A block of accounts is one transaction: usage
 closed, invoices numbered and booked, facts published, the account's next cycle noted. A run that is killed
 leaves whole blocks; the next one goes on where it stopped, because an account is due by its next cycle and
-nothing else. An account that cannot be billed is parked with the reason and does not stop the others.
+nothing else, and if only the end was missing, writes that. Two at once are one run and share its blocks. An
+account that cannot be billed is parked with the reason and does not stop the others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from billing.ports import UsageSource
 from billing.store import account_rows, draft_rows, invoice_rows, parked_rows
 from billing.taxes.set_engine import TaxEngineLocked, asked_tax_engine
 from billing.taxes.tax_books import TaxBooks
+from core.database import take_lane
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.periods import local_date
@@ -165,8 +167,7 @@ class _Run:
         through = furthest if self._limit is None else min(furthest, self._limit)
         account_ids = await self._due(now, through)
         if not account_ids:
-            await self._nobody_is_due()
-            return BillRunOutcome(None, through)
+            return await self._nobody_is_due(through)
         self._accounts = len(account_ids)
         resumed = await self._begin(through)
         self._watch(self._progress())
@@ -205,6 +206,7 @@ class _Run:
 
     async def _begin(self, through: date) -> bool:
         async with self._work() as work:
+            await take_lane(work.connection, "bill_run")  # two that begin at once are one run
             unfinished = (
                 None if self._only is not None else await invoice_rows.unfinished_run(work.connection)
             )
@@ -222,14 +224,16 @@ class _Run:
     async def _finish(self) -> None:
         async with self._workplace.work(self._actor) as work:
             listed = [{"account_id": one.account_id, "reason": one.reason} for one in self._parked]
-            await invoice_rows.finish_run(work.connection, self._run_id, work.now, listed)
+            ended = await invoice_rows.finish_run(work.connection, self._run_id, work.now, listed)
             if self._only is None and self._limit is None:
                 await parked_rows.release_untried(work.connection, self._run_id)
             await self._say_who_is_parked(work)
-            await work.audit(
-                "billing.bill_run_finished", self._run_id, invoices=len(self._numbers), parked=len(listed),
-                drafts=self._drafts,
-            )  # fmt: skip
+            if ended is not None:
+                invoices, drafts = ended
+                await work.audit(
+                    "billing.bill_run_finished", self._run_id, invoices=invoices, parked=len(listed),
+                    drafts=drafts,
+                )  # fmt: skip
 
     async def _say_who_is_parked(self, work: Work) -> None:
         count = await parked_rows.count_parked(work.connection)
@@ -243,16 +247,22 @@ class _Run:
         else:
             await close_issue(work, PARKED_ISSUE)
 
-    async def _nobody_is_due(self) -> None:
-        """Who was parked has nothing to bill any more."""
+    async def _nobody_is_due(self, through: date) -> BillRunOutcome:
+        """Who was parked has nothing to bill any more; a run that was killed before its end is ended."""
         if self._only is not None or self._limit is not None:
-            return
+            return BillRunOutcome(None, through)
         async with self._workplace.reading() as connection:
-            if not await parked_rows.count_parked(connection):
-                return
-        async with self._workplace.work(self._actor) as work:
-            await parked_rows.release_untried(work.connection, "")
-            await close_issue(work, PARKED_ISSUE)
+            unfinished = await invoice_rows.unfinished_run(connection)
+            parked = await parked_rows.count_parked(connection)
+        if unfinished is not None:
+            self._run_id = unfinished.id
+            await self._finish()
+            return BillRunOutcome(self._run_id, through, True)
+        if parked:
+            async with self._workplace.work(self._actor) as work:
+                await parked_rows.release_untried(work.connection, "")
+                await close_issue(work, PARKED_ISSUE)
+        return BillRunOutcome(None, through)
 
     async def _bill_block(self, account_ids: Sequence[str]) -> None:
         """One transaction; if it fails, its accounts are tried one by one and the culprit is parked."""

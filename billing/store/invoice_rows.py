@@ -146,26 +146,37 @@ async def begin_run(
 async def advance_run(
     connection: AsyncConnection, run_id: str, *, invoices: int, drafts: int = 0, done: int = 0
 ) -> None:
-    """A block is done, in the same transaction as its invoices and drafts."""
+    """A block is done, in the same transaction as its invoices and drafts.
+
+    Two runs at once are one run and each passes over what the other did: no more is done than there is.
+    """
+    far = bill_run.c.done + done
     await connection.execute(
         update(bill_run)
         .where(bill_run.c.id == run_id)
         .values(
             invoices=bill_run.c.invoices + invoices,
             drafts=bill_run.c.drafts + drafts,
-            done=bill_run.c.done + done,
+            done=case((far > bill_run.c.accounts, bill_run.c.accounts), else_=far),
         )
     )
 
 
 async def finish_run(
     connection: AsyncConnection, run_id: str, finished_at: datetime, parked: list[dict[str, str]]
-) -> int:
-    """The run has come to its end; returns how many invoices it finalised, those before a crash too."""
-    await connection.execute(
-        update(bill_run).where(bill_run.c.id == run_id).values(finished_at=finished_at, parked=parked)
+) -> tuple[int, int] | None:
+    """The run has come to its end; returns how many invoices and drafts it made, those before a crash too.
+
+    None when somebody else has ended it.
+    """
+    statement = (
+        update(bill_run)
+        .where(bill_run.c.id == run_id, bill_run.c.finished_at.is_(None))
+        .values(finished_at=finished_at, parked=parked)
+        .returning(bill_run.c.invoices, bill_run.c.drafts)
     )
-    return int(await connection.scalar(select(bill_run.c.invoices).where(bill_run.c.id == run_id)) or 0)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row.invoices, row.drafts)
 
 
 # Reading for people

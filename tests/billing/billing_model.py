@@ -102,14 +102,11 @@ class Customer:
     subscription_id: str
     changes: list[Change]
     used: list[tuple[date, int]] = field(default_factory=list)
-    rated: set[date] = field(default_factory=set)
-    taken: set[int] = field(default_factory=set)
     bills: list[Bill] = field(default_factory=list)
     money: list[Money] = field(default_factory=list)
     billed_through: date | None = None
     net_minor: int = 0
     usage_minor: int = 0
-    credited_net_minor: int = 0
     balance_minor: int = 0
     stage: str = "clear"
 
@@ -149,21 +146,16 @@ class Customer:
             owed += half_up(Fraction(price * (upto + 1), of_days)) - half_up(Fraction(price * upto, of_days))
         return owed
 
-    def rate(self, turn: date) -> int:
-        """What usage costs whose month or plan has ended by ``turn`` and that was not rated before."""
+    def usage_through(self, turn: date) -> int:
+        """What all usage costs whose month or plan has ended by ``turn``, as the terms are known now."""
         cost = 0
         for start, end, plan in self._parts(turn):
-            if start in self.rated:
-                continue
-            self.rated.add(start)
-            found = [n for n, (day, _) in enumerate(self.used) if start <= day < end and n not in self.taken]
-            self.taken.update(found)
             first, last = cycle_of(start, self.anchor_day)
             of_days, octets = (last - first).days, plan.included_gb * GB
             included = half_up(Fraction(octets * (end - first).days, of_days))
             included -= half_up(Fraction(octets * (start - first).days, of_days))
-            beyond = max(0, sum(self.used[n][1] for n in found) * GB - included)
-            cost += half_up(Fraction(beyond * 50, GB))
+            used = sum(gigabytes for day, gigabytes in self.used if start <= day < end) * GB
+            cost += half_up(Fraction(max(0, used - included) * 50, GB))
         return cost
 
     def _parts(self, turn: date) -> Iterator[tuple[date, date, Plan]]:

@@ -407,6 +407,19 @@ async def test_a_run_that_crashed_half_way_ends_like_an_undisturbed_one(tmp_path
         await hit_database.close()
 
 
+async def test_a_run_that_lacks_only_its_end_is_ended_by_the_next_look(town: Town) -> None:
+    await town.customer("Ann", "2026-03-01")
+    failing = FailingWorkplace(town.workplace, 3)  # clock check, run begun, the block, then its end
+    with pytest.raises(PowerCut):
+        await bill_run(failing, town.meters, settings=town.settings)
+    outcome = await town.bill()
+    assert (outcome.resumed, outcome.numbers) == (True, ())
+    async with town.workplace.reading() as connection:
+        [run] = await connection.execute(select(bill_run_table))
+    assert (run.id, run.invoices, run.finished_at) == (outcome.run_id, 1, town.clock.now())
+    assert (await town.bill()).run_id is None
+
+
 # Invoice numbers are gapless per series, given when finalised.
 
 
