@@ -89,6 +89,7 @@ DOORS = {
     "ach": Door("bank_files", "ach", "Debits by ACH file, and what the bank sends back."),
     "bank": Door("bank_files", "bank", "Bank statements, and money nobody was found for."),
     "gateway": Door("gateways", "gateways", "Cards and bank accounts through Stripe and Authorize.net."),
+    "reseller": Door("resellers", "resellers", "Who sells for you, and what they earn."),
     "dunning": Door("dunning", "dunning", "The ladder for late accounts."),
     "lab": Door("lab", "lab", "Simulated towers, and the story of a subscriber's month."),
 }

@@ -73,6 +73,14 @@ from billing.store.schema.payments import (
     settlement,
 )
 from billing.store.schema.rating import rated_charge
+from billing.store.schema.resellers import (
+    commission_line,
+    commission_payout,
+    commission_statement,
+    reseller,
+    reseller_account,
+    reseller_terms,
+)
 from billing.store.schema.subscriptions import (
     contract_event,
     promotion_end,
@@ -101,6 +109,9 @@ __all__ = [
     "charge",
     "clock_trust",
     "closing_act",
+    "commission_line",
+    "commission_payout",
+    "commission_statement",
     "contract_event",
     "credit_use",
     "deferral",
@@ -155,6 +166,9 @@ __all__ = [
     "rated_charge",
     "refund",
     "refund_outcome",
+    "reseller",
+    "reseller_account",
+    "reseller_terms",
     "reversal",
     "settlement",
     "sms_gateway",

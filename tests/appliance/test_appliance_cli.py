@@ -97,7 +97,7 @@ def test_help_is_quick_because_no_room_is_entered() -> None:
 
 READS = (
     "operator gear-log", "radius held", "site list", "device list", "nas list", "profile list", "snmp list", "plan list", "tax list", "account list",
-    "account show A-1", "account terms A-1", "entity list", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
+    "account show A-1", "account terms A-1", "entity list", "reseller list", "sessions list", "sessions list --all --json", "dynauth list", "token list", "service sessions fir", "hold list", "enforcement list", "invoice list",
     "bill preview A-1", "bill preview", "bill preview --through 2026-12-31 --output -", "bill parked", "bill retry",
     "bill drafts", "bill drafts --rejected", "bill approve --all", "bill draft-again --rejected",
     "ledger verify", "ledger trial-balance", "ledger closes", "ledger accounts",
@@ -274,6 +274,9 @@ REFUSED = [
     ("account set A-1 --entity nowhere", 1, "entity_id"),
     ("entity add Bad Bad --invoices B- --credit-notes BC-", 1, "entity_id"),
     ("entity set nowhere --name x", 1, "entity_id"),
+    ("reseller show nobody", 1, "reseller_id"),
+    ("reseller terms nobody --percent x", 2, "--percent"),
+    ("reseller post nobody", 1, "reseller_id"),
     ("document logo --entity nowhere", 1, "entity list"),
     ("account set A-1 --billing-day 32", 1, "anchor_day"),
     ("account set A-1 --cycle 'x weeks'", 2, "--cycle"),
@@ -310,6 +313,20 @@ def test_an_account_is_changed_and_paid_for_by_another(hilltop: Terminal) -> Non
     hilltop("account", "payer", "A-7", "A-8", says="A-8 pays")
     assert "A-7 Child" in hilltop("account", "terms", "A-8")
     hilltop("account", "payer", "A-7", says="pays itself")
+
+
+def test_a_reseller_from_terms_to_payout(hilltop: Terminal) -> None:
+    hilltop("reseller", "add", "shop", "Ridge Shop")
+    hilltop("reseller", "terms", "shop", "--percent", "10", "--of", "invoiced", "--from", "2020-01-01")
+    hilltop("account", "add", "His", "--number", "A-5")
+    hilltop("reseller", "assign", "shop", "A-5", "--from", "2020-01-01")
+    hilltop("reseller", "preview", "shop", says="together 0.00 USD")
+    hilltop("reseller", "post", "shop", says="statement 1")
+    hilltop("reseller", "post", "shop", says="exists")
+    hilltop("reseller", "statement", "shop", "1", "-o", "-", says="account_number")
+    hilltop("reseller", "pay", "shop", "1.00", "--key", "x", code=1, says="owed")
+    hilltop("reseller", "release", "A-5")
+    hilltop("reseller", "show", "shop", says="10 % of net invoiced")
 
 
 def test_an_entity_is_made_and_takes_customers(hilltop: Terminal) -> None:
