@@ -33,6 +33,7 @@ from core.work import Work, Workplace
 
 PARKED_ISSUE = "billing.accounts_parked"
 _LOG = logger("billing")
+_KNOWN = (Refused, ValueError, LookupError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,10 +312,15 @@ class _Run:
 
 def in_words(account_id: str, trouble: Exception) -> str:
     """Why an account cannot be billed, logged and for people."""
-    known = isinstance(trouble, Refused | ValueError | LookupError)
-    reason = str(trouble) if known else f"unexpected {type(trouble).__name__}: {trouble}"
+    known = isinstance(trouble, _KNOWN)
+    reason = words_of(trouble)
     _LOG.warning("account_parked", account_id=account_id, reason=reason, exc_info=not known)
     return reason
+
+
+def words_of(trouble: Exception) -> str:
+    """A refusal in its own words; anything else is a fault of ours, by its name."""
+    return str(trouble) if isinstance(trouble, _KNOWN) else f"unexpected {type(trouble).__name__}: {trouble}"
 
 
 def _blocks(account_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

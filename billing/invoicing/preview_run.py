@@ -14,7 +14,7 @@ from billing.config import BillingSettings
 from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft, next_turn, taxable_lines
 from billing.domain.outliers import Flag, Threshold, deviates, median_of
-from billing.invoicing.bill_run import RunProgress, Watch, last_turn_in
+from billing.invoicing.bill_run import RunProgress, Watch, last_turn_in, words_of
 from billing.invoicing.draft_invoice import DraftPlan, Record, finish_draft, load_record, plan_draft
 from billing.invoicing.preview_invoice import measure_so_far
 from billing.invoicing.tax_outside import NO_RULES, OutsideTaxes, TaxesUnasked
@@ -207,7 +207,7 @@ class _Preview:
         self.rows.append(
             PreviewRow(
                 account.id, account.number, account.name, account.entity_id or "", account.currency,
-                account.next_cycle_on or self.now.date(), 0, 0, 0, 0, None, (Flag.PARKED,), str(trouble),
+                account.next_cycle_on or self.now.date(), 0, 0, 0, 0, None, (Flag.PARKED,), words_of(trouble),
             )
         )  # fmt: skip
 

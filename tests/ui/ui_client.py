@@ -15,6 +15,7 @@ from ui_world import PASSWORD
 from appliance.panel_acts import panel_acts
 from appliance.reactions import EFFECT_OF_STAGE
 from appliance.wiring import MeteredUsage
+from billing.config import BillingSettings
 from core.clock import Clock
 from core.secrets import Sealer
 from core.work import Work, Workplace
@@ -150,12 +151,16 @@ def new_session() -> aiohttp.ClientSession:
 
 @asynccontextmanager
 async def open_panel(
-    workplace: Workplace, sealer: Sealer, watch: Clock, settings: UiSettings | None = None
+    workplace: Workplace,
+    sealer: Sealer,
+    watch: Clock,
+    settings: UiSettings | None = None,
+    billing: BillingSettings | None = None,
 ) -> AsyncIterator[Browser]:
     """Serve a panel on loopback and open a browser at it."""
     app = build_app(
         workplace, sealer, MeteredUsage(), settings or UiSettings(time_zone="America/Denver"), clock=watch,
-        acts=replace(panel_acts(sealer), import_subscribers=import_two_lines), effect_of_stage=EFFECT_OF_STAGE,
+        acts=replace(panel_acts(sealer), import_subscribers=import_two_lines), effect_of_stage=EFFECT_OF_STAGE, billing=billing,
     )  # fmt: skip
     server = TestServer(app)
     await server.start_server()

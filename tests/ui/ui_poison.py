@@ -44,6 +44,8 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.promotion: ("name", "created_by"),
     billing.equipment_loan: ("name", "serial", "recorded_by"),
     billing.bill_run: ("parked",),
+    billing.draft: ("lines", "reason", "decided_by"),
+    billing.parked: ("reason",),
     aaa.nas: ("name", "network", "identifier"),
     aaa.service_profile: ("name", "pool", "filter_id", "router_group", "ipv6_pool"),
     aaa.service: ("label",),

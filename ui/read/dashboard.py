@@ -52,6 +52,7 @@ class BillRunRow:
     started_at: datetime
     finished_at: datetime | None
     invoices: int
+    drafts: int
     parked: list[dict[str, Any]]
 
 
@@ -114,7 +115,7 @@ async def bill_runs(connection: AsyncConnection, limit: int = 1) -> list[BillRun
     """Bill runs, newest first."""
     rows = await connection.execute(select(bill_run).order_by(bill_run.c.id.desc()).limit(limit))
     return [
-        BillRunRow(row.id, row.through, row.started_at, row.finished_at, row.invoices, row.parked)
+        BillRunRow(row.id, row.through, row.started_at, row.finished_at, row.invoices, row.drafts, row.parked)
         for row in rows
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
 from core.money import parse_amount
@@ -149,6 +149,17 @@ class Form:
         except InvalidOperation:
             return None
         return number if number.is_finite() else None
+
+    def instant(self, name: str) -> datetime | None:
+        """An instant that a page put into its form."""
+        try:
+            told = datetime.fromisoformat(self._fields.get(name, "").strip())
+        except ValueError:
+            told = None
+        if told is None or told.tzinfo is None:
+            self.blame(name, "is missing: open the page anew")
+            return None
+        return told
 
     def blame(self, name: str, message: str) -> None:
         """Note what is wrong with a field; the first fault of a field stands."""

@@ -102,6 +102,13 @@ NOTICES = {
     "created": "Created.",
     "password": "Your new password is in force.",
     "bill_run": "The bill run is finished.",
+    "bill_busy": "Something else goes on here; wait until it is finished, and try again.",
+    "approved": "What you saw is issued.",
+    "approving": "The approval goes on in the background; this page shows what is left.",
+    "draft_approved": "The invoice is issued.",
+    "draft_changed": "Nothing was issued: it would say something else now. Look at the new draft.",
+    "draft_gone": "Nothing was issued: nothing is owed for this cycle any more.",
+    "draft_rejected": "The draft is rejected; its account is billed when you have it drafted again.",
     "bill_running": "The bill run goes on in the background; this page shows it when it is finished.",
     "signed_out": "You are signed out.",
     "outage_on": "Outage noted: nobody behind this tower is suspended until you clear it.",
@@ -128,7 +135,8 @@ _TONES = {
     "finalised": "plain", "superseded": "plain", "ended": "plain", "credited": "plain", "pending": "plain",
     "walled_garden": "bad", "block": "bad", "suspended": "bad", "overdue": "bad", "parked": "bad",
     "critical": "bad", "warning": "warn", "failed": "bad", "lied": "bad", "unreachable": "bad",
-    "drift": "warn", "refused": "bad", "silent": "bad", "open": "plain",
+    "drift": "warn", "refused": "bad", "silent": "bad","open": "plain",
+    "rejected": "bad", "replaced": "plain",
 }  # fmt: skip
 
 
