@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
-from billing_story import GB, PowerCut, Town, utc
+from billing_story import GB, PowerCut, Town, new_database, utc
 from sqlalchemy import select
+from test_usage_invoicing import ROLLING, assert_replayed, sell, use
 
 from billing.accounts.define_entity import define_entity
 from billing.config import BillingSettings
@@ -21,11 +23,15 @@ from billing.invoicing.approve_drafts import (
     reject_draft,
 )
 from billing.invoicing.bill_run import RunProgress, bill_run
-from billing.store.tables import account, draft, invoice, number_series, parked
+from billing.invoicing.replay import replay_invoices
+from billing.store.tables import account, bucket_movement, draft, invoice, number_series, parked
 from billing.store.tables import bill_run as bill_run_table
 from billing.subscriptions.change_subscription import end_subscription
+from core.clock import FakeClock
+from core.ids import SeededIds
 from core.refusal import Refusal, granted
 from core.store.tables import health_issue
+from core.work import Workplace
 
 CAREFUL = BillingSettings(approval=True, block_size=2)
 
@@ -108,6 +114,10 @@ async def test_drafts_wait_and_become_exactly_what_the_run_would_have_issued(any
                 select(bill_run_table.c.invoices).order_by(bill_run_table.c.started_at)
             )
         ] == [5, 5]
+    async with town.workplace.reading() as connection:
+        year = date(2026, 1, 1), date(2026, 12, 31)
+        replayed = [one async for one in replay_invoices(connection, town.meters, *year, town.settings)]
+    assert [one.differences for one in replayed] == [()] * 10
     await town.prove_books()
 
 
@@ -302,3 +312,34 @@ async def test_no_yes_by_a_clock_that_cannot_be_trusted(town: Town) -> None:
     assert isinstance(refused, Refusal)
     assert refused.code == "clock_untrusted"
     assert isinstance(await bill_run(town.workplace, town.meters, settings=town.settings), Refusal)
+
+
+async def _three_months(folder: Path, settings: BillingSettings) -> list[Any]:
+    """A plan whose rest rolls over; drafts are made, made again and approved where that is asked."""
+    database = await new_database(folder / f"approval-{settings.approval}.sqlite")
+    clock = FakeClock(utc("2026-03-10T12:00"))
+    town = Town(Workplace(database, clock, SeededIds()), clock, settings=settings)
+    try:
+        await sell(town, ROLLING)
+        for day, used in (("2026-03-12", 60), ("2026-04-12", 130), ("2026-05-12", 120)):
+            use(town, day, used)
+        for day in ("2026-03-11", "2026-04-01", "2026-05-01", "2026-06-01"):
+            town.travel(day)
+            await town.bill()
+            for one in await drafts(town, "waiting"):
+                granted(await again(town, one.id))
+                await town.bill()
+            await approve_all(town)
+        await assert_replayed(town)
+        async with town.workplace.reading() as connection:
+            query = select(*bucket_movement.c["kind", "amount", "on_date", "rated_for"])
+            moved = list(await connection.execute(query.order_by(bucket_movement.c.seq)))
+        return [*((one.number, one.total_minor) for one in await town.invoices()), *map(tuple, moved)]
+    finally:
+        await database.close()
+
+
+async def test_a_bucket_moves_once_whatever_was_drafted_before(tmp_path: Path) -> None:
+    plain = await _three_months(tmp_path, BillingSettings())
+    assert any(kind == "rolled_over" for kind, *_ in plain)
+    assert await _three_months(tmp_path, CAREFUL) == plain
