@@ -24,6 +24,7 @@ from billing.store import account_rows, draft_rows, invoice_rows, parked_rows
 from billing.taxes.set_engine import TaxEngineLocked, asked_tax_engine
 from billing.taxes.tax_books import TaxBooks
 from core.database import take_lane
+from core.garbage import collected_after
 from core.health import HealthIssue, close_issue, open_issue
 from core.log import logger
 from core.periods import local_date
@@ -173,7 +174,8 @@ class _Run:
         resumed = await self._begin(through)
         self._watch(self._progress())
         for block in _blocks(account_ids, self._settings.block_size):
-            await self._bill_block(block)
+            with collected_after():
+                await self._bill_block(block)
             if self._task.outside is not None:
                 self._task.outside.forget()
         await self._finish()
