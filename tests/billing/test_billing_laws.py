@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,13 +27,17 @@ from billing.domain.dunning import (
 )
 from billing.domain.dunning_policy import Policy, Rung, Stage
 from billing.domain.ledger import Entry, Posting
+from billing.domain.phases import Change, Phase, fold_phases
 from billing.domain.proration import prorate
+from billing.invoicing.credit_note import issue_credit_note
+from billing.ledger.verify import account_balance
 from billing.payments.reverse_payment import reverse_payment
 from billing.store.tables import payment
+from billing.subscriptions.change_subscription import change_plan
 from core.clock import FakeClock
 from core.ids import SeededIds
 from core.periods import Period, cycle_containing
-from core.refusal import Refusal
+from core.refusal import Refusal, granted
 from core.work import Workplace
 
 DAYS = st.dates(date(2026, 1, 1), date(2029, 12, 31))
@@ -228,3 +233,119 @@ async def _reverse_one(town: Town, which: int) -> None:
         async with town.workplace.work("operator:test") as work:
             outcome = await reverse_payment(work, payment_id=ids[which], reason="bounced")
         assert not isinstance(outcome, Refusal) or outcome.code in {"already_reversed", "not_money"}
+
+
+# The order in which news arrive does not matter.
+
+_KINDS = st.sampled_from(("plan", "quantity", "pause", "resume"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 60), _KINDS, st.integers(1, 3)), max_size=8, unique_by=lambda one: one[0]
+    ),
+    st.none() | st.integers(61, 90),
+    st.randoms(use_true_random=False),
+)
+def test_changes_written_in_any_order_make_the_same_phases(
+    told: list[tuple[int, str, int]], ends: int | None, dice: random.Random
+) -> None:
+    first = date(2028, 2, 1)
+    wanted = [(0, "start", 1), *told, *([(ends, "end", 1)] if ends is not None else [])]
+
+    def folded(order: list[tuple[int, str, int]]) -> tuple[Phase, ...]:
+        written = datetime(2028, 3, 1, tzinfo=UTC)
+        return fold_phases(
+            Change(
+                f"sch_{n}", "sub", first + timedelta(days=days), kind,
+                f"version {number}" if kind in {"start", "plan"} else None,
+                number if kind in {"start", "quantity"} else None, None, written + timedelta(seconds=n),
+            )
+            for n, (days, kind, number) in enumerate(order)
+        )  # fmt: skip
+
+    shuffled = list(wanted)
+    dice.shuffle(shuffled)
+    phases = folded(wanted)
+    assert folded(shuffled) == phases
+    assert phases[0].start == first
+    assert all(one.end == other.start for one, other in pairwise(phases)), "no day is missing or twice"
+
+
+NEWS = st.lists(
+    st.one_of(
+        st.tuples(st.just("pay"), st.integers(1, 5_000)),
+        st.tuples(st.just("use"), st.integers(1, 150)),
+        st.tuples(st.just("plan"), st.integers(1, 28)),
+        st.tuples(st.just("credit"), st.integers(1, 900)),
+    ),
+    min_size=2,
+    max_size=5,
+    unique_by=lambda one: one[0] if one[0] in {"plan", "credit"} else one,
+)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@given(NEWS, st.randoms(use_true_random=False))
+async def test_a_months_news_in_any_order_and_twice_come_to_the_same(
+    news: list[tuple[str, int]], dice: random.Random
+) -> None:
+    """Payments, readings, a back-dated change and a credit: the next invoice and what is owed are the same."""
+    shuffled = news + dice.sample(news, len(news) // 2)
+    dice.shuffle(shuffled)
+    assert await _month(shuffled) == await _month(news)
+
+
+async def _month(news: list[tuple[str, int]]) -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        clock = FakeClock(datetime(2026, 4, 1, 18, tzinfo=UTC))
+        database = await new_database(Path(folder) / "x.sqlite")
+        town = Town(Workplace(database, clock, SeededIds()), clock)
+        try:
+            await town.tax()
+            ann = await town.account()
+            sub = await town.subscription(ann, await town.plan(), "2026-04-01")
+            big = await town.plan(code="big", price_minor=6200)
+            await town.bill()
+            town.travel("2026-04-29")
+            used: set[int] = set()
+            for verb, number in news:
+                await _hear(town, verb, number, ann=ann, sub=sub, big=big, used=used)
+                clock.advance(timedelta(minutes=1))
+            town.travel("2026-05-01")
+            await town.bill()
+            await town.prove_books()
+            async with town.workplace.reading() as connection:
+                owed = await account_balance(connection, ann)
+            invoices = sorted(
+                (one.kind, str(one.cycle_start), one.net_minor, one.tax_minor, one.open_minor)
+                for one in await town.invoices(ann)
+            )
+            return [owed, invoices]
+        finally:
+            await database.close()
+
+
+async def _hear(town: Town, verb: str, number: int, *, ann: str, sub: str, big: str, used: set[int]) -> None:
+    """What comes twice has the same key, or is refused the second time."""
+    if verb == "pay":
+        await town.pay(ann, number, idempotency_key=f"pay {number}")
+        return
+    if verb == "use":
+        if number not in used:  # meters tell it once: that is their room's law
+            town.meters.use("svc_1", datetime(2026, 4, 20, tzinfo=UTC), number * GB, 0)
+            used.add(number)
+        return
+    async with town.workplace.work("operator:test") as work:
+        if verb == "plan":
+            day = date(2026, 4, number)
+            again = await change_plan(work, subscription_id=sub, plan_version_id=big, effective_on=day)
+            assert not isinstance(again, Refusal) or again.code == "same_plan"
+        else:
+            amounts = {1: number}
+            granted(
+                await issue_credit_note(
+                    work, invoice="INV-000001", reason="no service", source="ticket", amounts_minor=amounts,
+                    settings=town.settings,
+                )
+            )  # fmt: skip
