@@ -43,15 +43,28 @@ async def record_outcomes(
     changes = await _changes(work, moved)
     await charge_rows.insert_charges(work.connection, [row for one in outcomes for row in _fees(work, one)])
     await _follow_approvals(work, outcomes)
-    facts: list[DunningStageChanged | NoticeDue] = [
-        DunningStageChanged(one.account_id, list(one.service_ids), one.from_stage, one.to_stage, one.because)
-        for one in changes
-    ]
+    facts: list[DunningStageChanged | NoticeDue] = [*await _stage_facts(work, changes)]
     broken = set(broken)
     for one in outcomes:
         facts += _notices(one, promise_broken=one.case.state.account_id in broken)
     await work.publish(*facts)
     return changes
+
+
+async def _stage_facts(work: Work, changes: Sequence[StageChange]) -> list[DunningStageChanged]:
+    """A service on two ladders, its account's for old debts and its payer's, is held by the harsher one."""
+    others = await dunning_rows.stages_beside(work.connection, [one.account_id for one in changes])
+    facts = []
+    for one in changes:
+        held: dict[Stage, list[str]] = {}
+        for service_id in one.service_ids:
+            beside = others.get((one.account_id, service_id), one.to_stage)
+            held.setdefault(max(one.to_stage, beside, key=lambda stage: stage.rank), []).append(service_id)
+        facts += [
+            DunningStageChanged(one.account_id, services, one.from_stage, stage, one.because)
+            for stage, services in (held or {one.to_stage: []}).items()
+        ]
+    return facts
 
 
 def _events(work: Work, outcome: Outcome) -> list[dict[str, Any]]:

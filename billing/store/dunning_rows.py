@@ -22,6 +22,7 @@ from billing.store.tables import (
     subscription,
     write_off,
 )
+from core.store.among import among
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,35 @@ async def services_of(connection: AsyncConnection, account_days: dict[str, date]
             if payer in found and (row.ends_on is None or account_days[payer] < row.ends_on):
                 found[payer][row.service_id] = None
     return {account_id: list(services) for account_id, services in found.items()}
+
+
+async def stages_beside(
+    connection: AsyncConnection, account_ids: Collection[str]
+) -> dict[tuple[str, str], Stage]:
+    """The stage of the other ladder of a service that somebody else pays for, by account and service."""
+    if not account_ids:
+        return {}
+    own, payer = dunning_state.alias("own"), dunning_state.alias("payer")
+    query = (
+        select(
+            subscription.c.service_id, account.c.id, account.c.payer_account_id, own.c.stage, payer.c.stage
+        )
+        .join(account, account.c.id == subscription.c.account_id)
+        .join(own, own.c.account_id == account.c.id)
+        .join(payer, payer.c.account_id == account.c.payer_account_id)
+        .where(
+            subscription.c.service_id.is_not(None),
+            or_(
+                among(connection, account.c.id, account_ids),
+                among(connection, account.c.payer_account_id, account_ids),
+            ),
+        )
+    )
+    found: dict[tuple[str, str], Stage] = {}
+    for service_id, child_id, payer_id, own_stage, payer_stage in await connection.execute(query):
+        found[child_id, service_id] = Stage(payer_stage)
+        found[payer_id, service_id] = Stage(own_stage)
+    return found
 
 
 async def services_left_behind(connection: AsyncConnection, account_id: str, on: date) -> list[str]:

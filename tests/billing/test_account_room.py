@@ -154,7 +154,8 @@ async def test_what_is_planned_for_a_day_happens_on_it_once(town: Town) -> None:
     assert granted(await turn_payers(town.workplace, settings=town.settings)) == 0
 
 
-async def test_dunning_acts_on_the_parent_and_cuts_the_children(town: Town) -> None:
+async def test_dunning_acts_on_the_parent_and_cuts_the_children(any_town: Town) -> None:
+    town = any_town
     parent, child = await family(town)
     granted(await act(town, set_payer, account_id=child, payer_id=parent))
     await town.bill()
@@ -164,6 +165,24 @@ async def test_dunning_acts_on_the_parent_and_cuts_the_children(town: Town) -> N
     refused = await act(town, set_payer, account_id=await town.account("Late"), payer_id=parent)
     assert refused.code == "account_in_dunning"
     granted(await act(town, set_payer, account_id=child, payer_id=None))
+    told = (await town.facts("billing.dunning_stage_changed"))[-1]
+    assert (told["account_id"], told["service_ids"], told["to_stage"]) == (child, ["svc_2"], "clear")
+
+
+async def test_a_service_on_two_ladders_is_held_by_the_harsher(town: Town) -> None:
+    """An old debt of the child keeps its own line cut when the parent pays, and the other way round."""
+    parent, child = await family(town)
+    await town.bill()
+    granted(await act(town, set_payer, account_id=child, payer_id=parent))
+    town.travel("2026-02-20")  # both have an invoice of January open, and are cut together
+    await town.dun()
+    [own] = await town.invoices(child)
+    await town.pay(parent, sum(one.open_minor for one in await town.invoices(parent)))
+    told = (await town.facts("billing.dunning_stage_changed"))[-2:]
+    assert sorted((tuple(one["service_ids"]), one["to_stage"]) for one in told) == [
+        (("svc_1",), "clear"), (("svc_2",), "suspended"),
+    ]  # fmt: skip
+    await town.pay(child, own.open_minor)
     told = (await town.facts("billing.dunning_stage_changed"))[-1]
     assert (told["account_id"], told["service_ids"], told["to_stage"]) == (child, ["svc_2"], "clear")
 

@@ -67,8 +67,9 @@ async def test_each_entity_numbers_its_own_series_and_prints_its_own_head(town: 
     assert again.issuer.name == "Valley Fiber", "what was issued keeps its head"
 
 
-async def test_the_books_of_an_entity_balance_by_themselves(town: Town) -> None:
+async def test_the_books_of_an_entity_balance_by_themselves(any_town: Town) -> None:
     """Payments, their reversal and debts given up are booked where the invoice was."""
+    town = any_town
     granted(await valley_fiber(town))
     await town.tax()
     bob = await town.customer("Bob", entity_id="valley-fiber")
