@@ -35,7 +35,10 @@ Through = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d"], help="Cycles turning up to this date; else today."),
 ]
-DraftId = Annotated[str, typer.Argument(metavar="[DRAFT]", help="Id of the draft (dft_…).")]
+DraftId = Annotated[
+    str,
+    typer.Argument(metavar="[DRAFT]", help="Id of the draft (dft_…), or the account of which one is open."),
+]
 
 
 @bills.command("run")
@@ -64,7 +67,7 @@ async def _run(
             settings=house.settings.billing, trust_clock=trust_clock, sealer=house.sealer, watch=watch,
         )  # fmt: skip
     outcome = outcome_or_fail(ran)
-    drafted = f", {outcome.drafts} drafts wait for approval" if outcome.drafts else ""
+    drafted = f", {outcome.drafts} drafts to be approved" if outcome.drafts else ""
     say(f"{outcome.invoices} invoices issued{drafted}, {len(outcome.parked)} accounts parked")
     for parked in outcome.parked:
         say(f"  {parked.account_id}: {parked.reason}")
@@ -226,17 +229,31 @@ def waiting_drafts(
             rows = await draft_rows.list_drafts(connection, state, limit=limit)
         show(
             "Rejected drafts" if rejected else "Drafts that wait",
-            ["draft", "account", "name", "entity", "cycle", "total", "drafted", "reason"],
+            ["draft", "account", "name", "entity", "cycle", "total", "reason"],
             [
                 [
                     r.id, r.number, r.name, r.entity_id or "house", r.cycle_start,
-                    format_money(r.total_minor, r.currency), r.drafted_at, r.reason,
+                    format_money(r.total_minor, r.currency), r.reason,
                 ]
                 for r in rows
             ],
         )  # fmt: skip
 
     in_house(body)
+
+
+async def _open_draft(house: House, text: str) -> str:
+    """The id of a draft, or of the open one of an account by its number."""
+    from billing.store import draft_rows
+
+    async with house.workplace.reading() as connection:
+        if text.startswith("dft_"):
+            return text
+        account_id = await find(connection, "account", text)
+        found = (await draft_rows.open_drafts(connection, [account_id])).get(account_id)
+    if found is None:
+        fail(f"refused: no draft of {text} is open; see: hilltop bill drafts")
+    return found.id
 
 
 @bills.command("approve")
@@ -258,7 +275,12 @@ def approve(
         done: Approved | Refusal
         if draft:
             done = await approve_draft(
-                house.workplace, house.usage, draft, actor=actor(), settings=terms, sealer=house.sealer
+                house.workplace,
+                house.usage,
+                await _open_draft(house, draft),
+                actor=actor(),
+                settings=terms,
+                sealer=house.sealer,
             )
         else:
             with run_progress("approving") as watch:
@@ -285,15 +307,18 @@ def approve(
 
 @bills.command("reject")
 def reject(
-    draft: Annotated[str, typer.Argument(help="Id of the draft (dft_…).")],
+    draft: Annotated[
+        str, typer.Argument(help="Id of the draft (dft_…), or the account of which one is open.")
+    ],
     reason: Annotated[str, typer.Option("--reason", help="What is wrong with it.")],
 ) -> None:
     """Keep a draft from becoming an invoice; its account waits until it is drafted again."""
     from billing.invoicing.approve_drafts import reject_draft
 
     async def body(house: House) -> None:
+        draft_id = await _open_draft(house, draft)
         async with house.workplace.work(actor()) as work:
-            refusal = await reject_draft(work, draft_id=draft, reason=reason)
+            refusal = await reject_draft(work, draft_id=draft_id, reason=reason)
             if refusal is not None:
                 fail(f"refused: {refusal}")
         say(f"{draft} is rejected; when it is mended: hilltop bill draft-again {draft}")
@@ -313,8 +338,9 @@ def draft_anew(
         fail("name a draft, or say --rejected", 2)
 
     async def body(house: House) -> bool:
+        draft_id = await _open_draft(house, draft) if draft else None
         async with house.workplace.work(actor()) as work:
-            only = outcome_or_fail(await draft_again(work, draft_id=draft or None))
+            only = outcome_or_fail(await draft_again(work, draft_id=draft_id))
         if not only:
             say("no draft was rejected")
             return True
