@@ -27,6 +27,7 @@ async def test_a_reseller_earns_is_posted_and_paid(valley: Provider, valley_pane
     ):
         done = await browser.submit(PAGE, f"{PAGE}/{action}", **fields)
         assert done.location == f"{PAGE}?notice=saved", done.text[-800:]
+    assert f'Sold by <a href="{PAGE}">shop</a>' in (await browser.get(f"/subscribers/{first}/account")).text
     text = (await browser.get(PAGE)).text
     assert "12.5 % of net collected" in text
     assert "Month" in text

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import Account
-from billing.store import account_rows
+from billing.store import account_rows, reseller_rows
 from billing.store.tables import account
 
 
@@ -60,6 +60,7 @@ class AccountTerms:
     payment_terms_days: int
     locale: str | None
     delivery: str
+    reseller: str | None
     payer: RelatedAccount | None
     children: list[RelatedAccount]
     payers: list[PayerRow]
@@ -76,8 +77,10 @@ async def account_terms(connection: AsyncConnection, account_id: str) -> Account
         query = select(*columns).where(account.c.id == found.payer_account_id)
         payer = RelatedAccount(*(await connection.execute(query)).one())
     children = await account_rows.paid_for(connection, [found.id])
+    sold = await reseller_rows.assignments_of_account(connection, found.id)
+    reseller = next((one.reseller_id for one in sold if one.until_on is None), None)
     return _terms(
-        found, payer, [RelatedAccount(one.id, one.number, one.name) for one in children],
+        found, reseller, payer, [RelatedAccount(one.id, one.number, one.name) for one in children],
         [
             PayerRow(
                 row.from_on, row.number, row.name,
@@ -90,12 +93,16 @@ async def account_terms(connection: AsyncConnection, account_id: str) -> Account
 
 
 def _terms(
-    found: Account, payer: RelatedAccount | None, children: list[RelatedAccount], payers: list[PayerRow]
+    found: Account,
+    reseller: str | None,
+    payer: RelatedAccount | None,
+    children: list[RelatedAccount],
+    payers: list[PayerRow],
 ) -> AccountTerms:
     return AccountTerms(
         found.id, found.number, found.name, found.email, found.phone, found.street, found.city, found.region,
         found.postal_code, found.country, found.time_zone, found.currency, found.entity_id,
         found.account_class, found.anchor_day, found.cycle_unit, found.cycle_count, found.next_cycle_on,
-        found.invoice_offset_days, found.payment_terms_days, found.locale, found.delivery, payer, children,
-        payers,
+        found.invoice_offset_days, found.payment_terms_days, found.locale, found.delivery, reseller, payer,
+        children, payers,
     )  # fmt: skip
