@@ -21,6 +21,7 @@ from billing.documents.look import Look
 from billing.documents.payment_code import payment_code
 from billing.documents.usage_chart import usage_chart
 from billing.documents.words import Words
+from billing.domain.invoicing import format_ppm
 
 _LONG_WORD = re.compile(r"\S{25,}")
 _UNITS = {"minor_per_gib": "GiB", "minor_per_mbits": "Mbit/s"}
@@ -194,9 +195,22 @@ def _details(line: LineView, words: Words) -> list[str]:
             return _usage_details(why, words)
         if line.kind in {"recurring", "rental"} and why["days"] != why["of_days"]:
             return [words.say("{price} for a whole period", price=words.money(int(why["price_minor"])))]
+        if line.kind == "discount":
+            return _discount_details(why, words)
     except (KeyError, TypeError, ValueError, InvalidOperation):
         return []
     return []
+
+
+def _discount_details(why: Mapping[str, Any], words: Words) -> list[str]:
+    """What it was taken off, and by which code."""
+    said = []
+    if why["percent_ppm"] is not None:
+        price = words.money(int(why["base_minor"]))
+        said.append(words.say("{share} of {price}", share=format_ppm(int(why["percent_ppm"])), price=price))
+    if "promotion" in why:
+        said.append(words.say("Code {code}", code=why["promotion"]))
+    return said
 
 
 def _usage_details(why: Mapping[str, Any], words: Words) -> list[str]:

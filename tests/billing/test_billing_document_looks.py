@@ -224,6 +224,15 @@ def test_steps_of_every_charge_model_are_said_in_a_line_or_left_out() -> None:
     ]  # fmt: skip
 
 
+def test_a_discount_says_what_it_is_taken_off_and_by_which_code() -> None:
+    view = sample_invoice(_look())
+    why = {"percent_ppm": 125_000, "base_minor": 4000, "promotion": "SPRING"}
+    line = LineView(1, "discount", "Spring", None, view.cycle, -500, why)
+    fixed = replace(line, explanation={"percent_ppm": None, "base_minor": 4000})
+    printed = print_invoice(replace(view, lines=(line, fixed)))["lines"]
+    assert [one["details"] for one in printed] == [["12.5 % of $40.00", "Code SPRING"], []]
+
+
 def test_a_line_of_a_kind_nobody_knows_is_printed_all_the_same(tmp_path: Path) -> None:
     view = sample_invoice(_look())
     odd = (
