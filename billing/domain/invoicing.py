@@ -18,7 +18,7 @@ from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscri
 from billing.domain.charge import OneOffCharge
 from billing.domain.items import ONCE, PERIODIC, Item
 from billing.domain.ledger import DEPOSIT
-from billing.domain.owed import Key, Owed, Promotion, View, promoted_item, turns_of
+from billing.domain.owed import Key, Owed, Promotion, View, discounted_item, promoted_item, turns_of
 from billing.domain.proration import RULES, explain_proration
 from billing.domain.taxes.book import TaxBook
 from billing.domain.taxes.decide import TaxableLine, TaxDecision, TaxDue, decide_taxes
@@ -155,20 +155,26 @@ def draft_difference(
             )
     for (version_id, code, first_day), charged in sorted(before.items(), key=lambda one: (one[0][2], one[0])):
         version = versions[version_id]
-        item = version.item(code) or _gone(version, code)
+        item, turning = _gone(version, code)
         if item.usage is not None:
             continue  # corrections of usage are by ``billing.domain.usage_lines``
-        period = settled.period_of(item, first_day)
-        if charged and not settled.is_settled(item, first_day) and item.credit_unused:
+        period = settled.period_of(turning, first_day)
+        if charged and not settled.is_settled(turning, first_day) and item.credit_unused:
             yield _adjustment(subscription, version, item, code, _Difference(None, period, charged))
 
 
-def _gone(version: PlanVersion, code: str) -> Item:
-    """What a promotion took off: it is no item of the version, and is taxed as what it reduced."""
-    reduced = promoted_item(code, version)
-    if reduced is None:
-        return Item(code, "discount", code)
-    return replace(reduced[1], credit_unused=True)
+def _gone(version: PlanVersion, code: str) -> tuple[Item, Item]:
+    """The item that a line of that code charged, and the one whose periods it had.
+
+    A promotion is no item of the version: it is taxed as what it reduced.
+    """
+    promoted = promoted_item(code, version)
+    if promoted is not None:
+        return replace(promoted[1], credit_unused=True), promoted[1]
+    item = version.item(code)
+    return discounted_item(code, version) or (
+        (item, item) if item is not None else (Item(code, "discount", code),) * 2
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ class Promotion:
     """A promotion that a subscription uses from one day to another (exclusive, None: for good).
 
     It reduces items of ``item_kinds`` on the plans and with the codes named (none named: all), a share of
-    their price or an amount for each period. ``periods``: only so many of each item, counted from the one
-    that ``from_on`` lies in.
+    their price, or an amount for each period of the first of them and those like it. ``periods``: only so
+    many of each item, counted from the one that ``from_on`` lies in.
     """
 
     code: str
@@ -51,6 +51,13 @@ class Promotion:
             and (not self.item_codes or item.code in self.item_codes)
             and (not self.plan_codes or version.code in self.plan_codes)
         )
+
+    def reduces(self, version: PlanVersion, item: Item) -> bool:
+        """Whether it takes something off that item: an amount is given once, not for each of unlike items."""
+        if not self.concerns(version, item) or self.amount_minor is None:
+            return self.concerns(version, item)
+        first = next(other for other in version.items if self.concerns(version, other))
+        return _likeness(first) == _likeness(item)
 
     def concerns_any(self, version: PlanVersion) -> bool:
         """Whether it reduces any item of the version."""
@@ -84,6 +91,38 @@ def promoted_item(code: str, version: PlanVersion) -> tuple[str, Item] | None:
     return name, version.items[int(number)]
 
 
+def discount_code(item: Item, version: PlanVersion, reduced: Item) -> str:
+    """The item code of what the discount ``item`` takes off ``reduced``: its own for the first it is for.
+
+    What turns otherwise, in a rhythm of its own or in arrears, is reduced apart under ``CODE/n``, n being
+    the number of the first item of that rhythm: else two periods that only begin alike would be one.
+    """
+    numbers = [number for number, other in enumerate(version.items) if _is_for(item.discount, other)]
+    like = next(number for number in numbers if _rhythm(version.items[number]) == _rhythm(reduced))
+    return item.code if like == numbers[0] else f"{item.code}/{like}"
+
+
+def discounted_item(code: str, version: PlanVersion) -> tuple[Item, Item] | None:
+    """The discount and the first item that a line of that code reduced; None: no discount made it."""
+    name, _, number = code.partition("/")
+    item = version.item(name)
+    if item is None or item.discount is None:
+        return None
+    if number:
+        return item, version.items[int(number)]
+    return item, next((other for other in version.items if _is_for(item.discount, other)), item)
+
+
+def _is_for(discount: Discount | None, item: Item) -> bool:
+    if discount is None:
+        return False
+    return item.code in discount.of if discount.of else item.kind in PERIODIC
+
+
+def _rhythm(item: Item) -> tuple[object, ...]:
+    return item.kind in ONCE, item.cadence, item.advance
+
+
 def _likeness(item: Item) -> tuple[object, ...]:
     return (
         item.kind in ONCE, item.kind in (*ONCE, *PERIODIC), item.cadence, item.advance, item.tax_class,
@@ -107,6 +146,7 @@ class Owed:
     code: str
     base_minor: int = 0
     promotion: Promotion | None = None
+    reduces: Item | None = None
     whole: Period = field(kw_only=True)
 
     @property
@@ -137,14 +177,12 @@ class View:
 
     def horizon(self, item: Item, turns: Turns) -> date:
         """Periods of the item that begin before this day are settled."""
-        day = self.opening.start if item.advance or item.kind in ONCE else self.before
-        if self.changed_from is None or self.changed_from >= day:
-            if item.advance or item.kind in ONCE:
-                return day
-            return turns.containing(day).start
         if item.kind in ONCE:
-            return self.changed_from
-        return turns.containing(self.changed_from).start
+            return min(self.opening.start, self.changed_from or date.max)
+        day = self.opening.start if item.advance else turns.containing(self.before).start
+        if self.changed_from is None:
+            return day
+        return min(day, turns.containing(self.changed_from).start)  # a week may begin before and hold it
 
 
 def turns_of(account: Account, subscription: Subscription, item: Item) -> Turns:
@@ -262,16 +300,19 @@ class _Reckoning:
         given: dict[Key, Owed] = {}
         for one in owed:
             for item in one.version.items:
-                if item.discount is not None and self._reduces(item.discount, one):
-                    _give(given, one, item, item.code)
+                if item.discount is not None and self._reduces(item, one):
+                    _give(given, one, item, discount_code(item, one.version, one.item))
         for gift in given.values():
             if gift.item.discount is not None:
                 gift.amount_minor = -gift.item.discount.off(gift.base_minor)
         return list(given.values())
 
-    def _reduces(self, discount: Discount, one: Owed) -> bool:
-        if one.item.code not in discount.of if discount.of else one.item.kind not in PERIODIC:
+    def _reduces(self, item: Item, one: Owed) -> bool:
+        discount = item.discount
+        if discount is None or not _is_for(discount, one.item):
             return False
+        if discount.amount_minor is not None and discount_code(item, one.version, one.item) != item.code:
+            return False  # an amount is given once, not for each rhythm
         if discount.periods is None:
             return True
         turns = turns_of(self._account, self._subscription, one.item)
@@ -282,9 +323,9 @@ class _Reckoning:
         self, owed: Sequence[Owed], reduced: Iterable[Owed], promotions: Iterable[Promotion]
     ) -> list[Owed]:
         """What promotions take off, each by its own: together no more than there is to pay for a period."""
-        left: dict[tuple[str, Period], int] = {}
+        left: dict[tuple[object, ...], int] = {}
         for one in reduced:
-            place = one.version.id, one.period
+            place = _place(one)
             left[place] = left.get(place, 0) + one.amount_minor
         gifts: list[Owed] = []
         for promotion in promotions:
@@ -294,7 +335,7 @@ class _Reckoning:
                     _give(given, one, one.item, promotion_code(promotion.code, one.version, one.item))
             before: dict[Period, int] = {}  # an amount is given once a period, whatever changed within it
             for gift in given.values():
-                place = gift.version.id, gift.period
+                place = _place(gift)
                 off = promotion.off(gift.base_minor, before.get(gift.period, 0))
                 off = max(0, min(off, left[place]))
                 before[gift.period] = before.get(gift.period, 0) + off
@@ -304,7 +345,7 @@ class _Reckoning:
         return gifts
 
     def _reaches(self, promotion: Promotion, one: Owed) -> bool:
-        if not promotion.concerns(one.version, one.item):
+        if not promotion.reduces(one.version, one.item):
             return False
         if not (one.period.end > promotion.from_on or one.period.start == promotion.from_on):
             return False
@@ -324,12 +365,25 @@ def _end_of(turns: Turns, first_day: date, periods: int) -> date:
     return period.end
 
 
+def _place(one: Owed) -> tuple[object, ...]:
+    """What is paid together: of one version and rhythm, for one period."""
+    return one.version.id, _rhythm(one.reduces or one.item), one.period
+
+
 def _give(given: dict[Key, Owed], one: Owed, item: Item, code: str) -> None:
     key = (one.version.id, code, one.period.start)
     standing = given.get(key)
     if standing is None:
         given[key] = Owed(
-            one.version, item, one.period, one.parts, 0, code, one.amount_minor, whole=one.whole
+            one.version,
+            item,
+            one.period,
+            one.parts,
+            0,
+            code,
+            one.amount_minor,
+            reduces=one.item,
+            whole=one.whole,
         )
     else:
         standing.base_minor += one.amount_minor

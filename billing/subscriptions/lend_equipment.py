@@ -18,7 +18,7 @@ from billing.subscriptions.change_subscription import (
     end_subscription,
     find_standing,
 )
-from billing.subscriptions.next_cycle import look_again, payer_of
+from billing.subscriptions.next_cycle import look_again
 from core.refusal import answering, granted, refuse
 from core.work import Work
 
@@ -77,15 +77,13 @@ async def lend_equipment(
         refuse("bad_day", message, "lent_on")
     if day < found.today - timedelta(days=FURTHEST_BACK_DAYS):
         refuse("too_far_back", f"{day} is over {FURTHEST_BACK_DAYS} days ago", "lent_on")
-    before = await equipment_rows.loans(work.connection, subscription_id=one.id)
     values: dict[str, Any] = {
         "id": work.ids.new("loan"), "account_id": found.account.id, "subscription_id": one.id, "name": name,
         "serial": serial, "value_minor": value_minor, "lent_on": day, "recorded_at": work.now,
         "recorded_by": work.actor,
     }  # fmt: skip
     await equipment_rows.insert_loan(work.connection, values)
-    if before:  # the rental may have rested
-        await look_again(work, found.account, await payer_of(work, found.account), one, day)
+    await look_again(work, found.account, one, day)  # its rental may have rested
     await work.audit(
         "billing.equipment_lent", found.account.id, loan=values["id"], serial=serial, name=name,
         subscription=one.id, lent_on=str(day),
@@ -121,6 +119,7 @@ async def return_equipment(
             refuse("returned_before", f"it came back on {loan.returned_on}", "returned_on")
         return Returned(loan.id, "exists", loan.returned_on or day, "none")
     await take_charge_back(work, source=loan_source(loan.id), reason=f"{loan.serial} came back")
+    await look_again(work, found.account, found.subscription, day)
     follows = await _follow(work, found, loan, day)
     await work.audit(
         "billing.equipment_returned", found.account.id, loan=loan.id, serial=loan.serial,
@@ -151,7 +150,6 @@ async def _follow(work: Work, found: Standing, loan: Loan, day: date) -> str:
         return "none"
     if others or not any(item.kind == "rental" for item in offer.items):
         return "none"
-    await look_again(work, found.account, await payer_of(work, found.account), one, day)
     return "rental_stops"
 
 

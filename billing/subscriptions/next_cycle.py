@@ -41,9 +41,8 @@ async def plan_next_cycle(
         await account_rows.set_next_cycle(work.connection, payer.id, first)
 
 
-async def look_again(work: Work, account: Account, payer: Account, one: Subscription, day: date) -> None:
-    """What is invoiced for the subscription from that day on is looked at again by the next invoice."""
-    if payer.next_cycle_on is None or day < payer.next_cycle_on:
-        since = day if one.recalculate_from is None else min(day, one.recalculate_from)
-        await subscription_rows.update_subscription(work.connection, one.id, {"recalculate_from": since})
+async def look_again(work: Work, account: Account, one: Subscription, day: date) -> None:
+    """The next invoice looks again at the subscription from that day on, as a replay of it will."""
+    since = day if one.recalculate_from is None else min(day, one.recalculate_from)
+    await subscription_rows.update_subscription(work.connection, one.id, {"recalculate_from": since})
     await plan_next_cycle(work, account, day)

@@ -84,7 +84,7 @@ async def redeem_promotion(
     }  # fmt: skip
     if not await promotion_rows.insert_use(work.connection, values):
         raise RuntimeError("a use is neither new nor there")
-    await look_again(work, account, payer, one, first)
+    await look_again(work, account, one, first)
     await work.audit(
         "billing.promotion_redeemed", account.id, code=found.code, subscription=one.id, use=values["id"],
         from_on=str(first), until_on=None if values["until_on"] is None else str(values["until_on"]),
@@ -209,7 +209,7 @@ async def end_promotion(work: Work, *, use_id: str, reason: str, ends_on: date |
     }  # fmt: skip
     if not await promotion_rows.insert_end(work.connection, values):
         refuse("ended_before", f"it was ended on {use.ended_on}: {use.end_reason}", "use_id")
-    await look_again(work, account, payer, one, day)
+    await look_again(work, account, one, day)
     await work.audit(
         "billing.promotion_ended", account.id, code=use.code, use=use.id, ends_on=str(day),
         reason=reason.strip(),
