@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.domain.usage_parts import ClosedSpan, parse_closed
 from billing.store.tables import account, rated_charge, subscription
 from core.periods import Period
 
 
 @dataclass(frozen=True, slots=True)
 class RatedPart:
-    """One rated part of a subscription's usage; ``cycle`` is the whole period it is a part of."""
+    """One rated part of a subscription's usage; ``cycle`` is the whole period it is a part of.
+
+    ``closes`` share days with it.
+    """
 
     subscription_id: str
     account_id: str
+    payer_id: str
     account_number: str
     account_name: str
     time_zone: str
@@ -26,30 +33,52 @@ class RatedPart:
     plan_version_id: str
     part: Period
     cycle: Period
-    close_id: str
-    octets_in: int
-    octets_out: int
+    closes: tuple[ClosedSpan, ...]
 
 
 async def rated_parts(connection: AsyncConnection, from_on: date, to_on: date) -> list[RatedPart]:
-    """Rated parts that lie in ``[from_on, to_on)``, one for each subscription and part."""
+    """Rated parts that lie in ``[from_on, to_on)``; each day of a subscription is in one of them.
+
+    Of parts that were rated again the newest rating has the day.
+    """
     rated = rated_charge.c
     query = (
         select(
-            rated.subscription_id, account.c.id, account.c.number, account.c.name, account.c.time_zone,
-            account.c.anchor_day, subscription.c.starts_on, rated.plan_version_id, rated.period_start,
-            rated.period_end, rated.explanation, rated.usage_close_id, rated.octets_in, rated.octets_out,
+            rated.subscription_id, account.c.id, func.coalesce(account.c.payer_account_id, account.c.id),
+            account.c.number, account.c.name, account.c.time_zone, account.c.anchor_day,
+            subscription.c.starts_on, rated.plan_version_id, rated.period_start, rated.period_end,
+            rated.explanation, rated.usage_close_id, rated.octets_in, rated.octets_out, rated.closes,
         )
         .join(subscription, subscription.c.id == rated.subscription_id)
         .join(account, account.c.id == subscription.c.account_id)
         .where(rated.period_start >= from_on, rated.period_end <= to_on)
-        .order_by(rated.subscription_id, rated.period_start, rated.item_code)
+        .order_by(rated.subscription_id, rated.id)
     )  # fmt: skip
-    found: list[RatedPart] = []
+    found: dict[str, list[RatedPart]] = {}
     for row in await connection.execute(query):
-        if found and (found[-1].subscription_id, found[-1].part.start) == (row[0], row[8]):
-            continue  # a second usage item of the same plan: the plan is priced whole
-        first, last = row[10]["cycle"]
-        cycle = Period(date.fromisoformat(first), date.fromisoformat(last))
-        found.append(RatedPart(*row[:8], Period(row[8], row[9]), cycle, *row[11:]))
-    return found
+        named: list[Any] = list(row[:9])
+        start, end, why, close_id, octets_in, octets_out, closes = row[9:]
+        part = Period(start, end)
+        standing = [left for one in found.get(named[0], ()) for left in _beside(one, part)]
+        if closes is None:
+            closes = [ClosedSpan(close_id, part, octets_in, octets_out).as_json()]
+        if closes:  # none: the part is owed no longer
+            fields = [*named, part, _cycle(why), tuple(parse_closed(one) for one in closes)]
+            standing.append(RatedPart(*fields))
+        found[named[0]] = standing
+    return [one for some in found.values() for one in sorted(some, key=lambda part: part.part.start)]
+
+
+def _beside(one: RatedPart, other: Period) -> Iterable[RatedPart]:
+    """The days of a part that another one has not."""
+    for start, end in ((one.part.start, other.start), (other.end, one.part.end)):
+        start, end = max(start, one.part.start), min(end, one.part.end)  # noqa: PLW2901
+        if start < end:
+            left = Period(start, end)
+            shared = tuple(close for close in one.closes if close.span.intersect(left) is not None)
+            yield replace(one, part=left, closes=shared)
+
+
+def _cycle(why: dict[str, Any]) -> Period:
+    first, last = (why.get("owed") or why)["cycle"]
+    return Period(date.fromisoformat(first), date.fromisoformat(last))

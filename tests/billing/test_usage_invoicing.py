@@ -10,11 +10,14 @@ from billing_story import DENVER, GB, Town
 from sqlalchemy import select
 
 from billing.catalogue.define_plan import define_offer
+from billing.domain.catalogue import PlanVersion
+from billing.domain.items import parse_items
 from billing.invoicing.credit_note import issue_credit_note
 from billing.invoicing.explain import explain_line, format_explanation
 from billing.invoicing.preview_invoice import preview_invoice
 from billing.invoicing.replay import replay_invoices
 from billing.rating.buy_top_up import buy_top_up
+from billing.rating.what_if import what_if
 from billing.store import bucket_rows
 from billing.store.tables import bucket_movement
 from billing.subscriptions import change_subscription as change
@@ -391,3 +394,33 @@ async def test_a_line_rated_again_explains_what_it_is_made_of(town: Town) -> Non
     assert "invoiced before  5.00 USD" in texts[0]
     assert "Closed usage close_" in texts[0]
     assert "150.00 GB" in texts[1]
+
+
+async def test_what_if_knows_rollover_top_ups_and_days_that_were_rated_again(town: Town) -> None:
+    _, sub = await sell(town, ROLLING)
+    big = await plan(town, {**PLAIN, "allowance": {"octets": 200 * GB}})
+    use(town, "2026-03-05", 70)
+    use(town, "2026-04-12", 145)
+    use(town, "2026-05-12", 150)
+    await bill(town, "2026-03-10", "2026-04-01", "2026-05-01", "2026-06-01")
+    town.travel("2026-06-05")
+    async with town.workplace.work("operator:test") as work:
+        granted(
+            await change.change_plan(
+                work, subscription_id=sub, plan_version_id=big, effective_on=date(2026, 5, 20)
+            )
+        )
+    await bill(town, "2026-07-01")
+    rolling = PlanVersion("x", "x", "X", 0, "USD", parse_items([
+        {"code": "data", "kind": "usage", "name": "X", "usage": {**ROLLING, "allowance": {"octets": 120 * GB}}}
+    ]))  # fmt: skip
+    async with town.workplace.reading() as connection:
+        [one] = await what_if(
+            connection, town.meters, rolling, from_on=date(2026, 3, 1), to_on=date(2026, 6, 1)
+        )
+    may = 150 - 100 * 19 / 31  # used before the change, and what it includes until then
+    assert one.before_minor == 150 + round(may * 10)
+    assert one.parts == 4
+    assert one.octets == 365 * GB
+    # March leaves 50 to April, which takes them first; of its own it leaves 25 to May
+    assert one.after_minor == round((150 - 25 - 120 * 19 / 31) * 10)
