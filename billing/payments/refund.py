@@ -15,6 +15,7 @@ from billing.domain.money_entries import (
     refund_ordered_entry,
     refund_paid_entry,
 )
+from billing.dunning.evaluate import relieve_dunning
 from billing.facts import RefundEnded, RefundOrdered
 from billing.payments.allocate_credit import allocate_credit
 from billing.store import account_rows, ledger_rows, money_out_rows, payment_rows
@@ -125,7 +126,8 @@ async def end_refund(
         parts = await payment_rows.used_for(work.connection, "refund", refund_id)
         back = {one: -amount for one, amount in parts.items()}
         await payment_rows.use_elsewhere(work.connection, "refund", refund_id, back, work.now)
-        await allocate_credit(work, account)
+        if await allocate_credit(work, account):
+            await relieve_dunning(work, account.id, paid=False)
     await work.publish(RefundEnded(refund_id, account.id, outcome, found.amount_minor))
     await work.audit(
         f"billing.refund_{outcome}", account.id, refund=refund_id, reference=reference, told=told.strip()

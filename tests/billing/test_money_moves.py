@@ -353,8 +353,12 @@ async def test_a_failed_refund_pays_what_is_open_meanwhile(town: Town) -> None:
     )  # fmt: skip
     await town.bill()
     assert await _open(town, ann) == [3000]
+    town.travel("2026-04-02")
+    await town.dun()
+    assert await town.stage(ann) == "suspended"
     await _do(town, end_refund, refund_id=ordered.refund_id, outcome="failed", told="card expired")
     assert await _open(town, ann) == [0]
+    assert await town.stage(ann) == "clear"
     await town.prove_books()
 
 
