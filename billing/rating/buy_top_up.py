@@ -17,7 +17,16 @@ from billing.domain.rating.words import quantity_text
 from billing.facts import ToppedUp
 from billing.invoicing.add_charge import add_charge
 from billing.rating.running_items import RunningItem, running_items
-from billing.store import account_rows, bucket_rows, dunning_rows, quota_rows, subscription_rows
+from billing.store import (
+    account_rows,
+    bucket_rows,
+    charge_rows,
+    dunning_rows,
+    payment_rows,
+    quota_rows,
+    subscription_rows,
+)
+from core.money import format_money
 from core.refusal import Refusal, Refused, granted
 from core.work import Work
 
@@ -61,6 +70,7 @@ async def buy_top_up(
     if isinstance(chosen, Refusal):
         return chosen
     refusal = await _refuse_portal(work, *chosen) if how == "portal" else None
+    refusal = refusal or await refuse_unpaid(work, *chosen)
     return refusal or await _buy(work, *chosen, source, how)
 
 
@@ -103,6 +113,25 @@ async def _refuse_portal(work: Work, item: RunningItem, offer: TopUpOffer) -> Re
         message = f"{MOST_BY_PORTAL} top-ups were bought here already: please ask the provider's office"
         return Refusal("enough", message, "code")
     return None
+
+
+async def refuse_unpaid(work: Work, item: RunningItem, offer: TopUpOffer) -> Refusal | None:
+    """A prepaid offer needs credit beyond what waits to be invoiced; prices are compared without tax."""
+    if not offer.prepaid:
+        return None
+    payer_id = item.account.payer_id
+    credit = await payment_rows.credits_of(work.connection, [payer_id])
+    waiting = await charge_rows.waiting_charges(work.connection, {item.account.id, payer_id}, date.max)
+    free = sum(one.unallocated_minor for one in credit.get(payer_id, ()))
+    free -= sum(one.quoted_minor for some in waiting.values() for one in some)
+    if free >= offer.price_minor:
+        return None
+    currency = item.account.currency
+    message = (
+        f"{offer.name} is paid before it is used: {format_money(max(free, 0), currency)} of "
+        f"{format_money(offer.price_minor, currency)} is there; record a payment first"
+    )
+    return Refusal("not_paid", message, "code")
 
 
 async def _buy(work: Work, item: RunningItem, offer: TopUpOffer, source: str, how: str) -> TopUpReceipt:

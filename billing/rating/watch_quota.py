@@ -28,7 +28,7 @@ from billing.domain.rating.quota_turn import (
 )
 from billing.facts import QuotaAlert, QuotaCleared, QuotaReached
 from billing.ports import WatchedUsage
-from billing.rating.buy_top_up import buy_top_up
+from billing.rating.buy_top_up import buy_top_up, refuse_unpaid
 from billing.rating.running_items import (
     RunningBucket,
     RunningItem,
@@ -237,7 +237,7 @@ async def _automatic_offer(work: Work, bucket: RunningBucket) -> tuple[RunningIt
         bought = await bucket_rows.top_ups_since(work.connection, bucket.bucket, since, "automatic")
         for offer in offers:
             count = sum(1 for one in bought if one.code == offer.code)
-            if count < offer.automatic:
+            if count < offer.automatic and await refuse_unpaid(work, item, offer) is None:
                 name = f"auto:{bucket.bucket}:{offer.code}:{since}:{count + 1}"
                 return item, offer.code, f"auto:{hashlib.sha256(name.encode()).hexdigest()}"
     return None

@@ -286,6 +286,32 @@ async def test_a_daily_cap_ends_at_local_midnight(street: Street) -> None:
     assert (await street.later(hours=0.1)).freed == 1
 
 
+async def test_a_prepaid_line_is_walled_when_its_money_is_used_up(street: Street) -> None:
+    offer = {
+        "code": "10gb", "name": "10 GB", "octets": 10 * GB, "price_minor": 300, "automatic": 9,
+        "prepaid": True,
+    }  # fmt: skip
+    cap = {"at_percent": 100, "effect": "walled_garden"}
+    account, subscription, service = await street.sell({
+        "metered": "down", "allowance": {"octets": 1 * GB}, "cap": cap, "top_ups": [offer],
+    })  # fmt: skip
+    await street.town.pay(account, 700)
+    assert (await street.later(5)).topped_up == 1
+    turn = await street.later(8)  # the second 3.00 of 7.00
+    assert (turn.topped_up, turn.held) == (1, 0)
+    turn = await street.later(9)  # 1.00 is left, which buys nothing
+    assert (turn.topped_up, turn.held) == (0, 1)
+    assert [one["service_ids"] for one in await street.told(REACHED)] == [[service]]
+    refused = await street.buy(subscription, "10gb", source="till:1")
+    assert isinstance(refused, Refusal)
+    assert refused.code == "not_paid"
+    await street.town.pay(account, 200)
+    receipt = granted(await street.buy(subscription, "10gb", source="till:1"))
+    assert receipt.outcome == "bought"
+    assert (await street.later(hours=0)).freed == 1
+    assert len(await street.rows(charge)) == 3
+
+
 async def test_what_was_rolled_over_raises_the_cap(street: Street) -> None:
     _, subscription, _ = await street.sell({**CAPPED, "rollover": {"periods": 1}})
     await street.later(110)

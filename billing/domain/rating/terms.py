@@ -65,7 +65,8 @@ class TopUpOffer:
     """More of it for a price, until the cycle ends or for ``days``.
 
     ``portal``: the subscriber may buy it himself on the portal page. ``automatic``: it is bought by itself
-    when the cap is reached, at most that often in a cycle.
+    when the cap is reached, at most that often in a cycle. ``prepaid``: only money that the account has paid
+    already, and that nothing else waits for, buys it.
     """
 
     code: str
@@ -75,6 +76,7 @@ class TopUpOffer:
     days: int | None = None
     portal: bool = False
     automatic: int = 0
+    prepaid: bool = False
 
     def closes_on(self, today: date, cycle: Period) -> date:
         """The first day on which it no longer serves, bought today."""
@@ -190,10 +192,11 @@ class UsageTerms:
         return {**at, "effect": one.effect}
 
     def _top_up_json(self, one: TopUpOffer) -> dict[str, Any]:
-        return {
+        said = {
             "code": one.code, "name": one.name, self.unit.of: one.amount, "price_minor": one.price_minor,
             "days": one.days, "portal": one.portal, "automatic": one.automatic,
         }  # fmt: skip
+        return said | ({"prepaid": True} if one.prepaid else {})
 
 
 def parse_usage_terms(stored: Mapping[str, Any]) -> UsageTerms:
@@ -282,7 +285,7 @@ def _alerts(form: Described) -> tuple[int, ...]:
 
 
 def _top_up(form: Described, unit: Unit) -> TopUpOffer:
-    form.only(("code", "name", unit.of, "price_minor", "days", "portal", "automatic"))
+    form.only(("code", "name", unit.of, "price_minor", "days", "portal", "automatic", "prepaid"))
     return TopUpOffer(
         form.word("code"),
         form.word("name", longest=80),
@@ -291,6 +294,7 @@ def _top_up(form: Described, unit: Unit) -> TopUpOffer:
         form.count("days", 1, MOST_TOP_UP_DAYS) if form.has("days") else None,
         form.flag("portal", default=False),
         form.count("automatic", 0, 100, default=0),
+        form.flag("prepaid", default=False),
     )
 
 
