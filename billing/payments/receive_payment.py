@@ -13,7 +13,7 @@ from billing.domain.money_entries import cash, landed_entry
 from billing.dunning.evaluate import StageChange, relieve_dunning
 from billing.facts import PaymentReceived
 from billing.payments.allocate_credit import allocate_credit
-from billing.store import account_rows, ledger_rows, payment_rows
+from billing.store import account_rows, ledger_rows, payment_rows, quota_rows
 from core.money import format_money
 from core.periods import local_date
 from core.refusal import Refusal
@@ -142,6 +142,7 @@ async def _book(work: Work, account: Account, values: dict[str, Any], first: Seq
         "billing.payment_received", account.id, payment=payment_id, amount=format_money(amount, currency)
     )
     change = await relieve_dunning(work, account.id)
+    await quota_rows.look_again_at_capped(work.connection, account.id, work.now)
     allocated = await payment_rows.allocated_of(work.connection, payment_id)
     used = sum(part for _, _, part in allocated)
     return PaymentReceipt(

@@ -104,6 +104,16 @@ async def look_again(connection: AsyncConnection, buckets: Sequence[str], at: da
         await connection.execute(update(quota_state).where(quota_state.c.bucket.in_(some)).values(look_at=at))
 
 
+async def look_again_at_capped(connection: AsyncConnection, payer_id: str, at: datetime) -> None:
+    """Have the capped buckets of an account, and of those it pays for, looked at soon: there is money."""
+    family = select(account.c.id).where(or_(account.c.id == payer_id, account.c.payer_account_id == payer_id))
+    await connection.execute(
+        update(quota_state)
+        .where(quota_state.c.account_id.in_(family), quota_state.c.effect.is_not(None))
+        .values(look_at=at)
+    )
+
+
 async def events_of_account(connection: AsyncConnection, account_id: str, limit: int) -> Sequence[Row[Any]]:
     """The newest steps of an account, newest first."""
     query = select(quota_event).where(quota_event.c.account_id == account_id)
