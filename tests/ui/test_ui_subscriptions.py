@@ -56,6 +56,7 @@ async def test_an_order_is_shown_before_it_is_given_and_can_be_taken_back(
         ({"kind": "quantity", "quantity": "0"}, "must be a whole number"),
         ({"kind": "resume", "when": "now"}, "not paused"),
         ({"kind": "other"}, "not one of the choices"),
+        ({"kind": "end", "waive_early_end": "yes"}, "who may move money"),
     ):
         refused = await browser.submit(f"{order}?kind=quantity", order, **typed)
         assert refused.status == 422, typed

@@ -78,6 +78,8 @@ async def order(visit: Visit) -> web.StreamResponse:
     form, subscription_id = await visit.form(), visit.path("subscription_id")
     view = await _view(visit)
     asked = _read_order(form)
+    if asked.waive_early_end and not visit.may(Permission.MONEY):
+        form.blame("waive_early_end", "is for who may move money: ask them, or leave the fee")
     if not form.ok:
         return await _form(visit, form, status=422)
     if form.flag("sure"):
