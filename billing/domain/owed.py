@@ -70,6 +70,7 @@ class Promotion:
         return min((self.amount_minor or 0) - given_minor, base_minor)
 
 
+_PRICED = (*ONCE, *PERIODIC)
 PROMOTION = "promo:"
 """How the item code of a line begins that a promotion made: ``promo:WELCOME/0``."""
 
@@ -125,7 +126,7 @@ def _rhythm(item: Item) -> tuple[object, ...]:
 
 def _likeness(item: Item) -> tuple[object, ...]:
     return (
-        item.kind in ONCE, item.kind in (*ONCE, *PERIODIC), item.cadence, item.advance, item.tax_class,
+        item.kind in ONCE, item.kind in _PRICED, item.cadence, item.advance, item.tax_class,
         item.tax_included, item.revenue,
     )  # fmt: skip
 
