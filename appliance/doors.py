@@ -76,6 +76,7 @@ DOORS = {
     "statement": Door("delivery", "statement", "A statement of account as PDF."),
     "document": Door("delivery", "documents", "What documents look like: logo, templates; deposit slips."),
     "mail": Door("delivery", "mail", "Mail and letters to subscribers: queue, server, words, bounces."),
+    "sms": Door("sms", "sms", "Text messages to subscribers: gateway and queue."),
     "explain": Door("invoicing", "explain", "Walk from an invoice line to the counters behind it."),
     "ledger": Door("ledger", "ledger", "The double-entry ledger."),
     "pay": Door("receivables", "pay", "Record a payment; what it settles is restored at once."),

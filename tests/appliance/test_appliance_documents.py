@@ -77,3 +77,23 @@ def test_words_are_shown_set_and_reset(hilltop: Terminal, tmp_path: Path) -> Non
     hilltop("mail", "template", "show", "reminder_1", says="Pay, {{ name }}")
     hilltop("mail", "template", "reset", "reminder_1", says="built-in words")
     hilltop("mail", "template", "show", "nonesuch", code=1, says="there is no message")
+
+
+def test_text_messages_have_a_gateway_whose_secret_is_never_shown(hilltop: Terminal, tmp_path: Path) -> None:
+    hilltop("sms", "gateway", says="no text message is sent")
+    (tmp_path / "auth").write_text("Bearer goat-and-fir\n")
+    (tmp_path / "texts.json").write_text('{"reminder_1": "Pay {overdue}"}')
+    hilltop("sms", "gateway", "https://sms.example.net/send", "--field", "phone={to}", "--field", "message={text}",
+            "--auth-file", str(tmp_path / "auth"), "--texts", str(tmp_path / "texts.json"), says="phone={to}")  # fmt: skip
+    hilltop(
+        "sms", "gateway", "https://sms.example.net/v2", "--body", "form", says="reminder_1: Pay {overdue}"
+    )
+    shown = hilltop("sms", "gateway", says="https://sms.example.net/v2 (form), Authorization")
+    assert "goat" not in shown
+    hilltop("sms", "gateway", "https://other.example.net/", code=1, says="it was meant for another host")
+    hilltop("sms", "gateway", "https://sms.example.net/", "--field", "phone", code=2, says="NAME=TEXT")
+    (tmp_path / "texts.json").write_text("[]")
+    hilltop("sms", "gateway", "https://sms.example.net/", "--texts", str(tmp_path / "texts.json"), code=1)
+    hilltop("sms", "list", says="Text messages")
+    hilltop("sms", "remove")
+    hilltop("sms", "gateway", says="no text message is sent")
