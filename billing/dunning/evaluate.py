@@ -20,6 +20,7 @@ from billing.dunning.record_outcomes import FEE_REVENUE, StageChange, record_out
 from billing.dunning.settle import CAPPED, Outcome, settle, settle_relief
 from billing.invoicing.add_charge import add_charge
 from billing.store import dunning_policy_rows, dunning_rows, exception_rows
+from core.garbage import collected_after
 from core.health import HealthIssue, close_issue, open_issue
 from core.periods import local_date
 from core.refusal import Refusal, granted
@@ -62,11 +63,12 @@ async def evaluate_dunning(
     changes: list[StageChange] = []
     cuts = Cuts()
     for start in range(0, len(account_ids), AT_ONCE):
-        async with workplace.work(actor) as work:
-            doubt = await find_clock_doubt(work.connection, work.now, settings)
-            if doubt is not None:  # it stepped since
-                return doubt
-            changes += await _evaluate_block(work, account_ids[start : start + AT_ONCE], cuts)
+        with collected_after():
+            async with workplace.work(actor) as work:
+                doubt = await find_clock_doubt(work.connection, work.now, settings)
+                if doubt is not None:  # it stepped since
+                    return doubt
+                changes += await _evaluate_block(work, account_ids[start : start + AT_ONCE], cuts)
     if account_ids:
         await _tell_of_caps(workplace, actor, cuts)
     return changes
