@@ -55,7 +55,8 @@ async def issue_credit_note(
     """Credit lines of an issued invoice, or all that is left of it; the tax comes back as it was charged.
 
     ``amounts_minor``: so much of the line at that position, as it was priced (with tax where the price
-    includes it). No line can be credited beyond its amount. ``source`` names the order: given again it
+    includes it). No line can be credited beyond its amount, and all together not beyond what is left of the
+    invoice: what discounts took off is not given back as money. ``source`` names the order: given again it
     answers what it made. The credit pays the invoice first, then others, and the rest is kept.
     """
     settings = settings or BillingSettings()
@@ -109,11 +110,18 @@ async def creditable_lines(connection: AsyncConnection, invoice_id: str) -> list
     """What a credit note could take back; deposits are given back by refunds instead."""
     lines = await invoice_rows.lines_of(connection, invoice_id)
     left = _left(lines, await invoice_rows.credit_notes_of(connection, invoice_id))
+    rest = _rest(lines, left)
     return [
-        Creditable(line.position, line.description, left[line.position])
+        Creditable(line.position, line.description, min(left[line.position], rest))
         for line in lines
-        if left.get(line.position, 0) > 0 and line.revenue != DEPOSIT
+        if min(left.get(line.position, 0), rest) > 0 and line.revenue != DEPOSIT
     ]
+
+
+def _rest(lines: list[Row[Any]], left: Mapping[int, int]) -> int:
+    """What is left of the invoice as a whole; deposits are given back otherwise."""
+    deposits = {line.position for line in lines if line.revenue == DEPOSIT}
+    return sum(amount for position, amount in left.items() if position not in deposits)
 
 
 def _left(lines: list[Row[Any]], notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
@@ -158,7 +166,15 @@ def _refuse_amounts(
         if amount == 0 or (amount < 0) != (rest < 0) or abs(amount) > abs(rest):
             message = f"of line {position} {format_money(rest, currency)} is left to credit"
             return Refusal("too_much", message, "amounts_minor")
-    return None
+    return _refuse_sum(sum(asked.values()), _rest(lines, left), currency)
+
+
+def _refuse_sum(asked: int, rest: int, currency: str) -> Refusal | None:
+    """A line that took something off leaves less of the invoice than its other lines say."""
+    if min(rest, 0) <= asked <= max(rest, 0):
+        return None
+    message = f"of the invoice {format_money(rest, currency)} is left to credit, before tax that is added"
+    return Refusal("too_much", message, "amounts_minor")
 
 
 async def _draft_lines(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from billing_story import Town
 
-from billing.invoicing.credit_note import CreditNote, issue_credit_note
+from billing.catalogue.define_plan import define_offer
+from billing.invoicing.credit_note import CreditNote, creditable_lines, issue_credit_note
 from billing.ledger.verify import account_balance
 from core.refusal import Refusal, granted
 
@@ -82,3 +83,34 @@ async def test_nothing_is_left_after_the_whole_and_a_note_is_no_invoice(town: To
     of_note = await credit(town, invoice="CN-000001", source="ticket:3")
     assert isinstance(of_note, Refusal)
     assert of_note.code == "unknown_invoice"
+
+
+async def test_what_a_discount_took_off_is_not_given_back_as_money(town: Town) -> None:
+    ann = await town.account()
+    async with town.workplace.work("operator:test") as work:
+        cheap = granted(
+            await define_offer(
+                work, code="cheap", name="Cheap", currency="USD", service_profile_id="pro_1",
+                items=[
+                    {"code": "recurring", "kind": "recurring", "name": "Cheap", "price_minor": 3000},
+                    {"code": "discount", "kind": "discount", "name": "Off",
+                     "discount": {"percent_ppm": 200_000, "of": ["recurring"]}},
+                ],
+            )
+        )  # fmt: skip
+    await town.subscription(ann, cheap, "2026-03-01")
+    await town.bill()
+    for asked in ({1: 3000}, {1: 2401}, {2: -600}):  # the last would be a credit note that charges
+        refusal = await credit(town, amounts_minor=asked)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "too_much"
+    granted(await credit(town, amounts_minor={1: 2300}))
+    async with town.workplace.reading() as connection:
+        [bill] = [one for one in await town.invoices() if one.kind == "invoice"]
+        [line] = await creditable_lines(connection, bill.id)
+    assert line.left_minor == 100
+    assert granted(await credit(town, source="ticket:2")).total_minor == -100  # all that is left
+    assert await balance(town, ann) == 0
+    refusal = await credit(town, source="ticket:3", amounts_minor={1: 1})
+    assert isinstance(refusal, Refusal)
+    await town.prove_books()
