@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.catalogue import ServicePlace, Subscription
@@ -88,6 +88,33 @@ async def overlapping_plan(
             or_(subscription.c.ends_on.is_(None), subscription.c.ends_on > starts_on),
         )
     )
+    row = (await connection.execute(query.limit(1))).one_or_none()
+    return None if row is None else _value(row)
+
+
+async def plan_within(
+    connection: AsyncConnection, service_id: str, from_on: date, until: date | None, *, but: str = ""
+) -> Subscription | None:
+    """A subscription of the service to a plan that has a day in ``[from_on, until)``, other than ``but``.
+
+    One that ended before it began has no day.
+    """
+    query = (
+        select(*_SUBSCRIPTION)
+        .join(plan_version, plan_version.c.id == subscription.c.plan_version_id)
+        .join(plan, plan.c.id == plan_version.c.plan_id)
+        .where(
+            subscription.c.service_id == service_id,
+            subscription.c.id != but,
+            plan.c.kind == "plan",
+            or_(
+                subscription.c.ends_on.is_(None),
+                and_(subscription.c.ends_on > from_on, subscription.c.ends_on > subscription.c.starts_on),
+            ),
+        )
+    )
+    if until is not None:
+        query = query.where(subscription.c.starts_on < until)
     row = (await connection.execute(query.limit(1))).one_or_none()
     return None if row is None else _value(row)
 

@@ -16,7 +16,7 @@ from billing.domain.contract import early_end_of
 from billing.domain.phases import FOREVER, Change, Phase, fold_phases, phase_on, standing
 from billing.facts import SubscriptionTurned
 from billing.invoicing.add_charge import add_charge, take_charge_back
-from billing.store import account_rows, plan_rows, subscription_rows
+from billing.store import account_rows, charge_rows, plan_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
 from billing.subscriptions.subscribe import MOST_OF_ONE, refuse_offer
 from core.periods import local_date
@@ -117,7 +117,8 @@ async def end_subscription(
 
     Days already invoiced in advance come back as a credit on the next invoice, which also closes the usage.
     Ending on the day of the start means that it never ran; it must not end before its start. A contract that
-    binds longer costs its fee, unless waived. Its add-ons end with it.
+    binds longer costs its fee, unless waived; the fee of a later end that stood is taken back. Its add-ons
+    end with it.
     """
     found = await find_standing(work, subscription_id)
     if isinstance(found, Refusal):
@@ -129,6 +130,9 @@ async def end_subscription(
     ended = await record_changes(work, subscription_id, [Wanted("end", ends_on, reason=reason)])
     if isinstance(ended, Refusal):
         return ended
+    for former in found.changes:
+        if former.kind == "end":
+            await _take_fee_back(work, found, former.id, reason or "the end is earlier")
     if not waive_early_end:
         await _charge_early_end(work, found, ends_on)
     for addon in await subscription_rows.addons_of(work.connection, subscription_id):
@@ -146,14 +150,43 @@ async def end_subscription(
 
 
 async def withdraw_change(work: Work, *, subscription_id: str, change_id: str, reason: str) -> date | Refusal:
-    """A change was a mistake, or is not wanted after all: as if it had never been; returns its day."""
+    """A change was a mistake, or is not wanted after all: as if it had never been; returns its day.
+
+    With an end the ends of the add-ons that it took along are withdrawn, and a later end stands again with
+    its fee. Refused when the line was sold anew meanwhile.
+    """
     if not reason.strip():
         return Refusal("reason_missing", "say why the change is withdrawn", "reason")
+    found = await find_standing(work, subscription_id)
+    if isinstance(found, Refusal):
+        return found
     wanted = Wanted("withdraw", withdraws_id=change_id, reason=reason)
     done = await record_changes(work, subscription_id, [wanted])
-    if not isinstance(done, Refusal):
-        await take_charge_back(work, source=_fee_source(subscription_id, change_id), reason=reason)
+    if isinstance(done, Refusal):
+        return done
+    withdrawn = next(one for one in found.changes if one.id == change_id)
+    if withdrawn.kind == "end":
+        await _undo_end(work, found, withdrawn, reason)
     return done
+
+
+async def _undo_end(work: Work, found: Standing, end: Change, reason: str) -> None:
+    """``found``: as it stood before the end was withdrawn."""
+    one = found.subscription
+    await _take_fee_back(work, found, end.id, reason)
+    later = [each for each in standing(found.changes) if each.kind == "end" and each.id != end.id]
+    if later and found.ends_on == end.effective_on < later[0].effective_on:
+        charged = await charge_rows.charge_of_source(work.connection, _fee_source(one.id, later[0].id))
+        if charged is not None:  # else it was waived, or nothing was bound
+            now = granted(await find_standing(work, one.id))
+            again = next(each.id for each in now.changes if each.withdraws_id == end.id)
+            await _charge_early_end(work, now, later[0].effective_on, again=again)
+    addons = [addon.id for addon in await subscription_rows.addons_of(work.connection, one.id)]
+    changes = await subscription_rows.changes_of(work.connection, addons)
+    for addon in addons:
+        for each in standing(changes.get(addon, [])):
+            if each.kind == "end" and each.recorded_at == end.recorded_at:  # written with it
+                granted(await withdraw_change(work, subscription_id=addon, change_id=each.id, reason=reason))
 
 
 async def record_changes(work: Work, subscription_id: str, wanted: Sequence[Wanted]) -> date | Refusal:
@@ -234,17 +267,37 @@ def _refuse_day(found: Standing, row: Change) -> Refusal | None:
 
 async def _refuse_change(work: Work, found: Standing, row: Change) -> Refusal | None:
     phase = phase_on(found.phases, row.effective_on)
+    if row.kind == "withdraw":
+        return await _refuse_resold(work, found, row)
     if row.kind == "plan":
         return await _refuse_plan(work, found, row, phase)
     if phase is None:
         return None
-    if row.kind == "quantity":
-        return _refuse_quantity(row, phase)
+    return _refuse_quantity(row, phase) if row.kind == "quantity" else _refuse_pause(row, phase)
+
+
+def _refuse_pause(row: Change, phase: Phase) -> Refusal | None:
     if row.kind == "pause" and phase.paused:
         return Refusal("already_paused", f"it is paused since {phase.start}", "effective_on")
     if row.kind == "resume" and not phase.paused:
         return Refusal("not_paused", f"it is not paused on {row.effective_on}", "effective_on")
     return None
+
+
+async def _refuse_resold(work: Work, found: Standing, row: Change) -> Refusal | None:
+    """A line has one plan at a time: an end is not withdrawn once the line is another subscription's."""
+    one = found.subscription
+    until = Standing(one, found.account, [*found.changes, row], found.today).ends_on
+    offer = (await plan_rows.plan_versions(work.connection, [one.plan_version_id]))[one.plan_version_id]
+    if one.service_id is None or offer.kind != "plan" or until == found.ends_on:
+        return None
+    other = await subscription_rows.plan_within(
+        work.connection, one.service_id, row.effective_on, until, but=one.id
+    )
+    if other is None:
+        return None
+    message = f"service {one.service_id} has subscription {other.id} since {other.starts_on}; end that first"
+    return Refusal("service_subscribed", message, "change_id")
 
 
 def _refuse_quantity(row: Change, phase: Phase) -> Refusal | None:
@@ -347,12 +400,19 @@ async def _may_bind(work: Work, phases: Sequence[Phase]) -> bool:
     return any(one.contract is not None for one in offers.values())
 
 
-def _fee_source(subscription_id: str, change_id: str) -> str:
-    return f"early_end:{subscription_id}:{change_id}"
+def _fee_source(subscription_id: str, change_id: str, again: str = "") -> str:
+    return f"early_end:{subscription_id}:{change_id}" + (f":{again}" if again else "")
 
 
-async def _charge_early_end(work: Work, found: Standing, ends_on: date) -> None:
-    """``found``: as it stood before the end was written."""
+async def _take_fee_back(work: Work, found: Standing, end_id: str, reason: str) -> None:
+    """The fee of that end, and that of each time it stood again because an earlier one was withdrawn."""
+    for again in ("", *(one.id for one in found.changes if one.kind == "withdraw")):
+        source = _fee_source(found.subscription.id, end_id, again)
+        await take_charge_back(work, source=source, reason=reason)
+
+
+async def _charge_early_end(work: Work, found: Standing, ends_on: date, *, again: str = "") -> None:
+    """``found``: as it stood before the end was written. ``again``: what let it stand again, if it does."""
     one = found.subscription
     versions = await plan_rows.plan_versions(
         work.connection, {phase.plan_version_id for phase in found.phases}
@@ -374,7 +434,7 @@ async def _charge_early_end(work: Work, found: Standing, ends_on: date) -> None:
             amount_minor=owed.amount_minor,
             tax_class=str(owed.explanation["tax_class"]),
             revenue="fees",
-            source=_fee_source(one.id, end.id),
+            source=_fee_source(one.id, end.id, again),
             explanation=owed.explanation,
             happened_on=ends_on,
         )

@@ -160,7 +160,7 @@ async def _refuse_place_in_house(
             return Refusal("unknown_parent", message, "parent_id")
     if offer is None or offer.kind != "plan" or asked.service_id is None:
         return None
-    running = await subscription_rows.overlapping_plan(work.connection, asked.service_id, asked.starts_on)
+    running = await subscription_rows.plan_within(work.connection, asked.service_id, asked.starts_on, None)
     if running is None:
         return None
     message = (

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from billing_story import Town
+from sqlalchemy import select
 
 from billing.catalogue.define_plan import define_offer
 from billing.invoicing.add_charge import add_charge
 from billing.store import subscription_rows
+from billing.store.tables import charge
 from billing.subscriptions import change_subscription as change
 from billing.subscriptions.order_change import Order, carry_out
 from billing.subscriptions.preview_order import preview_order
@@ -323,3 +325,95 @@ async def test_a_preview_tells_what_the_change_will_cost_and_writes_nothing(town
     town.travel("2026-04-01")
     await town.bill()
     assert (await town.invoices())[1].total_minor == 3000 + told.difference_minor
+
+
+async def end_of(town: Town, subscription_id: str, on: date) -> str:
+    """The id of the end that was written for that day."""
+    async with town.workplace.reading() as connection:
+        every = (await subscription_rows.changes_of(connection, [subscription_id]))[subscription_id]
+    return next(one.id for one in every if one.kind == "end" and one.effective_on == on)
+
+
+async def ends_of(town: Town, account_id: str) -> list[date | None]:
+    async with town.workplace.reading() as connection:
+        every = (await subscription_rows.subscriptions_of(connection, [account_id]))[account_id]
+    return [one.ends_on for one in every]
+
+
+async def test_withdrawing_an_end_brings_back_the_addons_that_ended_with_it(town: Town) -> None:
+    ann, sub = await sold(town)
+    extra = await offer(town, {"price_minor": 310})
+    form = {"account_id": ann, "service_id": "svc_1", "plan_version_id": extra, "parent_id": sub}
+    gone = granted(await act(town, subscribe, **form, starts_on=date(2026, 3, 1)))
+    granted(await act(town, subscribe, **form, starts_on=date(2026, 3, 1), quantity=2))
+    await town.bill()
+    town.travel("2026-03-11")
+    granted(await act(town, change.end_subscription, subscription_id=gone, ends_on=date(2026, 3, 15)))
+    town.travel("2026-03-12")
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 3, 20)))
+    assert sorted(map(str, await ends_of(town, ann))) == ["2026-03-15", "2026-03-20", "2026-03-20"]
+    town.travel("2026-03-13")
+    change_id = await end_of(town, sub, date(2026, 3, 20))
+    granted(await act(town, change.withdraw_change, subscription_id=sub, change_id=change_id, reason="stays"))
+    assert sorted(map(str, await ends_of(town, ann))) == ["2026-03-15", "None", "None"]
+    town.travel("2026-04-01")
+    await town.bill()
+    assert sorted(amounts(await town.lines("INV-000002"))) == [
+        ("adjustment", "recurring", -170), ("recurring", "recurring", 620), ("recurring", "recurring", 3000),
+    ]  # fmt: skip
+    await town.prove_books()
+
+
+async def test_an_end_is_not_withdrawn_once_the_line_is_sold_to_another(town: Town) -> None:
+    _, sub = await sold(town)
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 3, 20)))
+    bob = await town.account("Bob")
+    plan = await town.plan(code="other")
+    his = await town.subscription(bob, plan, "2026-04-01", "svc_1")
+    order = {
+        "subscription_id": sub, "change_id": await end_of(town, sub, date(2026, 3, 20)), "reason": "stays",
+    }  # fmt: skip
+    refused = await act(town, change.withdraw_change, **order)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "service_subscribed"
+    granted(await act(town, change.end_subscription, subscription_id=his, ends_on=date(2026, 4, 1)))
+    granted(await act(town, change.withdraw_change, **order))  # his never ran
+
+
+async def test_a_line_is_free_for_whoever_comes_before_a_subscription_that_never_ran(town: Town) -> None:
+    _, sub = await sold(town, "2026-04-01")
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 4, 1)))
+    bob = await town.account("Bob")
+    await town.subscription(bob, await town.plan(code="other"), "2026-03-20", "svc_1")
+
+
+async def test_the_fee_of_a_contract_follows_the_end_that_stands(town: Town) -> None:
+    ann = await town.account()
+    async with town.workplace.work("operator:test") as work:
+        bound = granted(
+            await define_offer(
+                work, code="bound", name="Bound", currency="USD", service_profile_id="pro_1",
+                items=[{"code": "recurring", "kind": "recurring", "name": "Bound", "price_minor": 3100}],
+                contract={"term_months": 12, "fee": "remaining", "share_ppm": 500_000},
+            )
+        )  # fmt: skip
+    sub = await town.subscription(ann, bound, "2026-03-01")
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 5, 1)))
+    town.travel("2026-03-11")
+    granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 4, 1)))
+    assert await waiting(town, ann) == [17050]  # half of 11 × 31.00, and nothing for 10 months besides
+    earlier = await end_of(town, sub, date(2026, 4, 1))
+    granted(await act(town, change.withdraw_change, subscription_id=sub, change_id=earlier, reason="later"))
+    assert await waiting(town, ann) == [15500]  # the end on May 1 stands again
+    later = await end_of(town, sub, date(2026, 5, 1))
+    granted(await act(town, change.withdraw_change, subscription_id=sub, change_id=later, reason="stays"))
+    assert await waiting(town, ann) == []
+
+
+async def waiting(town: Town, account_id: str) -> list[int]:
+    """What one-off charges wait for an invoice."""
+    query = select(charge.c.quoted_minor).where(
+        charge.c.account_id == account_id, charge.c.withdrawn_at.is_(None)
+    )
+    async with town.workplace.reading() as connection:
+        return list((await connection.execute(query)).scalars())
