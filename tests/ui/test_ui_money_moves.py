@@ -108,6 +108,8 @@ async def test_rules_and_deposits(valley: Provider, valley_panel: Panels) -> Non
     where = f"/subscribers/{account}/deposits"
     early = await send(browser, where, where, amount="50", reason="router")
     assert early.status == 422
+    assert 'href="#f-amount"' in early.text  # the field as it was typed, not the decision's minor units
+    assert 'value="50"' in early.text
     await send(
         browser, f"/subscribers/{account}", f"/subscribers/{account}/payments", amount="300.00", method="cash"
     )

@@ -44,8 +44,10 @@ class Form:
         return self.faults.get(name, "")
 
     def refuse(self, refusal: Refusal) -> None:
-        """Show a use case's refusal beside its field."""
-        self.faults[refusal.field or GENERAL] = refusal.message
+        """Show a use case's refusal beside its field; ``amount_minor`` is what ``amount`` typed."""
+        name = refusal.field or GENERAL
+        typed = name.removesuffix("_minor").removesuffix("_id")
+        self.faults[typed if name not in self._fields and typed in self._fields else name] = refusal.message
 
     def text(self, name: str, *, longest: int = 200) -> str:
         """A text that must be there."""
