@@ -55,6 +55,11 @@ class Key:
         return any(get_origin(kind) is list for kind in self.kinds)
 
     @property
+    def is_table(self) -> bool:
+        """Whether it takes values by name."""
+        return any(get_origin(kind) is dict for kind in self.kinds)
+
+    @property
     def is_number(self) -> bool:
         """Whether it takes a number."""
         return bool({int, float} & set(self.kinds))
@@ -63,6 +68,8 @@ class Key:
         """How its value is written."""
         if self.is_list:
             return f"write it like '{json.dumps(self.default or ['one', 'two'])}'"
+        if self.is_table:
+            return "write it like '{ name = value }'"
         if self.default is None:
             return f"without it: hilltop settings unset {self.name}"
         return f"the default is {json.dumps(self.default)}"
@@ -127,6 +134,12 @@ def read_value(key: Key, text: str) -> Any:
         for one in several:
             _check_letters(key, one)
         return several
+    if key.is_table:
+        if not isinstance(value, dict):
+            raise EditError(f"{key.name}: this is not a table; {key.remedy()}")
+        for one in value:
+            _check_letters(key, one)
+        return value
     if key.is_number:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise EditError(f"{key.name}: this is not a number; {key.remedy()}")

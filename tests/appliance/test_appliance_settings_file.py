@@ -92,6 +92,9 @@ def test_values_are_toml_or_text_as_the_key_wants(machine: Machine) -> None:
         ("worker.outbox_s", "1", 1),
         ("worker.outbox_s", "0.5", 0.5),
         ("snmp.retries", "3", 3),
+        ("billing.returned_payment_fees", "{ nsf = { USD = 2500 } }", {"nsf": {"USD": 2500}}),
+        ("billing.returned_payment_fees", "{ chargeback = { EUR = 900 } }", {"chargeback": {"EUR": 900}}),
+        ("billing.entity_approval", "{}", {}),
     ):
         assert read_value(find_key(key), text) == value
         change_settings(machine.config, {key: read_value(find_key(key), text)})
@@ -125,6 +128,10 @@ def test_values_are_toml_or_text_as_the_key_wants(machine: Machine) -> None:
         (("snmp.retries", "1\n[ui]\nlisten = '0.0.0.0:1'"), "not a number"),
         (("snmp.retries", "[" * 9000), "not a number"),
         (("radius.auth_listen", "[1, 2]"), "write it like"),
+        (("billing.returned_payment_fees", "25"), "this is not a table; write it like"),
+        (("billing.returned_payment_fees", "{ oops = { USD = 1 } }"), "is not nsf, ach_return or chargeback"),
+        (("billing.returned_payment_fees", "{ nsf = { USD = 1979-05-27 } }"), "refused: billing.returned_payment_fees"),
+        (("billing.entity_approval", r'{ "ab\u0000" = true }'), "control character"),
         (("radius.auth_listen", "nowhere"), "not an address and port"),
         (("radius.auth_listen", "foo:1"), "not an address and port"),
         (("radius.auth_listen", '["0.0.0.0:1812", "127.0.0.1:1812"]'), "want the same port"),
