@@ -153,21 +153,28 @@ async def withdraw_change(work: Work, *, subscription_id: str, change_id: str, r
     """A change was a mistake, or is not wanted after all: as if it had never been; returns its day.
 
     With an end the ends of the add-ons that it took along are withdrawn, and a later end stands again with
-    its fee. Refused when the line was sold anew meanwhile.
+    its fee. With a pause the resume goes that was ordered with it. Refused when the line was sold anew.
     """
     if not reason.strip():
         return Refusal("reason_missing", "say why the change is withdrawn", "reason")
     found = await find_standing(work, subscription_id)
     if isinstance(found, Refusal):
         return found
-    wanted = Wanted("withdraw", withdraws_id=change_id, reason=reason)
-    done = await record_changes(work, subscription_id, [wanted])
+    wanted = [Wanted("withdraw", withdraws_id=change_id, reason=reason)]
+    wanted += [Wanted("withdraw", withdraws_id=one, reason=reason) for one in _resumes_of(found, change_id)]
+    done = await record_changes(work, subscription_id, wanted)
     if isinstance(done, Refusal):
         return done
     withdrawn = next(one for one in found.changes if one.id == change_id)
     if withdrawn.kind == "end":
         await _undo_end(work, found, withdrawn, reason)
     return done
+
+
+def _resumes_of(found: Standing, change_id: str) -> list[str]:
+    """The resume that was written with a pause: left standing it would end the next pause."""
+    written = {one.recorded_at for one in found.changes if one.id == change_id and one.kind == "pause"}
+    return [one.id for one in standing(found.changes) if one.kind == "resume" and one.recorded_at in written]
 
 
 async def _undo_end(work: Work, found: Standing, end: Change, reason: str) -> None:

@@ -76,6 +76,7 @@ class Billing(RuleBasedStateMachine):
         self.town = Town(Workplace(self.database, clock, SeededIds()), clock)
         self.people: list[Customer] = []
         self.keys = 0
+        self.resumes: dict[str, Change] = {}  # by the pause that they were ordered with
 
     def teardown(self) -> None:
         try:
@@ -178,7 +179,9 @@ class Billing(RuleBasedStateMachine):
         made = self.act(
             change.pause_subscription, subscription_id=one.subscription_id, from_on=on, resume_on=back
         )
-        self._changed(one, made, Change("", on, "pause"), Change("", back, "resume"))
+        pause, resume = Change("", on, "pause"), Change("", back, "resume")
+        self._changed(one, made, pause, resume)
+        self.resumes[pause.id] = resume
 
     @rule(who=WHO, days=NEAR, sure=st.integers(0, 5))
     def end(self, who: int, days: int, sure: int) -> None:
@@ -195,8 +198,12 @@ class Billing(RuleBasedStateMachine):
         made = self.act(
             change.withdraw_change, subscription_id=one.subscription_id, change_id=row.id, reason="a mistake"
         )
-        if not isinstance(made, Refusal):
-            one.changes.remove(row)
+        if isinstance(made, Refusal):
+            return
+        one.changes.remove(row)
+        with_it = self.resumes.get(row.id) if row.kind == "pause" else None
+        if with_it in one.changes:
+            one.changes.remove(with_it)
 
     @rule(who=WHO, gigabytes=st.integers(1, 300))
     def use(self, who: int, gigabytes: int) -> None:

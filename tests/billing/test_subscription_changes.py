@@ -189,6 +189,24 @@ async def test_a_change_that_was_a_mistake_leaves_no_trace_in_money(town: Town) 
     assert amounts(await town.lines("INV-000002")) == [("recurring", "recurring", 3000)]
 
 
+async def test_a_pause_that_is_withdrawn_takes_its_resume_along(town: Town) -> None:
+    _, sub = await sold(town)
+    await town.bill()
+    town.travel("2026-03-11")
+    ordered = {"subscription_id": sub, "from_on": date(2026, 3, 12)}
+    granted(await act(town, change.pause_subscription, **ordered, resume_on=date(2026, 3, 20)))
+    found = granted(await act(town, change.find_standing, subscription_id=sub))
+    pause = next(one for one in found.changes if one.kind == "pause")
+    town.travel("2026-03-12")
+    granted(
+        await act(town, change.withdraw_change, subscription_id=sub, change_id=pause.id, reason="not yet")
+    )
+    granted(await act(town, change.pause_subscription, subscription_id=sub, from_on=date(2026, 3, 15)))
+    town.travel("2026-04-01")
+    await town.bill()
+    assert amounts(await town.lines("INV-000002")) == [("adjustment", "recurring", -1645)]  # to the end
+
+
 @pytest.mark.parametrize(
     ("period", "advance", "invoices"),
     [
