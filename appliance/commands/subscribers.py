@@ -71,6 +71,9 @@ def account_add(
     currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
     time_zone: Annotated[str, typer.Option(help="Its days begin and end here.")] = "America/Denver",
     billing_day: Annotated[int, typer.Option(help="Day of the month on which the cycle turns, 1 to 31.")] = 1,
+    anniversary: Annotated[
+        bool, typer.Option("--anniversary", help="The cycle turns on the day of the month of today, 1 to 31.")
+    ] = False,
     terms: Annotated[int, typer.Option(help="Days from issue to due date.")] = 14,
     dunning_policy: Annotated[str, typer.Option(help="Its ladder when it is late.")] = "standard",
     entity: Annotated[str | None, typer.Option(help="Legal entity that invoices; else the house.")] = None,
@@ -93,7 +96,7 @@ def account_add(
                     country=country,
                     currency=currency,
                     time_zone=time_zone,
-                    anchor_day=billing_day,
+                    anchor_day=None if anniversary else billing_day,
                     payment_terms_days=terms,
                     dunning_policy=dunning_policy,
                     entity_id=entity,

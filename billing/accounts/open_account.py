@@ -33,7 +33,7 @@ async def open_account(
     country: str = "US",
     currency: str = "USD",
     time_zone: str = "America/Denver",
-    anchor_day: int = 1,
+    anchor_day: int | None = 1,
     payment_terms_days: int = 14,
     dunning_policy: str = STANDARD,
     entity_id: str | None = None,
@@ -41,7 +41,8 @@ async def open_account(
 ) -> str | Refusal:
     """A new account; returns its id. Without ``number`` the next of the account series is given.
 
-    ``region`` and ``country`` pick the tax; ``anchor_day`` 1 to 31 is kept and clamped month by month.
+    ``region`` and ``country`` pick the tax; ``anchor_day`` 1 to 31 is kept and clamped month by month; None:
+    the day of the month, where the account is, on which it is opened (its anniversary).
     ``entity_id``: the legal entity whose customer it is; None: the house's.
     """
     texts = {
@@ -50,10 +51,12 @@ async def open_account(
     }  # fmt: skip
     texts = {field: clean_text(text) for field, text in texts.items()}
     refusal = refuse_texts(texts) or _refuse_terms(
-        country, currency, time_zone, anchor_day, payment_terms_days
+        country, currency, time_zone, 1 if anchor_day is None else anchor_day, payment_terms_days
     )
     if refusal:
         return refusal
+    if anchor_day is None:
+        anchor_day = local_date(work.now, time_zone).day
     if entity_id is not None and await entity_rows.find_entity(work.connection, entity_id) is None:
         return Refusal("unknown_entity", f"there is no legal entity {entity_id!r}", "entity_id")
     policy_id = await policy_named(work, dunning_policy)

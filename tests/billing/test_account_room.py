@@ -106,6 +106,21 @@ async def test_nothing_billed_yet_turns_as_if_it_had_always_been_so(town: Town) 
             if one.kind == "recurring"] == [3000, 3000]  # fmt: skip
 
 
+async def test_an_anniversary_is_the_day_of_opening_where_the_account_is(town: Town) -> None:
+    town.travel("2026-01-31")
+    ann = await town.customer("Ann", "2026-01-31", anchor_day=None)
+    await live_until(town, "2026-03-31")
+    cycles = [
+        (one.cycle_start, one.cycle_end)
+        for one in sorted(await town.invoices(ann), key=lambda each: each.number)
+    ]
+    assert cycles == [
+        (date(2026, 1, 31), date(2026, 2, 28)),
+        (date(2026, 2, 28), date(2026, 3, 31)),
+        (date(2026, 3, 31), date(2026, 4, 30)),
+    ]
+
+
 async def family(town: Town, **child: Any) -> tuple[str, str]:
     """A parent and a child with a line each, since January."""
     town.travel("2026-01-12")

@@ -104,7 +104,7 @@ def _read_account(form: Form) -> dict[str, object]:
         "postal_code": form.optional("postal_code", longest=20),
         "country": (form.optional("country", longest=2) or "US").upper(),
         "time_zone": form.text("time_zone", longest=64),
-        "anchor_day": form.integer("anchor_day", least=1, most=31, default=1),
+        "anchor_day": form.optional_integer("anchor_day", least=1, most=31),
         "entity_id": form.optional("entity_id", longest=20),
     }  # fmt: skip
 
