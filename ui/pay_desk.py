@@ -76,6 +76,8 @@ class PayDesk:
                 return web.Response(status=303, headers={"Location": f"{request.path}?done={act}"})
             trouble = refusal.message
             return self._page("pay.html", view=view, trouble=trouble, again=str(request.path), status=422)
+        if not view.takes_cards:  # the page says so itself, in the customer's words
+            return self._page("pay.html", view=view, trouble="", again=str(request.path), status=422)
         return await self._lead(request, subject, view, wants_autopay=posted.get("autopay") == "yes")
 
     async def _change(self, view: PayView, act: str, value: str) -> Refusal | None:

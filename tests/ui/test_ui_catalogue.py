@@ -42,7 +42,15 @@ async def test_a_plan_with_everything_is_made_by_form_and_again_from_its_text(
     assert version.contract is not None
     assert (version.contract["term_months"], version.contract["share_ppm"]) == (24, 500_000)
     page = await browser.get(f"/plans/{version_id}")
-    for words in ("Router", "each 2 weeks, in advance", "for 3 periods", "24 months", "50 %"):
+    for words in (
+        "Router",
+        "each 2 weeks, in advance",
+        "for 3 periods",
+        "24 months",
+        "50 %",
+        "100 GB a cycle included",
+        "$0.50 a GB",
+    ):
         assert words in page.text, words
     [shown] = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.text, re.DOTALL)
     text = json.loads(html.unescape(shown))

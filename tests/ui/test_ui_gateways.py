@@ -24,6 +24,7 @@ from gateway_till import Till, till
 from appliance.panel_acts import panel_acts
 from appliance.wiring import MeteredUsage
 from billing.payments.gateways.pay_link import pay_path
+from billing.store import gateway_rows
 from billing.store.tables import autopay, gateway, gateway_event, payment_method
 from core.clock import FakeClock
 from core.refusal import granted
@@ -135,6 +136,22 @@ async def test_a_browser_goes_to_the_gateways_page_and_back(
         await page.wait_for_url("**?back=1")
         assert "Visa 4242" in await page.inner_text("main")
         await browser.close()
+
+
+async def test_without_a_gateway_the_link_offers_no_button_that_fails(shop: Shop) -> None:
+    account = await shop.debtor()
+    (invoice,) = await shop.town.invoices()
+    async with shop.town.workplace.work("operator:owner") as work:
+        row = await gateway_rows.find_gateway(work.connection, shop.other.name)
+        assert row is not None
+        await gateway_rows.keep_gateway(work.connection, {**row._mapping, "enabled": False})
+    for subject in (invoice.id, account):
+        link = pay_path(shop.sealer, subject)
+        shown, asked = await shop.panel.base.get(link), await shop.panel.base.ask("POST", link)
+        assert (shown.status, asked.status) == (200, 422)
+        for page in (shown, asked):
+            assert "$30.00" in page.text and "Cards cannot be taken here" in page.text
+            assert "Pay $30.00" not in page.text and "Save a card" not in page.text
 
 
 async def test_a_link_that_we_did_not_make_leads_nowhere(shop: Shop) -> None:

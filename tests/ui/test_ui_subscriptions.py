@@ -53,6 +53,8 @@ async def test_an_order_is_shown_before_it_is_given_and_can_be_taken_back(
     for typed, words in (
         ({"kind": "pause", "when": "on"}, "name the day"),
         ({"kind": "pause", "when": "on", "on": "2001-01-01"}, "runs from"),
+        ({"kind": "end", "when": "now", "on": "2026-03-31"}, "typed but not chosen"),
+        ({"kind": "end", "when": "never", "on": "2026-03-31"}, "not one of the choices"),
         ({"kind": "quantity", "quantity": "0"}, "must be a whole number"),
         ({"kind": "resume", "when": "now"}, "not paused"),
         ({"kind": "other"}, "not one of the choices"),

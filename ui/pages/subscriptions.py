@@ -111,6 +111,8 @@ def _read_order(form: Form) -> Order:
     on = form.optional_date("on")
     if when == "on" and on is None and "on" not in form.faults:
         form.blame("on", "is missing: name the day")
+    if on is not None and when != "on":  # or the order would be for today, whatever day was typed
+        form.blame("on", "is typed but not chosen: choose “On the day below”, or empty it")
     return Order(
         kind,
         when,

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.store import equipment_rows, promotion_rows
+from billing.store import equipment_rows, gateway_rows, promotion_rows
 from billing.store.equipment_rows import Loan
 from billing.store.promotion_rows import PromotionUse
 from billing.store.schema.gateways import IN_FLIGHT
@@ -122,7 +122,10 @@ class OpenInvoice:
 
 @dataclass(frozen=True, slots=True)
 class PayView:
-    """What a customer sees behind a link. ``invoice_id`` None: the link saves a card."""
+    """What a customer sees behind a link. ``invoice_id`` None: the link saves a card.
+
+    ``takes_cards``: a gateway is set up and open, so there is a page to lead to.
+    """
 
     account_id: str
     account_number: str
@@ -134,6 +137,7 @@ class PayView:
     under_way: bool
     saved: str
     autopay: bool
+    takes_cards: bool
     methods: Sequence[MethodView] = ()
     invoices: Sequence[OpenInvoice] = ()
     promotions: Sequence[PromotionUse] = ()
@@ -266,17 +270,18 @@ async def pay_view(connection: AsyncConnection, subject_id: str, now: datetime) 
     saved = ", ".join(f"{one.brand} {one.last4}" for one in methods)
     terms = await autopay_of(connection, account_id)
     pays_itself = terms is not None and terms.enabled
+    takes_cards = any(one.enabled for one in await gateway_rows.all_gateways(connection))
     if bill is None:
         return PayView(
             payer.id, payer.number, None, "", 0, payer.currency, None, under_way is not None, saved,
-            pays_itself, methods, await open_invoices(connection, payer.id),
+            pays_itself, takes_cards, methods, await open_invoices(connection, payer.id),
             [one for one in await promotion_rows.uses(connection, account_id=payer.id) if not one.ended_on],
             await contracts_of(connection, payer.id, local_date(now, payer.time_zone)),
             await equipment_rows.loans(connection, account_id=payer.id, out=True),
         )  # fmt: skip
     return PayView(
         payer.id, payer.number, bill.id, bill.number, bill.open_minor, bill.currency, bill.due_on,
-        under_way is not None, saved, pays_itself,
+        under_way is not None, saved, pays_itself, takes_cards,
     )  # fmt: skip
 
 
