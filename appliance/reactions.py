@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aaa.domain.effect import Effect
 from aaa.facts import AddressChanged, EntitlementChanged, ProfileRedefined
 from aaa.move_sessions import move_sessions_of
 from aaa.place_hold import lift_hold, place_hold
 from aaa.set_up import change_profile
+from billing.config import BillingSettings
 from billing.delivery.queue import queue_invoice, queue_message, queue_receipt
 from billing.delivery.send_sms import queue_sms
 from billing.facts import (
@@ -131,13 +134,13 @@ async def mail_receipt(work: Work, fact: RecordedFact) -> None:
     await queue_receipt(work, fact.payload["payment_id"])
 
 
-async def deliver_notice(work: Work, fact: RecordedFact) -> None:
+async def deliver_notice(work: Work, fact: RecordedFact, settings: BillingSettings | None = None) -> None:
     """A notice of dunning goes out by mail, as a letter or as a text message."""
     told = fact.payload
     if told["channel"] == "sms":
         await queue_sms(
             work, source=told["source"], account_id=told["account_id"], template=told["template"],
-            context=told["context"],
+            context=told["context"], settings=settings,
         )  # fmt: skip
     if told["channel"] in {"email", "letter"}:
         await queue_message(
@@ -183,3 +186,8 @@ REACTIONS: dict[str, Reaction] = {
     AddressChanged.kind: enforce_entitlement,
     ProfileRedefined.kind: follow_redefinition,
 }
+
+
+def reactions_of(settings: BillingSettings) -> dict[str, Reaction]:
+    """The table for a house with these settings: its language is that of whoever has none of his own."""
+    return {**REACTIONS, NoticeDue.kind: partial(deliver_notice, settings=settings)}

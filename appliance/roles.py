@@ -106,7 +106,7 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     from appliance.billing_turns import billing_turns
     from appliance.gateway_work import GatewayWork
     from appliance.look_after_certificates import look_after_certificates
-    from appliance.reactions import REACTIONS
+    from appliance.reactions import reactions_of
     from appliance.schedule import Job, Timetable
     from billing.delivery.send_due import MailSender
     from billing.delivery.send_sms import SmsSender
@@ -174,7 +174,8 @@ async def _worker(house: House, stop: asyncio.Event, ready: asyncio.Event, beats
     ready.set()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, REACTIONS)))
+            reactions = reactions_of(house.settings.billing)
+            tasks.create_task(keep("outbox", pace.outbox_s, lambda: dispatch_due(house.workplace, reactions)))
             tasks.create_task(keep("enforcement", pace.enforcement_s, enforcer.run_due))
             tasks.create_task(keep("gateways", pace.gateways_s, paying.turn))
             tasks.create_task(keep("mail", pace.mail_s, mail.send_due))

@@ -51,7 +51,7 @@ async def queue_sms(
     if gateway is None or reader is None:
         return None
     number = dialled(reader.phone)
-    locale = reader.locale or (settings or BillingSettings()).locale
+    locale = reader.locale or await _house_locale(work, settings or BillingSettings())
     from billing.delivery.sms_texts import compose_sms  # brings babel: a worker at rest has no use for it
 
     text = compose_sms(template, context, locale, gateway.texts)
@@ -67,6 +67,14 @@ async def queue_sms(
         },
     )  # fmt: skip
     return message_id if queued else None
+
+
+async def _house_locale(work: Work, settings: BillingSettings) -> str:
+    from billing.documents.keep_look import (
+        find_look,  # the same reason: only who sends anything has a use for it
+    )
+
+    return (await find_look(work.connection, settings)).locale
 
 
 class SmsSender:

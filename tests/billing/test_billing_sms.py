@@ -12,10 +12,14 @@ from aiohttp.test_utils import TestServer
 from billing_story import Town
 from sqlalchemy import select
 
+from appliance.reactions import reactions_of
+from billing.config import BillingSettings
 from billing.delivery.send_sms import PAUSES, SmsSender, dialled, queue_sms
 from billing.delivery.sms_gateway import set_sms_gateway
 from billing.delivery.sms_texts import BUILT_IN, NAMES, compose_sms, fault_of
+from billing.facts import NoticeDue
 from billing.store.tables import sms_gateway, sms_message
+from core.facts import RecordedFact
 from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
 
@@ -88,6 +92,18 @@ async def test_a_message_is_sent_once(
     async with town.workplace.reading() as connection:
         kept = (await connection.execute(select(sms_gateway))).one()
     assert "s3" not in str(kept)
+
+
+async def test_who_has_no_language_of_his_own_reads_the_house_s(town: Town, sealer: Sealer) -> None:
+    ann = await town.account(phone="+4930555010")
+    granted(await _set_up(town, sealer, "https://sms.example.net/send"))
+    told = {"channel": "sms", "source": "n1", "account_id": ann, "template": "reminder_1", "context": CONTEXT}
+    fact = RecordedFact(1, NoticeDue.kind, ann, told, town.clock.now(), 0)
+    async with town.workplace.work("system:outbox") as work:
+        await reactions_of(BillingSettings(locale="de_DE"))[NoticeDue.kind](work, fact)
+    async with town.workplace.reading() as connection:
+        [text] = (await connection.scalars(select(sms_message.c.text))).all()
+    assert "sind seit 24.03.2026 fällig" in text
 
 
 async def test_trouble_is_tried_again_and_a_refused_number_is_not(
