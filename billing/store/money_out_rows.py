@@ -228,6 +228,21 @@ async def to_be_banked(connection: AsyncConnection, method: str, currency: str) 
     return list(await connection.execute(query))
 
 
+async def waiting_for_slips(connection: AsyncConnection, methods: Sequence[str]) -> list[Row[Any]]:
+    """How many payments of each method and currency are on no slip yet, by currency and method."""
+    query = (
+        select(payment.c.method, payment.c.currency, func.count().label("count"))
+        .outerjoin(deposit_slip_item, deposit_slip_item.c.payment_id == payment.c.id)
+        .where(
+            payment.c.method.in_(methods), payment.c.reversed_at.is_(None),
+            deposit_slip_item.c.payment_id.is_(None),
+        )
+        .group_by(payment.c.method, payment.c.currency)
+        .order_by(payment.c.currency, payment.c.method.desc())
+    )  # fmt: skip
+    return list(await connection.execute(query))
+
+
 async def insert_slip(
     connection: AsyncConnection, values: dict[str, Any], payment_ids: Sequence[str]
 ) -> None:

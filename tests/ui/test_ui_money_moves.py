@@ -85,10 +85,12 @@ async def test_a_payment_is_allocated_refunded_and_taken_back_in_part(
     assert won.status == 303
     assert "came back" in (await browser.get(page)).text
     assert "Hester Quill" in (await browser.get("/unallocated")).text
-    slip = await send(browser, "/deposit-slips", "/deposit-slips", method="cheque")
+    assert 'value="cheque USD">Cheques in USD: 1 payment<' in (await browser.get("/deposit-slips")).text
+    foreign = await send(browser, "/deposit-slips", "/deposit-slips", method="cheque EUR")
+    assert (foreign.status, "no cheque in EUR waits" in foreign.text) == (422, True)
+    slip = await send(browser, "/deposit-slips", "/deposit-slips", method="cheque USD")
     assert "Hester Quill" in (await browser.get(slip.headers["Location"])).text
-    again = await send(browser, "/deposit-slips", "/deposit-slips", method="cheque")
-    assert again.status == 422
+    assert "No cheque and no cash waits" in (await browser.get("/deposit-slips")).text
 
 
 async def test_rules_and_deposits(valley: Provider, valley_panel: Panels) -> None:

@@ -280,7 +280,7 @@ async def slips(visit: Visit) -> web.StreamResponse:
 async def _slips_page(visit: Visit, form: Form, status: int = 200) -> web.Response:
     async with visit.reading() as connection:
         rows = await money_out_rows.list_slips(connection)
-        waiting = {one: await money_out_rows.to_be_banked(connection, one, "USD") for one in SLIP_METHODS}
+        waiting = await money_out_rows.waiting_for_slips(connection, SLIP_METHODS)
     return visit.page("deposit_slips.html", slips=rows, waiting=waiting, form=form, status=status)
 
 
@@ -288,10 +288,15 @@ async def _slips_page(visit: Visit, form: Form, status: int = 200) -> web.Respon
 async def new_slip(visit: Visit) -> web.StreamResponse:
     """Draw a slip of what waits."""
     form = await visit.form()
-    method = form.choice("method", SLIP_METHODS)
+    method, _, currency = form.value("method").partition(" ")
+    if method not in SLIP_METHODS:
+        form.blame("method", "is not one of the choices: pick one")
     if form.ok:
         made = await visit.attempt(
-            form, lambda work: draw_slip(work, method=method, time_zone=visit.panel.settings.time_zone)
+            form,
+            lambda work: draw_slip(
+                work, method=method, currency=currency or "USD", time_zone=visit.panel.settings.time_zone
+            ),
         )
         if not isinstance(made, Refusal):
             return visit.see(f"/deposit-slips/{made.slip_id}", "created")
