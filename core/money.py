@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+
+# As people write it. What Decimal reads besides (1e3, 1_000, nan) is a slip of the finger here, and 1e9999999
+# would keep the house busy for minutes; so many digits fit its precision.
+_AMOUNT = re.compile(r"[+-]?(\d{1,20}(\.\d{0,8})?|\.\d{1,8})")
 
 # ISO 4217: minor unit digits other than 2.
 _DIGITS = {
@@ -81,13 +86,9 @@ def parse_amount(text: str, currency: str) -> int:
 
     Raises ``ValueError`` naming the trouble when the text is no number or has too many decimals.
     """
-    try:
-        value = Decimal(text.strip())
-    except ArithmeticError:
-        raise ValueError(f"{text!r} is not an amount; write it like 12.34") from None
-    if not value.is_finite():
-        raise ValueError(f"{text!r} is not an amount; write it like 12.34")
-    scaled = value.scaleb(minor_digits(currency))
+    if not _AMOUNT.fullmatch(text.strip()):
+        raise ValueError(f"{text[:40]!r} is not an amount; write it like 12.34")
+    scaled = Decimal(text.strip()).scaleb(minor_digits(currency))
     if scaled != scaled.to_integral_value():
         raise ValueError(f"{text!r} has more decimals than {currency} has ({minor_digits(currency)})")
     return int(scaled)

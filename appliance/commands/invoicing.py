@@ -162,7 +162,7 @@ def invoice_credit(
                     invoice=invoice_id,
                     reason=reason,
                     source=source or work.ids.new("cli"),
-                    amounts_minor=dict(_credited(one, currency) for one in line) if line else None,
+                    amounts_minor=_credited_lines(line, currency) if line else None,
                     settings=house.settings.billing,
                 )
             )
@@ -170,6 +170,13 @@ def invoice_credit(
         say(f"{note.number}: {format_money(note.total_minor, currency)}{again}")
 
     in_house(body)
+
+
+def _credited_lines(lines: list[str], currency: str) -> dict[int, int]:
+    credited = dict(_credited(one, currency) for one in lines)
+    if len(credited) < len(lines):
+        fail("--line: name each line once, with all that is credited of it", 2)
+    return credited
 
 
 def _credited(text: str, currency: str) -> tuple[int, int]:

@@ -52,5 +52,7 @@ def test_an_order_is_previewed_given_and_taken_back(tmp_path: Path) -> None:
         "invoice", "credit", "INV-000001", "--reason", "a day without", "--line", "1=2.00"
     )
     hilltop("invoice", "credit", "INV-000001", "--reason", "more", "--line", "1=999", code=1, says="line 1")
+    twice = ("--line", "1=1.00", "--line", "1=2.00")
+    hilltop("invoice", "credit", "INV-000001", "--reason", "more", *twice, code=2, says="each line once")
     hilltop("subscription", "end", "fir", "--on", "1999-01-01", code=2, says="choose a day")
     hilltop("ledger", "verify")

@@ -37,6 +37,8 @@ def test_rounding_is_symmetric(value: Decimal) -> None:
         ("1500", "JPY", 1500),
         ("1.234", "KWD", 1234),
         ("-3.5", "EUR", -350),
+        (" +.5 ", "EUR", 50),
+        ("9" * 20 + ".99", "USD", 10**22 - 1),
     ],
 )
 def test_amounts_are_read_in_the_currency_s_own_digits(text: str, currency: str, minor: int) -> None:
@@ -45,7 +47,18 @@ def test_amounts_are_read_in_the_currency_s_own_digits(text: str, currency: str,
 
 
 @pytest.mark.parametrize(
-    ("text", "currency"), [("12.345", "USD"), ("1.5", "JPY"), ("abc", "USD"), ("nan", "USD"), ("", "USD")]
+    ("text", "currency"),
+    [
+        ("12.345", "USD"),
+        ("1.5", "JPY"),
+        ("abc", "USD"),
+        ("nan", "USD"),
+        ("", "USD"),
+        ("1e3", "USD"),
+        ("1_000", "JPY"),
+        ("1e99999999", "USD"),
+        (".", "EUR"),
+    ],
 )
 def test_what_is_no_amount_is_refused_in_words(text: str, currency: str) -> None:
     with pytest.raises(ValueError, match="amount|decimals"):
