@@ -36,6 +36,18 @@ async def sold(town: Town, starts_on: str = "2026-03-01", **account: Any) -> tup
     return ann, await town.subscription(ann, await town.plan(), starts_on)
 
 
+async def bound_for_a_year(town: Town) -> str:
+    """A plan whose contract asks for half of the months left."""
+    async with town.workplace.work("operator:test") as work:
+        return granted(
+            await define_offer(
+                work, code="bound", name="Bound", currency="USD", service_profile_id="pro_1",
+                items=[{"code": "recurring", "kind": "recurring", "name": "Bound", "price_minor": 3100}],
+                contract={"term_months": 12, "fee": "remaining", "share_ppm": 500_000},
+            )
+        )  # fmt: skip
+
+
 async def offer(town: Town, *items: dict[str, Any], code: str = "extra", kind: str = "addon") -> str:
     described = [{"code": "recurring", "kind": "recurring", "name": "Extra", **one} for one in items]
     async with town.workplace.work("operator:test") as work:
@@ -273,15 +285,7 @@ async def test_once_deposit_discount_and_included_tax(town: Town) -> None:
 
 async def test_a_contract_that_is_left_early_costs_its_fee_once(town: Town) -> None:
     ann = await town.account()
-    async with town.workplace.work("operator:test") as work:
-        bound = granted(
-            await define_offer(
-                work, code="bound", name="Bound", currency="USD", service_profile_id="pro_1",
-                items=[{"code": "recurring", "kind": "recurring", "name": "Bound", "price_minor": 3100}],
-                contract={"term_months": 12, "fee": "remaining", "share_ppm": 500_000},
-            )
-        )  # fmt: skip
-    sub = await town.subscription(ann, bound, "2026-03-01")
+    sub = await town.subscription(ann, await bound_for_a_year(town), "2026-03-01")
     await town.bill()
     town.travel("2026-03-20")
     granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 4, 1)))
@@ -407,15 +411,7 @@ async def test_a_line_is_free_for_whoever_comes_before_a_subscription_that_never
 
 async def test_the_fee_of_a_contract_follows_the_end_that_stands(town: Town) -> None:
     ann = await town.account()
-    async with town.workplace.work("operator:test") as work:
-        bound = granted(
-            await define_offer(
-                work, code="bound", name="Bound", currency="USD", service_profile_id="pro_1",
-                items=[{"code": "recurring", "kind": "recurring", "name": "Bound", "price_minor": 3100}],
-                contract={"term_months": 12, "fee": "remaining", "share_ppm": 500_000},
-            )
-        )  # fmt: skip
-    sub = await town.subscription(ann, bound, "2026-03-01")
+    sub = await town.subscription(ann, await bound_for_a_year(town), "2026-03-01")
     granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 5, 1)))
     town.travel("2026-03-11")
     granted(await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 4, 1)))

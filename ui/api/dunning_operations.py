@@ -28,11 +28,11 @@ from billing.dunning.exceptions import (
 from billing.dunning.preview import WouldChange, WouldCharge, WouldDefer, WouldTell, preview_night
 from billing.dunning.write_off import write_off_invoice
 from billing.store import dunning_policy_rows
-from core.money import parse_amount
 from core.refusal import Refusal, Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
+from ui.api.named import account_named, minor_units
 from ui.policy_form import APPROVED, NEW_POLICY, form_of, read_terms
 from ui.read import dunning, subscriber
 from ui.web.forms import Form
@@ -84,24 +84,14 @@ def _terms(ask: Ask, stands: dict[str, str]) -> dict[str, Any]:
 
 
 async def _find_account(work: Work, ask: Ask, name: str = "account") -> str:
-    return await _account_id(work.connection, ask.text(name))
-
-
-async def _account_id(connection: AsyncConnection, text: str) -> str:
-    account_id = await subscriber.account_id_of(connection, text)
-    if account_id is None:
-        raise Refused(Refusal("account.unknown", f"there is no account {text!r}", "account"))
-    return account_id
+    return await account_named(work.connection, ask.text(name))
 
 
 async def _minor(work: Work, ask: Ask, account_id: str) -> int | None:
     text = ask.text("amount")
     if not text:
         return None
-    try:
-        return parse_amount(text, await subscriber.currency_of(work.connection, account_id))
-    except ValueError as trouble:
-        raise Refused(Refusal("amount.malformed", str(trouble), "amount")) from None
+    return minor_units(text, await subscriber.currency_of(work.connection, account_id))
 
 
 # Policies
@@ -269,7 +259,7 @@ async def decide_an_approval(ask: Ask) -> Answer:
 async def account_dunning(ask: Ask) -> Answer:
     """Its policy, promises, disputes, deferrals, debts given up."""
     async with ask.panel.workplace.reading() as connection:
-        found = await dunning.exceptions_of(connection, await _account_id(connection, ask.text("account")))
+        found = await dunning.exceptions_of(connection, await account_named(connection, ask.text("account")))
     return asdict(found)
 
 
@@ -381,7 +371,7 @@ async def defer_dunning(ask: Ask) -> Answer:
     """The same source again adds those that are new."""
 
     async def act(work: Work) -> int:
-        accounts = [await _account_id(work.connection, one) for one in ask.text("accounts").split()]
+        accounts = [await account_named(work.connection, one) for one in ask.text("accounts").split()]
         return granted(
             await place_deferral(
                 work, source=ask.text("source"), reason=ask.text("reason"), account_ids=accounts,

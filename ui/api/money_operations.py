@@ -9,12 +9,12 @@ from billing.payments.receive_payment import METHODS, receive_payment
 from billing.payments.refund import METHODS as REFUND_METHODS
 from billing.payments.refund import end_refund, order_refund
 from billing.store import ach_rows, bank_rows
-from core.money import parse_amount
-from core.refusal import Refusal, Refused, granted
+from core.refusal import granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.read import money_moves, subscriber
+from ui.api.named import account_and_currency, account_named, minor_units
+from ui.read import money_moves
 
 operations = Operations()
 _LIMIT = Parameter("limit", "How many at most.", Kind.COUNT, default=50, at_least=1)
@@ -23,20 +23,6 @@ _KEY = Parameter("key", "Your id of this: the same again changes nothing.", requ
 _AMOUNT = Parameter("amount", "Like 49.00, in the account's currency.", required=True)
 _LINE = Parameter("line_id", "The line's id (bln_…).", in_path=True, required=True)
 _OUTCOME = shapes.record(id=shapes.TEXT, outcome=shapes.TEXT)
-
-
-async def _account(work: Work, text: str) -> tuple[str, str]:
-    account_id = await subscriber.account_id_of(work.connection, text)
-    if account_id is None:
-        raise Refused(Refusal("account.unknown", f"there is no account {text!r}", "account"))
-    return account_id, await subscriber.currency_of(work.connection, account_id)
-
-
-def _minor(text: str, currency: str) -> int:
-    try:
-        return parse_amount(text, currency)
-    except ValueError as trouble:
-        raise Refused(Refusal("amount.malformed", str(trouble), "amount")) from None
 
 
 @operations.post(
@@ -50,10 +36,10 @@ async def record_payment(ask: Ask) -> Answer:
     """Once for each key."""
 
     async def act(work: Work) -> Any:
-        account_id, currency = await _account(work, ask.text("account"))
+        account_id, currency = await account_and_currency(work.connection, ask.text("account"))
         return granted(
             await receive_payment(
-                work, account_id=account_id, amount_minor=_minor(ask.text("amount"), currency),
+                work, account_id=account_id, amount_minor=minor_units(ask.text("amount"), currency),
                 currency=currency, method=ask.text("method"), idempotency_key=f"api:{ask.text('key')}"[:120],
                 reference=ask.text("reference") or None, note=ask.text("note") or None,
             )
@@ -95,10 +81,10 @@ async def order_a_refund(ask: Ask) -> Answer:
     """Once for each key."""
 
     async def act(work: Work) -> Any:
-        account_id, currency = await _account(work, ask.text("account"))
+        account_id, currency = await account_and_currency(work.connection, ask.text("account"))
         return granted(
             await order_refund(
-                work, account_id=account_id, amount_minor=_minor(ask.text("amount"), currency),
+                work, account_id=account_id, amount_minor=minor_units(ask.text("amount"), currency),
                 method=ask.text("method"), reason=ask.text("reason"), payment_id=ask.text("payment") or None,
                 idempotency_key=f"api:{ask.text('key')}"[:120],
             )
@@ -148,7 +134,7 @@ async def assign_bank_line(ask: Ask) -> Answer:
     """Whole, to one account."""
 
     async def act(work: Work) -> list[str]:
-        account_id, _ = await _account(work, ask.text("account"))
+        account_id = await account_named(work.connection, ask.text("account"))
         line = await bank_rows.find_line(work.connection, ask.text("line_id"))
         amount = 0 if line is None else line.amount_minor
         return granted(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from billing.payments.gateways.charge_method import begin_charge, send_charge
 from billing.payments.gateways.pay_link import pay_path
-from billing.store.tables import account as account_table
 from core.refusal import Refusal, Refused, granted
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
+from ui.api.named import account_named
 from ui.read import gateways
 from ui.read.gateways import AutopayView, ChargeView, MethodView
 
@@ -35,7 +32,7 @@ async def payment_methods(ask: Ask) -> Answer:
     """With the paths of the links for the customer, behind the panel's or the portal's address."""
     sealer = ask.panel.sealer
     async with ask.panel.workplace.reading() as connection:
-        account_id = await _account(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         invoices = await gateways.open_invoices(connection, account_id)
         return {
             "methods": await gateways.methods_of(connection, account_id),
@@ -53,7 +50,7 @@ async def payment_methods(ask: Ask) -> Answer:
 async def charges(ask: Ask) -> Answer:
     """Also those that were declined, with the reason."""
     async with ask.panel.workplace.reading() as connection:
-        account_id = await _account(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         return {"charges": await gateways.charges_of(connection, account_id, ask.count("limit"))}
 
 
@@ -75,7 +72,7 @@ async def charge(ask: Ask) -> Answer:
     if len(key) > 60:
         raise Refused(Refusal("key.long", "use at most 60 characters", "key"))
     async with panel.workplace.work(ask.actor) as work:
-        account_id = await _account(work.connection, ask.text("account"))
+        account_id = await account_named(work.connection, ask.text("account"))
         charge_id = granted(
             await begin_charge(
                 work, account_id=account_id, amount_minor=ask.count("amount_minor"), cause="operator",
@@ -90,11 +87,3 @@ async def charge(ask: Ask) -> Answer:
     async with panel.workplace.reading() as connection:
         (found,) = await gateways.charges_of(connection, account_id, 1, charge_id=charge_id)
     return {"charge": found}
-
-
-async def _account(connection: AsyncConnection, text: str) -> str:
-    query = select(account_table.c.id).where(or_(account_table.c.id == text, account_table.c.number == text))
-    found = (await connection.execute(query)).scalar_one_or_none()
-    if found is None:
-        raise Refused(Refusal("account.unknown", f"there is no account {text!r}", "account"))
-    return str(found)

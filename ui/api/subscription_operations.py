@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from billing.catalogue.offer_file import offer_as_json
 from billing.domain.invoicing import InvoiceDraft
 from billing.invoicing.add_charge import add_charge, withdraw_charge
@@ -18,11 +16,11 @@ from billing.subscriptions.order_change import KINDS, Order, carry_out
 from billing.subscriptions.preview_order import preview_order
 from billing.subscriptions.subscribe import MOST_OF_ONE, subscribe
 from billing.taxes.set_engine import asked_tax_engine
-from core.money import parse_amount
 from core.refusal import Refusal, Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
+from ui.api.named import account_and_currency, account_named, minor_units
 from ui.read import subscriber, subscriptions
 
 operations = Operations()
@@ -71,7 +69,7 @@ async def plans(ask: Ask) -> Answer:
 async def list_subscriptions(ask: Ask) -> Answer:
     """Past ones too."""
     async with ask.panel.workplace.reading() as connection:
-        account_id, _ = await _account(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         return {"subscriptions": await subscriber.subscriptions_of(connection, account_id)}
 
 
@@ -113,7 +111,7 @@ async def add_subscription(ask: Ask) -> Answer:
     """From a day on."""
 
     async def act(work: Work) -> str:
-        account_id, _ = await _account(work.connection, ask.text("account"))
+        account_id = await account_named(work.connection, ask.text("account"))
         return granted(
             await subscribe(
                 work, account_id=account_id, service_id=ask.text("service") or None,
@@ -195,7 +193,7 @@ def _draft(draft: InvoiceDraft | None) -> Mapping[str, Any] | None:
 async def charges(ask: Ask) -> Answer:
     """Waiting, billed and withdrawn ones."""
     async with ask.panel.workplace.reading() as connection:
-        account_id, _ = await _account(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         return {"charges": await charge_rows.list_charges(connection, account_id, limit=ask.count("limit"))}
 
 
@@ -214,9 +212,9 @@ async def charge_once(ask: Ask) -> Answer:
     """Once for each key."""
 
     async def act(work: Work) -> str:
-        account_id, currency = await _account(work.connection, ask.text("account"))
+        account_id, currency = await account_and_currency(work.connection, ask.text("account"))
         typed = ask.text("amount")
-        amount_minor = _minor(typed.removeprefix("-"), currency)
+        amount_minor = minor_units(typed.removeprefix("-"), currency)
         return granted(
             await add_charge(
                 work, account_id=account_id, kind=ask.text("kind") or "charge",
@@ -239,7 +237,7 @@ async def invoice_charges(ask: Ask) -> Answer:
     """Refused when nothing waits."""
     panel = ask.panel
     async with panel.workplace.reading() as connection:
-        account_id, _ = await _account(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
     async with asked_tax_engine(panel.workplace, panel.sealer) as engine:
         issued = granted(
             await invoice_now(
@@ -294,17 +292,3 @@ async def credit_invoice(ask: Ask) -> Answer:
     return {
         "id": note.id, "number": note.number, "total_minor": note.total_minor, "outcome": note.outcome
     }  # fmt: skip
-
-
-async def _account(connection: AsyncConnection, text: str) -> tuple[str, str]:
-    account_id = await subscriber.account_id_of(connection, text)
-    if account_id is None:
-        raise Refused(Refusal("account.unknown", f"there is no account {text!r}", "account"))
-    return account_id, await subscriber.currency_of(connection, account_id)
-
-
-def _minor(text: str, currency: str) -> int:
-    try:
-        return parse_amount(text, currency)
-    except ValueError as trouble:
-        raise Refused(Refusal("amount.malformed", str(trouble), "amount")) from None

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from billing.rating.buy_top_up import TopUpReceipt
 from billing.rating.running_items import subscription_of_service
 from billing.rating.top_up_now import top_up_now
 from billing.rating.usage_standing import UsageStanding, usage_standings
-from billing.store.tables import account
 from core.refusal import Refusal, Refused, granted
 from ui.api import shapes
+from ui.api.agreement_operations import account_of
 from ui.api.declare import Answer, Ask, Operations, Parameter
 from ui.read import services
 from ui.read.allowances import QuotaEventRow, TopUpRow, quota_events_of, top_ups_of
@@ -31,21 +28,13 @@ operations = Operations()
 async def usage(ask: Ask) -> Answer:
     """By usage so far."""
     async with ask.panel.workplace.reading() as connection:
-        account_id = await _account(connection, ask.text("account"))
+        account_id = await account_of(connection, ask.text("account"))
         now = ask.panel.workplace.clock.now()
         return {
             "usage": await usage_standings(connection, ask.panel.usage, account_id, now),
             "top_ups": await top_ups_of(connection, account_id),
             "events": await quota_events_of(connection, account_id),
         }
-
-
-async def _account(connection: AsyncConnection, text: str) -> str:
-    query = select(account.c.id).where(or_(account.c.id == text, account.c.number == text))
-    found = (await connection.execute(query)).scalar_one_or_none()
-    if found is None:
-        raise Refused(Refusal("account.unknown_id", f"there is no account {text[:60]!r}", "account"))
-    return str(found)
 
 
 @operations.post(
