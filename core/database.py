@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from core.store.json_text import json_text
 from core.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _notice_dead_wires(engine: AsyncEngine) -> None:
 
 def _engine(url: str, **pool: Any) -> AsyncEngine:
     """An engine whose errors do not repeat a statement's values: hashes and sealed secrets are among them."""
-    return create_async_engine(url, hide_parameters=True, **pool)
+    return create_async_engine(url, hide_parameters=True, json_serializer=json_text, **pool)
 
 
 class Database:

@@ -63,7 +63,8 @@ async def _reasons(
             charge = await invoice_rows.charge_of(connection, line.id)
             if charge is None:
                 raise RuntimeError(f"usage line {line.id} has no rated charge")
-            return [_rated_charge(charge, currency), *await _closed(connection, usage, charge)]
+            closed = await _closed(connection, usage, charge)
+            return [_rated_charge(charge, line.explanation, currency), *closed]
         case "tax":
             return [_tax(line.explanation, currency)]
         case "surcharge":
@@ -78,8 +79,7 @@ async def _reasons(
             return [_tree("How it comes about", line.explanation)]
 
 
-def _rated_charge(charge: Row[Any], currency: str) -> Explanation:
-    why = charge.explanation
+def _rated_charge(charge: Row[Any], why: Mapping[str, Any], currency: str) -> Explanation:
     figures = [("plan", f"{charge.code} version {charge.version} ({charge.name})")]
     figures += [
         ("counted", f"{why['metered']} of {_octets(why['octets_out'])} down, {_octets(why['octets_in'])} up")

@@ -129,7 +129,7 @@ def _line_rows(work: Work, issued: Sequence[Issued]) -> tuple[list[dict[str, Any
                     "period_start": charge.part.start, "period_end": charge.part.end,
                     "usage_close_id": charge.close_id, "octets_in": charge.octets_in,
                     "octets_out": charge.octets_out, "amount_minor": line.quoted_minor,
-                    "explanation": line.explanation, "invoice_line_id": row["id"], "closes": charge.closes,
+                    "invoice_line_id": row["id"], "closes": charge.closes,
                 })  # fmt: skip
     return lines, charges
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.domain.usage_parts import ClosedSpan, parse_closed
-from billing.store.tables import account, rated_charge, subscription
+from billing.store.tables import account, invoice_line, rated_charge, subscription
 from core.periods import Period
 
 
@@ -47,8 +47,9 @@ async def rated_parts(connection: AsyncConnection, from_on: date, to_on: date) -
             rated.subscription_id, account.c.id, func.coalesce(account.c.payer_account_id, account.c.id),
             account.c.number, account.c.name, account.c.time_zone, account.c.anchor_day,
             subscription.c.starts_on, rated.plan_version_id, rated.period_start, rated.period_end,
-            rated.explanation, rated.usage_close_id, rated.octets_in, rated.octets_out, rated.closes,
+            invoice_line.c.explanation, rated.usage_close_id, rated.octets_in, rated.octets_out, rated.closes,
         )
+        .join(invoice_line, invoice_line.c.id == rated.invoice_line_id)
         .join(subscription, subscription.c.id == rated.subscription_id)
         .join(account, account.c.id == subscription.c.account_id)
         .where(rated.period_start >= from_on, rated.period_end <= to_on)

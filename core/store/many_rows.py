@@ -9,6 +9,7 @@ PostgreSQL is not even asked about each row: it gets one statement with an array
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -39,11 +40,18 @@ async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[
     columns: list[Sequence[Any]] = []
     pick = itemgetter(*ordered)
     for values, process in zip(zip(*map(pick, rows), strict=True), processes, strict=True):
-        columns.append(values if process is None else [process(value) for value in values])
+        columns.append(values if process is None else _processed(values, process))
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(statement, tuple(map(list, columns)))
     else:
         await connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+def _processed(values: Sequence[Any], process: Callable[[Any], Any]) -> list[Any]:
+    if isinstance(values[0], date):  # or an instant: of thousands of rows few differ
+        known = {value: process(value) for value in set(values)}
+        return [known[value] for value in values]
+    return [process(value) for value in values]
 
 
 @lru_cache(maxsize=256)

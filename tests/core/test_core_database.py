@@ -111,7 +111,7 @@ async def test_a_transaction_that_gave_way_is_run_again(postgresql_workplace: Wo
         postgresql_workplace.carry_out("system:a", partial(close_both, first="a", second="b")),
         postgresql_workplace.carry_out("system:b", partial(close_both, first="b", second="a")),
     )
-    assert tries == 3
+    assert tries >= 3  # one gives way, or both do
 
 
 async def test_what_is_wrong_is_not_run_again() -> None:

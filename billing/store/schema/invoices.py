@@ -109,7 +109,7 @@ invoice_line = Table(
     "billing_invoice_line",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("invoice_id", String(40), ForeignKey("billing_invoice.id"), nullable=False, index=True),
+    Column("invoice_id", String(40), ForeignKey("billing_invoice.id"), nullable=False),
     Column("position", Integer, nullable=False),
     Column("kind", String(12), nullable=False),  # see billing.domain.invoicing.lines
     Column("description", Text, nullable=False),

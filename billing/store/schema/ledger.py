@@ -55,7 +55,10 @@ posting = Table(
     ),  # debit positive, credit negative; an entry sums to zero
 )
 
-Index("ix_billing_posting_account", posting.c.account_id, posting.c.ledger_account)
+partial_index(  # four sides of five are the house's own
+    "ix_billing_posting_account", posting.c.account_id, posting.c.ledger_account,
+    where=posting.c.account_id.is_not(None),
+)  # fmt: skip
 
 partial_index(  # recognition reads what was billed in advance from this alone
     "ix_billing_invoice_line_deferred", invoice_line.c.period_end, invoice_line.c.period_start,

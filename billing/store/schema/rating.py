@@ -20,8 +20,7 @@ rated_charge = Table(  # insert only: what a part was charged is the sum over it
     Column("octets_in", BigInteger, nullable=False),
     Column("octets_out", BigInteger, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
-    Column("explanation", JSON, nullable=False),
-    Column("invoice_line_id", String(40), ForeignKey("billing_invoice_line.id")),
+    Column("invoice_line_id", String(40), ForeignKey("billing_invoice_line.id")),  # it has the explanation
     Column("closes", JSON(none_as_null=True)),  # [[close id, from, until, octets in, out]] of a part made of
     # other closes than the one with just its days; None: it is made of that one
 )
