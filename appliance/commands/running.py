@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, TypeVar
 import typer
 
 from appliance.whereabouts import settings_path
-from core.refusal import Refusal, Refused
+from core.refusal import Refusal, Refused, granted
 from core.secrets import Secret
 
 if TYPE_CHECKING:
     from appliance.settings import Settings
     from appliance.wiring import House
     from billing.invoicing.bill_run import RunProgress
+    from core.work import Work
 
 T = TypeVar("T")
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many.")]
@@ -76,6 +77,18 @@ def in_house(body: Callable[[House], Awaitable[T]], *, first_time: bool = False)
             return await body(house)
 
     return in_words_or_fail(lambda: asyncio.run(visit()), chosen)
+
+
+def in_transaction(act: Callable[[Work, House], Awaitable[T | Refusal]]) -> T:
+    """What one use case does in one transaction, in the name of who sits here; a refusal ends the command."""
+
+    async def body(house: House) -> T:
+        async def once(work: Work) -> T:
+            return granted(await act(work, house))
+
+        return await house.workplace.carry_out(actor(), once)
+
+    return in_house(body)
 
 
 async def _put_on_record(house: House) -> None:

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import Limit, actor, fail, in_house, outcome_or_fail, read_secret, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    read_secret,
+    say,
+    show,
+)
 from appliance.wiring import House
 from core.refusal import Refusal
 
@@ -89,23 +99,46 @@ def sms_remove() -> None:
 
 
 @sms.command("list")
-def sms_list(limit: Limit = 50) -> None:
+def sms_list(
+    state: Annotated[str, typer.Option(help="queued, sent, failed or cancelled.")] = "", limit: Limit = 50
+) -> None:
     """Text messages, newest first, each with the reason it is where it is."""
     from billing.store import sms_rows
 
     async def act(house: House) -> None:
         async with house.workplace.reading() as connection:
-            rows = await sms_rows.newest_messages(connection, limit)
+            rows = await sms_rows.list_messages(connection, state=state, limit=limit)
         show(
             "Text messages",
             ["id", "what", "account", "to", "state", "tries", "reason"],
             [
-                [one.id, one.template, one.number, one.to_number, one.state, one.attempts, one.reason]
+                [
+                    one.id, one.template, one.account_number, one.to_number, one.state, one.attempts,
+                    one.reason,
+                ]
                 for one in rows
             ],
-        )
+        )  # fmt: skip
 
     in_house(act)
+
+
+@sms.command("retry")
+def sms_retry(message: Annotated[str, typer.Argument(help="Id of a text message.")]) -> None:
+    """Try a text message at once, also one that was given up."""
+    from billing.delivery.act_on_texts import try_again
+
+    in_transaction(lambda work, _: try_again(work, message))
+    say(f"{message} is queued")
+
+
+@sms.command("cancel")
+def sms_cancel(message: Annotated[str, typer.Argument(help="Id of a text message.")]) -> None:
+    """Do not send a text message that waits."""
+    from billing.delivery.act_on_texts import cancel
+
+    in_transaction(lambda work, _: cancel(work, message))
+    say(f"{message} is cancelled")
 
 
 def _read_texts(path: Path) -> dict[str, str]:

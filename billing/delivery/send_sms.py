@@ -117,13 +117,12 @@ class SmsSender:
     async def _write(self, message: Row[Any], fate: SmsFate) -> None:
         over = fate.taken or fate.final or message.attempts >= len(PAUSES)
         async with self._workplace.work("system:sms") as work:
+            # Cancelled meanwhile: one that was taken is out all the same, any other is not tried again.
             await sms_rows.change_message(
-                work.connection, message.id,
-                {
-                    "state": "sent" if fate.taken else "failed" if over else "queued",
-                    "reason": fate.reason, "ended_at": work.now if over else None,
-                    "next_try_at": None if over else work.now + PAUSES[message.attempts],
-                },
+                work.connection, message.id, ["queued", "cancelled"] if fate.taken else ["queued"],
+                state="sent" if fate.taken else "failed" if over else "queued", reason=fate.reason,
+                ended_at=work.now if over else None,
+                next_try_at=None if over else work.now + PAUSES[message.attempts],
             )  # fmt: skip
             if fate.taken:
                 await close_issue(work, _ISSUE)
@@ -136,6 +135,6 @@ class SmsSender:
                 work,
                 HealthIssue(
                     _ISSUE, "warning", f"Text messages are not taken: {why}",
-                    "Check address, fields and secret of the SMS gateway: hilltop dunning sms.",
+                    "Check address, fields and secret of the SMS gateway: hilltop sms gateway.",
                 ),
             )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -63,17 +64,38 @@ async def claim(connection: AsyncConnection, message_id: str, now: datetime, unt
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def change_message(connection: AsyncConnection, message_id: str, values: dict[str, Any]) -> None:
-    """What became of it."""
-    await connection.execute(update(sms_message).where(sms_message.c.id == message_id).values(values))
+async def find_message(connection: AsyncConnection, message_id: str) -> Row[Any] | None:
+    """The message with that id."""
+    query = select(sms_message).where(sms_message.c.id == message_id)
+    return (await connection.execute(query)).one_or_none()
 
 
-async def newest_messages(connection: AsyncConnection, limit: int) -> list[Row[Any]]:
-    """The latest messages with their account's number, newest first."""
+async def change_message(
+    connection: AsyncConnection, message_id: str, from_states: Sequence[str], **values: Any
+) -> bool:
+    """Write what became of a message that is in one of the states; False when it is in none."""
+    statement = (
+        update(sms_message)
+        .where(sms_message.c.id == message_id, sms_message.c.state.in_(from_states))
+        .values(values)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def list_messages(
+    connection: AsyncConnection, *, state: str = "", account_id: str = "", before: str = "", limit: int = 50
+) -> list[Row[Any]]:
+    """Messages, newest first, with number and name of their accounts; ``before`` is the id to go on after."""
     query = (
-        select(sms_message, account.c.number)
+        select(sms_message, account.c.number.label("account_number"), account.c.name.label("account_name"))
         .join(account, account.c.id == sms_message.c.account_id)
         .order_by(sms_message.c.id.desc())
         .limit(limit)
     )
+    if state:
+        query = query.where(sms_message.c.state == state)
+    if account_id:
+        query = query.where(sms_message.c.account_id == account_id)
+    if before:
+        query = query.where(sms_message.c.id < before)
     return list(await connection.execute(query))

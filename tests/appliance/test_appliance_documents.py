@@ -95,5 +95,7 @@ def test_text_messages_have_a_gateway_whose_secret_is_never_shown(hilltop: Termi
     (tmp_path / "texts.json").write_text("[]")
     hilltop("sms", "gateway", "https://sms.example.net/", "--texts", str(tmp_path / "texts.json"), code=1)
     hilltop("sms", "list", says="Text messages")
+    hilltop("sms", "retry", "sms_none", code=1, says="there is no text message sms_none")
+    hilltop("sms", "cancel", "sms_none", code=1, says="there is no text message sms_none")
     hilltop("sms", "remove")
     hilltop("sms", "gateway", says="no text message is sent")

@@ -10,15 +10,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from billing_story import Town
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from appliance.reactions import reactions_of
 from billing.config import BillingSettings
+from billing.delivery import act_on_texts
+from billing.delivery.http_sms import HttpSms
 from billing.delivery.send_sms import PAUSES, SmsSender, dialled, queue_sms
 from billing.delivery.sms_gateway import set_sms_gateway
 from billing.delivery.sms_texts import BUILT_IN, NAMES, compose_sms, fault_of
 from billing.facts import NoticeDue
-from billing.store.tables import sms_gateway, sms_message
+from billing.ports import SmsFate
+from billing.store.tables import account, sms_gateway, sms_message
 from core.facts import RecordedFact
 from core.refusal import Refusal, granted
 from core.secrets import Sealer, Secret
@@ -125,6 +128,47 @@ async def test_trouble_is_tried_again_and_a_refused_number_is_not(
     await _queue(town, ann, "s2")
     await sender.send_due()
     assert (await _states(town))[1] == ("failed", 1, "the gateway answered 400")
+
+
+async def test_one_message_is_cancelled_and_tried_again_at_the_number_of_today(
+    town: Town, sealer: Sealer, gateway: tuple[Gateway, str]
+) -> None:
+    house, url = gateway
+    ann = await town.account(phone="5055550101")
+    granted(await _set_up(town, sealer, url))
+    message_id = str(await _queue(town, ann))
+    async with town.workplace.work("operator:test") as work:
+        assert granted(await act_on_texts.cancel(work, message_id)) == message_id
+        again = await act_on_texts.cancel(work, message_id)
+        unknown = await act_on_texts.try_again(work, "sms_none")
+    assert isinstance(again, Refusal)
+    assert isinstance(unknown, Refusal)
+    sender = SmsSender(town.workplace, sealer)
+    assert await sender.send_due() == 0
+    assert await _states(town) == [("cancelled", 0, "cancelled by operator:test")]
+    async with town.workplace.work("operator:test") as work:
+        await work.connection.execute(update(account).values(phone="5055550199"))
+        granted(await act_on_texts.try_again(work, message_id))
+    assert await sender.send_due() == 1
+    assert house.got[0][0]["to"] == "5055550199"
+    assert await _states(town) == [("sent", 1, None)]
+
+
+async def test_what_is_cancelled_while_it_is_on_its_way_is_not_tried_again(
+    town: Town, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await town.account(phone="5055550101")
+    granted(await _set_up(town, sealer, "http://127.0.0.1:9/"))
+    message_id = str(await _queue(town, ann))
+
+    async def send(_: HttpSms, of: str, *__: str) -> SmsFate:
+        async with town.workplace.work("operator:test") as work:
+            granted(await act_on_texts.cancel(work, of))
+        return SmsFate(taken=False, final=False, reason="the gateway answered 503")
+
+    monkeypatch.setattr(HttpSms, "send", send)
+    await SmsSender(town.workplace, sealer).send_due()
+    assert await _states(town) == [("cancelled", 1, "cancelled by operator:test")], message_id
 
 
 async def test_a_gateway_that_is_away_is_not_an_error(town: Town, sealer: Sealer) -> None:

@@ -172,6 +172,46 @@ async def test_the_outbox_shows_why_and_acts(valley: Provider, valley_panel: Pan
     assert "/retry" not in (await viewer.get("/mail")).text
 
 
+async def test_text_messages_are_listed_tried_again_and_cancelled(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    browser = await valley_panel.as_("billing")
+    page = "/mail/sms-gateway"
+    refused = await browser.submit(page, page, url="https://sms.test/send", body="to={to}\nwhat is that")
+    assert refused.status == 422
+    assert "NAME=TEXT" in refused.text
+    typed = {"url": "https://sms.test/send", "body": "to={to}\nmsg={text}", "auth": "Bearer goats-and-firs"}
+    assert (await browser.submit(page, page, **typed)).location == f"{page}?notice=sms_gateway"
+    shown = (await browser.get(page)).text
+    assert "msg={text}" in shown
+    assert "goats" not in shown
+    account_id = valley.accounts["Hester Quill"]
+    async with valley.workplace.work("test") as work:
+        await work.connection.execute(
+            billing.sms_message.insert().values(
+                id="sms_1", source="t:1", account_id=account_id, template="reminder_1", to_number="5055550101",
+                text="Pay <b>soon</b>", state="failed", attempts=5, reason="the gateway answered 503",
+                created_at=work.now, ended_at=work.now,
+            )
+        )  # fmt: skip
+    listed = (await browser.get("/mail/texts?state=failed")).text
+    assert "Pay &lt;b&gt;soon" in listed
+    assert "The gateway answered 503" in listed
+    act = "/mail/texts/sms_1/"
+    assert (await browser.submit("/mail/texts", act + "retry")).location == "/mail/texts?notice=saved"
+    assert (await browser.submit("/mail/texts", act + "cancel")).location == "/mail/texts?notice=saved"
+    assert "cancelled" in (await browser.get("/mail/texts?format=csv")).text
+    viewer = await valley_panel.as_("viewer")
+    assert "/retry" not in (await viewer.get("/mail/texts")).text
+    script = await program(valley, valley_panel, "act")
+    assert [one["state"] for one in (await script.found("/sms/messages"))["messages"]] == ["cancelled"]
+    assert (await script.ask("/sms/messages/sms_1/cancel", "POST"))[0] == 422
+    assert (await script.ask("/sms/messages/sms_1/retry", "POST"))[0] == 200
+    assert (await script.found("/sms/messages?state=queued"))["messages"][0]["id"] == "sms_1"
+    assert (await browser.submit(page, f"{page}/remove")).status == 303
+    assert "No gateway is set up" in (await browser.get("/mail/texts")).text
+
+
 async def test_the_mail_server_is_set_without_showing_its_password(valley_panel: Panels) -> None:
     browser = await valley_panel.as_("billing")
     refused = await browser.submit("/mail/server", "/mail/server", **SERVER, username="mesa")

@@ -40,6 +40,7 @@ PLACES: dict[Table, tuple[str, ...]] = {
     billing.payment: ("note", "recorded_by", "reversal_reason", "reference"),
     billing.payment: ("note", "recorded_by", "reversal_reason"),
     billing.mail_message: ("subject", "reason", "to_address"),
+    billing.sms_message: ("text", "reason", "to_number"),
     billing.dunning_event: ("because",),
     billing.promotion: ("name", "created_by"),
     billing.equipment_loan: ("name", "serial", "recorded_by"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from billing.delivery import act_on_texts
 from billing.delivery.act_on_messages import cancel, try_again
 from billing.delivery.queue import queue_invoice, queue_statement
 from billing.delivery.signed_names import document_link
@@ -15,13 +16,14 @@ from core.refusal import Refusal, Refused, granted
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
 from ui.read import mail as mail_views
-from ui.read.mail import MessageRow
+from ui.read.mail import MessageRow, TextRow
 
 operations = Operations()
 
 _ACCOUNT = Parameter("account", "Number or id of an account.", in_path=True, required=True)
 _INVOICE = Parameter("invoice", "Number or id of an invoice.", in_path=True, required=True)
 _MESSAGE = Parameter("message", "Id of a message (msg_…).", in_path=True, required=True)
+_TEXT = Parameter("message", "Id of a text message (sms_…).", in_path=True, required=True)
 _QUEUED = shapes.record(message=shapes.TEXT)
 
 
@@ -58,6 +60,39 @@ async def cancel_message(ask: Ask) -> Answer:
     """Refused for one that does not wait."""
     async with ask.panel.workplace.work(ask.actor) as work:
         return {"message": granted(await cancel(work, ask.text("message")))}
+
+
+@operations.get(
+    "/sms/messages", "Text messages to subscribers, newest first, each with the reason it is where it is.",
+    shapes.record(messages=shapes.listed(shapes.of(TextRow)), next_before=shapes.maybe(shapes.TEXT)),
+    Parameter("state", "In this state alone.", choices=("queued", "sent", "failed", "cancelled")),
+    Parameter("before", "next_before of the page before."),
+    Parameter("limit", "How many at most.", Kind.COUNT, default=50, at_least=1),
+)  # fmt: skip
+async def texts(ask: Ask) -> Answer:
+    """A page at a time."""
+    limit = ask.count("limit")
+    async with ask.panel.workplace.reading() as connection:
+        rows = await mail_views.list_texts(
+            connection, state=ask.text("state"), before=ask.text("before"), limit=limit
+        )
+    return {"messages": rows, "next_before": rows[-1].id if len(rows) == limit else None}
+
+
+@operations.post(
+    "/sms/messages/{message}/retry", "Try a text message at once, also one that was given up.", _QUEUED, _TEXT
+)
+async def retry_text(ask: Ask) -> Answer:
+    """It goes to the account's number of today."""
+    async with ask.panel.workplace.work(ask.actor) as work:
+        return {"message": granted(await act_on_texts.try_again(work, ask.text("message")))}
+
+
+@operations.post("/sms/messages/{message}/cancel", "Do not send a text message that waits.", _QUEUED, _TEXT)
+async def cancel_text(ask: Ask) -> Answer:
+    """Refused for one that does not wait."""
+    async with ask.panel.workplace.work(ask.actor) as work:
+        return {"message": granted(await act_on_texts.cancel(work, ask.text("message")))}
 
 
 @operations.post("/invoices/{invoice}/send", "Send an invoice to its account once more.", _QUEUED, _INVOICE)

@@ -86,6 +86,7 @@ NOTICES = {
     "look": "Saved. Whatever is issued from now on carries it; what was issued before stays as it is.",
     "mail_queued": "The message is queued; see Mail for what becomes of it.",
     "mail_nobody": "Nothing is sent: this account has no e-mail address that can be used.",
+    "sms_gateway": "The gateway is set; what waits is sent now.",
     "mail_server": "The mail server is set; what waits is sent now.",
     "no_letters": "No letter waits to be printed.",
     "letters_printed": "The letters are marked as printed.",

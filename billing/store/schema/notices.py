@@ -29,7 +29,7 @@ sms_message = Table(
     Column("template", String(40), nullable=False),
     Column("to_number", String(40), nullable=False),
     Column("text", Text, nullable=False),
-    Column("state", String(10), nullable=False),  # queued, sent, failed
+    Column("state", String(10), nullable=False),  # queued, sent, failed, cancelled
     Column("attempts", Integer, nullable=False),
     Column("next_try_at", Instant),
     Column("reason", Text),
