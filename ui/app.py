@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+import ui.pages
 from aaa.domain.effect import Effect
 from billing.config import BillingSettings
 from billing.payments.gateways.open_gateways import Gateways
@@ -17,67 +18,11 @@ from ui.api.door import ApiDoor
 from ui.api.routes import API_DOOR
 from ui.api.routes import routes as api_routes
 from ui.config import UiSettings
-from ui.pages import (
-    account,
-    ach,
-    address_lookup,
-    agreements,
-    audit,
-    bank,
-    bill_runs,
-    catalogue,
-    certificates,
-    charges,
-    dashboard,
-    devices,
-    documents,
-    door,
-    dunning,
-    dunning_policies,
-    dynauth_clients,
-    entities,
-    exemptions,
-    explain_sign_in,
-    gateway_hooks,
-    gateways,
-    invoices,
-    ledger,
-    mail,
-    metrics,
-    nases,
-    new_service,
-    operators,
-    pay_links,
-    payment_methods,
-    payment_moves,
-    payments,
-    pools,
-    profiles,
-    promotions,
-    public,
-    realms,
-    receivables,
-    reply_templates,
-    resellers,
-    service_changes,
-    services,
-    sessions,
-    sign_ins,
-    snmp_targets,
-    subscriber,
-    subscriber_dunning,
-    subscriber_import,
-    subscribers,
-    subscriptions,
-    taxes,
-    tokens,
-    top_ups,
-    towers,
-)
 from ui.passwords import Passwords
 from ui.ports import AbsentRoles, CrossRoomActs, RadiusMetrics, Usage
 from ui.sign_in import SignIns
 from ui.web.bill_runs import BillRuns
+from ui.web.declared import declared_in
 from ui.web.error_pages import errors
 from ui.web.guard import DECLARATION, add_headers, declaration_of, gate, limits
 from ui.web.render import Templates
@@ -85,63 +30,6 @@ from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 from ui.web.webhook_counts import WebhookCounts
 
 LARGEST_BODY = 8 * 2**20
-_PAGES = (
-    account,
-    ach,
-    address_lookup,
-    agreements,
-    audit,
-    bank,
-    bill_runs,
-    catalogue,
-    certificates,
-    charges,
-    dashboard,
-    devices,
-    documents,
-    door,
-    dunning,
-    dunning_policies,
-    dynauth_clients,
-    entities,
-    exemptions,
-    explain_sign_in,
-    gateway_hooks,
-    gateways,
-    invoices,
-    ledger,
-    mail,
-    metrics,
-    nases,
-    new_service,
-    operators,
-    pay_links,
-    payment_methods,
-    payment_moves,
-    payments,
-    pools,
-    profiles,
-    promotions,
-    public,
-    realms,
-    receivables,
-    reply_templates,
-    resellers,
-    service_changes,
-    services,
-    sessions,
-    sign_ins,
-    snmp_targets,
-    subscriber_dunning,
-    subscriber_import,
-    subscribers,
-    subscriptions,
-    taxes,
-    tokens,
-    top_ups,
-    towers,
-    subscriber,
-)
 
 
 def build_app(
@@ -175,7 +63,7 @@ def build_app(
         gateways=Gateways(workplace, sealer), webhooks=WebhookCounts(),
     )  # fmt: skip
     app[API_DOOR] = ApiDoor(settings.api_requests_per_minute)
-    add_routes(app, [page.routes for page in _PAGES])
+    add_routes(app, declared_in(ui.pages, Routes))
     add_routes(app, [api_routes])
     refuse_undeclared(app)
     app.on_response_prepare.append(add_headers)

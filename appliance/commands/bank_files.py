@@ -15,6 +15,7 @@ from appliance.commands.running import (
     day,
     fail,
     in_house,
+    in_transaction,
     outcome_or_fail,
     read_secret,
     say,
@@ -72,19 +73,23 @@ def ach_originator(
     """Define who hands in ACH files, or tell anew what the bank says."""
     from billing.payments.ach.define_originator import define_originator
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await define_originator(
-                    work, name=name, destination=destination, destination_name=destination_name,
-                    origin=origin, origin_name=origin_name, company_name=company_name,
-                    company_id=company_id, odfi=odfi, description=description, settle_days=settle_days,
-                    time_zone=time_zone,
-                )
-            )  # fmt: skip
-        say(f"originator {name}: {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, _: define_originator(
+            work,
+            name=name,
+            destination=destination,
+            destination_name=destination_name,
+            origin=origin,
+            origin_name=origin_name,
+            company_name=company_name,
+            company_id=company_id,
+            odfi=odfi,
+            description=description,
+            settle_days=settle_days,
+            time_zone=time_zone,
+        )
+    )
+    say(f"originator {name}: {made}")
 
 
 @ach.command("bank-account")
@@ -151,12 +156,8 @@ def ach_end_bank_account(bank_account: str, reason: Reason) -> None:
     """No further debit from a bank account."""
     from billing.payments.ach.keep_bank_account import end_bank_account
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await end_bank_account(work, bank_account_id=bank_account, reason=reason))
-        say(f"{bank_account}: ended")
-
-    in_house(body)
+    in_transaction(lambda work, _: end_bank_account(work, bank_account_id=bank_account, reason=reason))
+    say(f"{bank_account}: ended")
 
 
 @ach.command("draft")
@@ -242,12 +243,8 @@ def ach_remove(batch: Batch, entry: str) -> None:
     """Take an entry out of a draft."""
     from billing.payments.ach.draft_batch import remove_ach_entry
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await remove_ach_entry(work, batch_id=batch, entry_id=entry))
-        say(f"{entry}: taken out")
-
-    in_house(body)
+    in_transaction(lambda work, _: remove_ach_entry(work, batch_id=batch, entry_id=entry))
+    say(f"{entry}: taken out")
 
 
 @ach.command("approve")
@@ -255,12 +252,8 @@ def ach_approve(batch: Batch) -> None:
     """Approve a draft: its debits count as under way, and its file can be made."""
     from billing.payments.ach.draft_batch import approve_ach_batch
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await approve_ach_batch(work, batch_id=batch))
-        say(f"{batch}: approved")
-
-    in_house(body)
+    in_transaction(lambda work, _: approve_ach_batch(work, batch_id=batch))
+    say(f"{batch}: approved")
 
 
 @ach.command("cancel")
@@ -268,12 +261,8 @@ def ach_cancel(batch: Batch, reason: Reason) -> None:
     """Give up a batch of which no file was made."""
     from billing.payments.ach.draft_batch import cancel_ach_batch
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await cancel_ach_batch(work, batch_id=batch, reason=reason))
-        say(f"{batch}: cancelled")
-
-    in_house(body)
+    in_transaction(lambda work, _: cancel_ach_batch(work, batch_id=batch, reason=reason))
+    say(f"{batch}: cancelled")
 
 
 @ach.command("file")
@@ -284,16 +273,12 @@ def ach_file(
     """Make the file of an approved batch, once; afterwards the same octets again."""
     from billing.payments.ach.make_file import make_ach_file
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await make_ach_file(work, house.sealer, batch_id=batch, settings=house.settings.billing)
-            )
-        write_file(output or Path(made.name), made.content)
-        if str(output) != "-":
-            say(f"{made.outcome}; sha256 {made.sha256}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, house: make_ach_file(work, house.sealer, batch_id=batch, settings=house.settings.billing)
+    )
+    write_file(output or Path(made.name), made.content)
+    if str(output) != "-":
+        say(f"{made.outcome}; sha256 {made.sha256}")
 
 
 @ach.command("returns")
@@ -303,17 +288,13 @@ def ach_returns(file: File) -> None:
 
     content = _octets(file)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            taken = outcome_or_fail(
-                await import_ach_returns(
-                    work, house.sealer, content=content, name=file.name, settings=house.settings.billing
-                )
-            )
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(taken.counts.items()))
-        say(f"{taken.outcome}: {counts}")
-
-    in_house(body)
+    taken = in_transaction(
+        lambda work, house: import_ach_returns(
+            work, house.sealer, content=content, name=file.name, settings=house.settings.billing
+        )
+    )
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(taken.counts.items()))
+    say(f"{taken.outcome}: {counts}")
 
 
 @ach.command("list-returns")
@@ -370,16 +351,12 @@ def bank_account(
         if not isinstance(told, dict):
             fail(f"{mapping} must hold an object of columns", 2)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await define_house_account(
-                    work, name=name, currency=currency, identification=identification, csv_mapping=told
-                )
-            )
-        say(f"bank account {name}: {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, _: define_house_account(
+            work, name=name, currency=currency, identification=identification, csv_mapping=told
+        )
+    )
+    say(f"bank account {name}: {made}")
 
 
 @bank.command("import")
@@ -487,14 +464,12 @@ def bank_reverse(line: Line, payment: Annotated[str, typer.Argument(help="Id of 
     """Money that went out took a payment back."""
     from billing.payments.bank.decide_line import reverse_by_line
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await reverse_by_line(work, line_id=line, payment_id=payment, settings=house.settings.billing)
-            )
-        say(f"payment {payment}: taken back")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: reverse_by_line(
+            work, line_id=line, payment_id=payment, settings=house.settings.billing
+        )
+    )
+    say(f"payment {payment}: taken back")
 
 
 @bank.command("ignore")
@@ -502,12 +477,8 @@ def bank_ignore(line: Line, reason: Reason) -> None:
     """The line is no customer's payment."""
     from billing.payments.bank.decide_line import ignore_line
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await ignore_line(work, line_id=line, reason=reason))
-        say(f"{line}: ignored")
-
-    in_house(body)
+    in_transaction(lambda work, _: ignore_line(work, line_id=line, reason=reason))
+    say(f"{line}: ignored")
 
 
 @bank.command("undo")
@@ -515,14 +486,10 @@ def bank_undo(line: Line, reason: Reason) -> None:
     """Open a decided line again; its payments are taken back."""
     from billing.payments.bank.decide_line import undo_line
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await undo_line(work, line_id=line, reason=reason, settings=house.settings.billing)
-            )
-        say(f"{line}: open again")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: undo_line(work, line_id=line, reason=reason, settings=house.settings.billing)
+    )
+    say(f"{line}: open again")
 
 
 @bank.command("rules")
@@ -549,9 +516,5 @@ def bank_forget(rule: Annotated[str, typer.Argument(help="The rule's id.")]) -> 
     """Withdraw what was learnt of a payer."""
     from billing.payments.bank.decide_line import withdraw_payer_rule
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await withdraw_payer_rule(work, rule_id=rule))
-        say(f"{rule}: forgotten")
-
-    in_house(body)
+    in_transaction(lambda work, _: withdraw_payer_rule(work, rule_id=rule))
+    say(f"{rule}: forgotten")

@@ -15,6 +15,7 @@ from appliance.commands.running import (
     day,
     fail,
     in_house,
+    in_transaction,
     outcome_or_fail,
     read_secret,
     say,
@@ -71,12 +72,8 @@ def mail_retry(message: Annotated[str, typer.Argument(help="Id of a message.")])
     """Try a message at once, also one that was given up."""
     from billing.delivery.act_on_messages import try_again
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await try_again(work, message))
-        say(f"{message} is queued")
-
-    in_house(body)
+    in_transaction(lambda work, _: try_again(work, message))
+    say(f"{message} is queued")
 
 
 @mail.command("cancel")
@@ -84,12 +81,8 @@ def mail_cancel(message: Annotated[str, typer.Argument(help="Id of a message.")]
     """Do not send a message that waits."""
     from billing.delivery.act_on_messages import cancel
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await cancel(work, message))
-        say(f"{message} is cancelled")
-
-    in_house(body)
+    in_transaction(lambda work, _: cancel(work, message))
+    say(f"{message} is cancelled")
 
 
 @mail.command("let-go")
@@ -97,12 +90,8 @@ def mail_let_go(address: Annotated[str, typer.Argument(help="An address that bou
     """Mail to an address again that had bounced."""
     from billing.delivery.act_on_messages import let_address_go
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await let_address_go(work, address))
-        say(f"{address} is mailed again")
-
-    in_house(body)
+    in_transaction(lambda work, _: let_address_go(work, address))
+    say(f"{address} is mailed again")
 
 
 @mail.command("bounce")
@@ -246,12 +235,8 @@ def template_reset(
     """The built-in words again."""
     from billing.delivery.act_on_messages import reset_message_template
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await reset_message_template(work, name, language))
-        say(f"{name} ({language}) has the built-in words")
-
-    in_house(body)
+    in_transaction(lambda work, _: reset_message_template(work, name, language))
+    say(f"{name} ({language}) has the built-in words")
 
 
 def statement(

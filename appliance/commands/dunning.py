@@ -13,7 +13,17 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    day,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import tables as billing
@@ -339,16 +349,12 @@ def dunning_settle(
     """How a dispute ended; the ladder decides at once."""
     from billing.dunning.exceptions import settle_dispute
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await settle_dispute(
-                    work, dispute_id=dispute, outcome=outcome, note=note, settings=house.settings.billing
-                )
-            )
-        say(f"dispute {dispute}: {outcome}")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: settle_dispute(
+            work, dispute_id=dispute, outcome=outcome, note=note, settings=house.settings.billing
+        )
+    )
+    say(f"dispute {dispute}: {outcome}")
 
 
 @dunning.command("defer")
@@ -451,17 +457,16 @@ def dunning_decide(
     if word not in {"approve", "decline"}:
         fail(f"{word!r}: say approve or decline", 2)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await decide_approval(
-                    work, approval_id=approval, approve=word == "approve", note=note,
-                    settings=house.settings.billing,
-                )
-            )  # fmt: skip
-        say(f"{approval}: {'approved' if word == 'approve' else 'declined'}")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: decide_approval(
+            work,
+            approval_id=approval,
+            approve=word == "approve",
+            note=note,
+            settings=house.settings.billing,
+        )
+    )
+    say(f"{approval}: {'approved' if word == 'approve' else 'declined'}")
 
 
 @dunning.command("show")

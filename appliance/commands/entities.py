@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.commands.running import actor, in_house, outcome_or_fail, say, show
+from appliance.commands.running import in_house, in_transaction, say, show
 from appliance.wiring import House
 
 entities = typer.Typer(help="Firms and brands that invoice in a name of their own.", no_args_is_help=True)
@@ -60,17 +60,18 @@ def entity_add(
         "bank": bank, "iban": iban, "bic": bic, "payment_instructions": payment,
     }  # fmt: skip
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await define_entity(
-                    work, house.settings.billing, entity_id=entity, name=name, invoice_prefix=invoices,
-                    credit_note_prefix=credit_notes, letterhead=head,
-                )
-            )  # fmt: skip
-        say(f"entity {made.id}: invoices {made.invoice_prefix}…, credit notes {made.credit_note_prefix}…")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, house: define_entity(
+            work,
+            house.settings.billing,
+            entity_id=entity,
+            name=name,
+            invoice_prefix=invoices,
+            credit_note_prefix=credit_notes,
+            letterhead=head,
+        )
+    )
+    say(f"entity {made.id}: invoices {made.invoice_prefix}…, credit notes {made.credit_note_prefix}…")
 
 
 @entities.command("set")
@@ -83,14 +84,14 @@ def entity_set(
     """Another name, or other prefixes while nothing is numbered with them."""
     from billing.accounts.define_entity import change_entity
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await change_entity(
-                    work, house.settings.billing, entity_id=entity, name=name, invoice_prefix=invoices,
-                    credit_note_prefix=credit_notes,
-                )
-            )  # fmt: skip
-        say(f"entity {made.id}, {made.name}: {made.invoice_prefix}…, {made.credit_note_prefix}…")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, house: change_entity(
+            work,
+            house.settings.billing,
+            entity_id=entity,
+            name=name,
+            invoice_prefix=invoices,
+            credit_note_prefix=credit_notes,
+        )
+    )
+    say(f"entity {made.id}, {made.name}: {made.invoice_prefix}…, {made.credit_note_prefix}…")

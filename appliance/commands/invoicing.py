@@ -15,6 +15,7 @@ from appliance.commands.running import (
     day,
     fail,
     in_house,
+    in_transaction,
     opened,
     outcome_or_fail,
     progress_bar,
@@ -237,9 +238,5 @@ def invoice_send(number: Annotated[str, typer.Argument(help="Invoice number.")])
     """Send an invoice to its account once more."""
     from billing.delivery.queue import queue_invoice
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await queue_invoice(work, number, again=True))
-        say(f"{number} is queued; see: hilltop mail list")
-
-    in_house(body)
+    in_transaction(lambda work, _: queue_invoice(work, number, again=True))
+    say(f"{number} is queued; see: hilltop mail list")

@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    day,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.wiring import House
 from core.money import format_money
 
@@ -128,14 +138,10 @@ def ledger_lock(
     """Nothing is booked any more through the end of that period."""
     from billing.ledger.lock_period import lock_period
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            act = outcome_or_fail(
-                await lock_period(work, period=period, reason=reason, settings=house.settings.billing)
-            )
-        say(f"locked through {act.day}")
-
-    in_house(body)
+    act = in_transaction(
+        lambda work, house: lock_period(work, period=period, reason=reason, settings=house.settings.billing)
+    )
+    say(f"locked through {act.day}")
 
 
 @ledger.command("reopen")
@@ -146,12 +152,8 @@ def ledger_reopen(
     """Let a closed or locked period be booked on again, until it is locked; closes that were made stay."""
     from billing.ledger.lock_period import reopen_period
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            act = outcome_or_fail(await reopen_period(work, period=period, reason=reason))
-        say(f"open again: {act.day} to {act.until}; lock the period when you have finished")
-
-    in_house(body)
+    act = in_transaction(lambda work, _: reopen_period(work, period=period, reason=reason))
+    say(f"open again: {act.day} to {act.until}; lock the period when you have finished")
 
 
 @ledger.command("recognise")
@@ -288,12 +290,8 @@ def ledger_code(
     """Give an account the code of your own books, for the exports."""
     from billing.ledger.map_accounts import set_account_code
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await set_account_code(work, ledger_account=account, code=code))
-        say(f"{account}: {code or 'no code'}")
-
-    in_house(body)
+    in_transaction(lambda work, _: set_account_code(work, ledger_account=account, code=code))
+    say(f"{account}: {code or 'no code'}")
 
 
 @ledger.command("export")

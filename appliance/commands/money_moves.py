@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import actor, fail, in_house, in_transaction, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import money_out_rows, payment_rows
@@ -119,12 +119,10 @@ def allocation_by_rule(payment: Payment) -> None:
     """Let the account's rule allocate what is in hand."""
     from billing.payments.allocate_by_hand import let_rule_decide
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await let_rule_decide(work, payment_id=payment, settings=house.settings.billing))
-        say(f"payment {payment} follows the rule")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: let_rule_decide(work, payment_id=payment, settings=house.settings.billing)
+    )
+    say(f"payment {payment} follows the rule")
 
 
 @allocations.command("rule")
@@ -201,14 +199,10 @@ def refund_end(
     """Note that a refund was paid out, or that it could not be: then it is credit again."""
     from billing.payments.refund import end_refund
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            done = outcome_or_fail(
-                await end_refund(work, refund_id=refund, outcome=outcome, reference=reference, told=told)
-            )
-        say(f"refund {refund} {done.outcome}")
-
-    in_house(body)
+    done = in_transaction(
+        lambda work, _: end_refund(work, refund_id=refund, outcome=outcome, reference=reference, told=told)
+    )
+    say(f"refund {refund} {done.outcome}")
 
 
 @refunds.command("list")
@@ -327,14 +321,12 @@ def slip_draw(
     """List what waits to be banked on a new slip."""
     from billing.payments.draw_slip import draw_slip
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            done = outcome_or_fail(
-                await draw_slip(work, method=method, currency=currency, time_zone=house.settings.ui.time_zone)
-            )
-        say(f"slip {done.number}: {done.payments} payments, {format_money(done.total_minor, currency)}")
-
-    in_house(body)
+    done = in_transaction(
+        lambda work, house: draw_slip(
+            work, method=method, currency=currency, time_zone=house.settings.ui.time_zone
+        )
+    )
+    say(f"slip {done.number}: {done.payments} payments, {format_money(done.total_minor, currency)}")
 
 
 @slips.command("show")

@@ -17,6 +17,7 @@ from appliance.commands.running import (
     actor,
     fail,
     in_house,
+    in_transaction,
     one_from_stdin,
     outcome_or_fail,
     read_secret,
@@ -68,14 +69,10 @@ def site_add(
 ) -> None:
     """Register a tower or another place."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            site_id = outcome_or_fail(
-                await register_site(work, name=name, latitude=latitude, longitude=longitude)
-            )
-        say(f"site {name}: {site_id}")
-
-    in_house(body)
+    site_id = in_transaction(
+        lambda work, _: register_site(work, name=name, latitude=latitude, longitude=longitude)
+    )
+    say(f"site {name}: {site_id}")
 
 
 @sites.command("outage")

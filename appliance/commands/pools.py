@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aaa.define_pool import change_pool, define_pool, delete_pool
 from aaa.list_pools import leases_of_pool, list_pools, past_leases
 from aaa.store import tables as aaa
-from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import actor, fail, in_house, in_transaction, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 
@@ -80,17 +80,20 @@ def pool_define(
     given: dict[str, Any] = {"rest_s": rest, "when_full": when_full}
     more = {field: value for field, value in given.items() if value is not None}
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await define_pool(
-                    work, name=name, kind=kind, ranges=ranges, length=length, excluded=exclude or (),
-                    netmask_bits=netmask, keep_s=_seconds(keep_hours), **more,
-                )
-            )  # fmt: skip
-        say(f"pool {name}: {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, _: define_pool(
+            work,
+            name=name,
+            kind=kind,
+            ranges=ranges,
+            length=length,
+            excluded=exclude or (),
+            netmask_bits=netmask,
+            keep_s=_seconds(keep_hours),
+            **more,
+        )
+    )
+    say(f"pool {name}: {made}")
 
 
 @pools.command("change")

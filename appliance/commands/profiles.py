@@ -15,7 +15,7 @@ from aaa.set_profile_rule import remove_rule, set_rule
 from aaa.set_up import define_profile, redefine_profile
 from aaa.store import rule_rows
 from aaa.store import tables as aaa
-from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import actor, fail, in_house, in_transaction, outcome_or_fail, say, show
 from appliance.lookup import find
 from appliance.wiring import House
 from core.quantities import GB, format_rate
@@ -115,12 +115,8 @@ def profile_add(
     """Define a service profile."""
     fields = _given(locals())
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            profile_id = outcome_or_fail(await define_profile(work, name=name, **fields))
-        say(f"profile {name} ({format_rate(down)} down, {format_rate(up)} up): {profile_id}")
-
-    in_house(body)
+    profile_id = in_transaction(lambda work, _: define_profile(work, name=name, **fields))
+    say(f"profile {name} ({format_rate(down)} down, {format_rate(up)} up): {profile_id}")
 
 
 @profiles.command("change")

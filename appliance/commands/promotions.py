@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    day,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import promotion_rows
@@ -51,21 +61,26 @@ def promotion_define(
         for name, text in amounts.items()
     }
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await define_promotion(
-                    work, code=code, name=name, percent_ppm=None if percent is None else _ppm(percent),
-                    currency=currency if any(one is not None for one in minor.values()) else None,
-                    item_kinds=kind or PERIODIC, item_codes=item or (), plan_codes=plan or (), months=months,
-                    periods=periods, redeem_from=day(redeem_from, "--redeem-from"),
-                    redeem_until=day(redeem_until, "--redeem-until"), max_uses=max_uses, new_only=new_only,
-                    **minor,
-                )
-            )  # fmt: skip
-        say(f"promotion {code.strip().upper()} is defined")
-
-    in_house(body)
+    in_transaction(
+        lambda work, _: define_promotion(
+            work,
+            code=code,
+            name=name,
+            percent_ppm=None if percent is None else _ppm(percent),
+            currency=currency if any(one is not None for one in minor.values()) else None,
+            item_kinds=kind or PERIODIC,
+            item_codes=item or (),
+            plan_codes=plan or (),
+            months=months,
+            periods=periods,
+            redeem_from=day(redeem_from, "--redeem-from"),
+            redeem_until=day(redeem_until, "--redeem-until"),
+            max_uses=max_uses,
+            new_only=new_only,
+            **minor,
+        )
+    )
+    say(f"promotion {code.strip().upper()} is defined")
 
 
 def _minor(text: str, currency: str, option: str) -> int:
@@ -173,14 +188,10 @@ def promotion_end(
     """End one account's use; what was taken off later periods comes back with the next invoice."""
     from billing.subscriptions.redeem_promotion import end_promotion
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            ends_on = outcome_or_fail(
-                await end_promotion(work, use_id=use, reason=reason, ends_on=day(on, "--on"))
-            )
-        say(f"ends on {ends_on}")
-
-    in_house(body)
+    ends_on = in_transaction(
+        lambda work, _: end_promotion(work, use_id=use, reason=reason, ends_on=day(on, "--on"))
+    )
+    say(f"ends on {ends_on}")
 
 
 @promotions.command("withdraw")
@@ -188,12 +199,8 @@ def promotion_withdraw(code: _Code, reason: Annotated[str, typer.Option(help="Wh
     """Nobody gets it any more; who uses it keeps it."""
     from billing.catalogue.define_promotion import withdraw_promotion
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await withdraw_promotion(work, code=code, reason=reason))
-        say(f"promotion {code.strip().upper()} is withdrawn")
-
-    in_house(body)
+    in_transaction(lambda work, _: withdraw_promotion(work, code=code, reason=reason))
+    say(f"promotion {code.strip().upper()} is withdrawn")
 
 
 @promotions.command("credit-referrals")

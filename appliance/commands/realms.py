@@ -20,7 +20,16 @@ from aaa.define_realm import (
 )
 from aaa.domain.realm import PASSED
 from aaa.list_realms import list_home_servers, list_realms
-from appliance.commands.running import actor, fail, in_house, outcome_or_fail, read_secret, say, show
+from appliance.commands.running import (
+    actor,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    read_secret,
+    say,
+    show,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 
@@ -54,19 +63,23 @@ def home_server_add(
     """Make another RADIUS server known; its secret is sealed."""
     secret = read_secret("RADIUS secret", secret_file)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await register_home_server(
-                    work, house.sealer, name=name, address=address, secret=secret,
-                    auth_port=auth_port or None, accounting_port=accounting_port or None,
-                    signs_replies=signs_replies, status_check=status_check, timeout_ms=timeout_ms,
-                    tries=tries, dead_s=dead_s,
-                )
-            )  # fmt: skip
-        say(f"home server {name}: {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, house: register_home_server(
+            work,
+            house.sealer,
+            name=name,
+            address=address,
+            secret=secret,
+            auth_port=auth_port or None,
+            accounting_port=accounting_port or None,
+            signs_replies=signs_replies,
+            status_check=status_check,
+            timeout_ms=timeout_ms,
+            tries=tries,
+            dead_s=dead_s,
+        )
+    )
+    say(f"home server {name}: {made}")
 
 
 @home_servers.command("change")
@@ -103,24 +116,18 @@ def home_server_change(
         if port is not None
     }
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await change_home_server(work, house.sealer, server=server, **_something(fields)))
-        say(f"home server {server}: changed {', '.join(sorted(fields))}")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: change_home_server(work, house.sealer, server=server, **_something(fields))
+    )
+    say(f"home server {server}: changed {', '.join(sorted(fields))}")
 
 
 @home_servers.command("remove")
 def home_server_remove(server: Annotated[str, typer.Argument(help="Its name or id.")]) -> None:
     """Forget a home server that no realm asks."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await remove_home_server(work, server=server))
-        say(f"home server {server}: removed")
-
-    in_house(body)
+    in_transaction(lambda work, _: remove_home_server(work, server=server))
+    say(f"home server {server}: removed")
 
 
 @home_servers.command("list")
@@ -220,12 +227,8 @@ def realm_change(
 def realm_remove(name: Annotated[str, typer.Argument(help="The realm: its name or id.")]) -> None:
     """Forget a realm: its users are looked for among our own services again. Waiting reports are dropped."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await remove_realm(work, realm_name=name))
-        say(f"realm {name}: removed")
-
-    in_house(body)
+    in_transaction(lambda work, _: remove_realm(work, realm_name=name))
+    say(f"realm {name}: removed")
 
 
 @realms.command("list")

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from appliance.commands.running import Limit, actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.payments.receive_payment import PaymentReceipt
@@ -118,12 +127,8 @@ def win(
     """A dispute was won: the money of a reversal is there again, and its fee is given back."""
     from billing.payments.reverse_payment import win_dispute
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await win_dispute(work, reversal_id=reversal_id, reason=reason))
-        say(f"reversal {reversal_id}: the money is back")
-
-    in_house(body)
+    in_transaction(lambda work, _: win_dispute(work, reversal_id=reversal_id, reason=reason))
+    say(f"reversal {reversal_id}: the money is back")
 
 
 @payments.command("list")

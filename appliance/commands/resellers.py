@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from appliance.commands.running import actor, day, fail, in_house, outcome_or_fail, say, show, write_file
+from appliance.commands.running import (
+    actor,
+    day,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+    write_file,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 from core.money import format_money, parse_amount
@@ -73,17 +83,18 @@ def reseller_add(
     """A new reseller; he earns nothing until he has terms and accounts."""
     from billing.accounts.reseller import define_reseller
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await define_reseller(
-                    work, reseller_id=reseller, name=name, currency=currency, entity_id=entity, email=email,
-                    phone=phone,
-                )
-            )  # fmt: skip
-        say(f"reseller {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, _: define_reseller(
+            work,
+            reseller_id=reseller,
+            name=name,
+            currency=currency,
+            entity_id=entity,
+            email=email,
+            phone=phone,
+        )
+    )
+    say(f"reseller {made}")
 
 
 @resellers.command("terms")

@@ -17,6 +17,7 @@ from appliance.commands.running import (
     config_path,
     fail,
     in_house,
+    in_transaction,
     in_words_or_fail,
     outcome_or_fail,
     read_secret,
@@ -259,15 +260,11 @@ def operator_add(
 
     given = None if password_file is None else read_secret("one-time password", password_file)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            password = outcome_or_fail(await create_operator(work, name, role, given))
-        if given is None:
-            say(f"operator {name}, one-time password: {password.reveal()}")
-        else:
-            say(f"operator {name}, one-time password as given")
-
-    in_house(body)
+    password = in_transaction(lambda work, _: create_operator(work, name, role, given))
+    if given is None:
+        say(f"operator {name}, one-time password: {password.reveal()}")
+    else:
+        say(f"operator {name}, one-time password as given")
 
 
 @operators.command("check", hidden=True)

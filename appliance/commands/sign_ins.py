@@ -29,6 +29,7 @@ from appliance.commands.running import (
     actor,
     fail,
     in_house,
+    in_transaction,
     outcome_or_fail,
     read_secret,
     say,
@@ -139,12 +140,8 @@ def replace_cpe(
         return
     lasts = span("--for", for_how_long)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            until = outcome_or_fail(await open_replacement(work, username, lasts, old))
-        say(f"{username}: until {until:%Y-%m-%d %H:%M}Z the next other CPE takes the place of the old one")
-
-    in_house(body)
+    until = in_transaction(lambda work, _: open_replacement(work, username, lasts, old))
+    say(f"{username}: until {until:%Y-%m-%d %H:%M}Z the next other CPE takes the place of the old one")
 
 
 def cpes(service: Service, output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
@@ -219,9 +216,5 @@ def devices_online(
 
 
 def _act(act: Callable[[Work], Awaitable[Refusal | None]], done: str) -> None:
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await act(work))
-        say(done)
-
-    in_house(body)
+    in_transaction(lambda work, _: act(work))
+    say(done)

@@ -22,6 +22,7 @@ from appliance.commands.running import (
     day,
     fail,
     in_house,
+    in_transaction,
     outcome_or_fail,
     read_secret,
     say,
@@ -301,12 +302,8 @@ def service_password(
     invented = Secret(random_password(3)) if password_file is None else None
     given = invented or read_secret("PPPoE password", password_file)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await set_password(work, house.sealer, username=username, password=given))
-        say(f"{username}: new password" + (f", shown once: {invented.reveal()}" if invented else " as given"))
-
-    in_house(body)
+    in_transaction(lambda work, house: set_password(work, house.sealer, username=username, password=given))
+    say(f"{username}: new password" + (f", shown once: {invented.reveal()}" if invented else " as given"))
 
 
 def _set_hash(username: str, hash_file: Path, password_file: Path | None) -> None:
@@ -314,12 +311,8 @@ def _set_hash(username: str, hash_file: Path, password_file: Path | None) -> Non
         fail("give --password-file or --hash-file, not both", 2)
     given = read_secret("hash of the PPPoE password", hash_file)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await set_password_hash(work, house.sealer, username=username, given=given))
-        say(f"{username}: signs in with the password of that hash")
-
-    in_house(body)
+    in_transaction(lambda work, house: set_password_hash(work, house.sealer, username=username, given=given))
+    say(f"{username}: signs in with the password of that hash")
 
 
 @services.command("hash-only")

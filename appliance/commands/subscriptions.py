@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.running import Limit, actor, day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    Limit,
+    actor,
+    day,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find, newest_plan_version, subscription_named
 from appliance.wiring import House
 from billing.domain.invoicing import InvoiceDraft
@@ -405,9 +415,5 @@ def charge_withdraw(
     """Take back a charge that no invoice has yet; credit one that is invoiced."""
     from billing.invoicing.add_charge import withdraw_charge
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await withdraw_charge(work, charge_id=charge, reason=reason))
-        say(f"{charge}: withdrawn")
-
-    in_house(body)
+    in_transaction(lambda work, _: withdraw_charge(work, charge_id=charge, reason=reason))
+    say(f"{charge}: withdrawn")

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from appliance.commands.running import (
-    actor,
     day,
     fail,
     in_house,
+    in_transaction,
     outcome_or_fail,
     read_secret,
     say,
@@ -94,13 +94,9 @@ def tax_add(
     if isinstance(rule, Refusal):
         fail(f"--{(rule.field or '').replace('_', '-')}: {rule.message}", 2)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(await define_tax_rule(work, rule))
-        where = rule.jurisdiction.code
-        say(f"tax {rule.name}, {rule.rate_in_words()}, {where} from {rule.valid_from}: {made}")
-
-    in_house(body)
+    made = in_transaction(lambda work, _: define_tax_rule(work, rule))
+    where = rule.jurisdiction.code
+    say(f"tax {rule.name}, {rule.rate_in_words()}, {where} from {rule.valid_from}: {made}")
 
 
 @taxes.command("list")
@@ -163,12 +159,8 @@ def tax_end(
     """End a rule on a day."""
     last = day(on, "ON")
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await end_tax_rule(work, rule_id=rule_id, valid_until=last or on.date()))
-        say(f"tax rule {rule_id}: ends on {last}")
-
-    in_house(body)
+    in_transaction(lambda work, _: end_tax_rule(work, rule_id=rule_id, valid_until=last or on.date()))
+    say(f"tax rule {rule_id}: ends on {last}")
 
 
 @taxes.command("withdraw")
@@ -178,12 +170,8 @@ def tax_withdraw(
 ) -> None:
     """Take a rule out that never should have been; issued invoices stay as they are."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await withdraw_tax_rule(work, rule_id=rule_id, reason=reason))
-        say(f"tax rule {rule_id}: withdrawn")
-
-    in_house(body)
+    in_transaction(lambda work, _: withdraw_tax_rule(work, rule_id=rule_id, reason=reason))
+    say(f"tax rule {rule_id}: withdrawn")
 
 
 @taxes.command("import")
@@ -201,16 +189,12 @@ def tax_import(
     except UnicodeDecodeError:
         fail(f"{file} is not UTF-8 text; save it as CSV UTF-8", 2)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            report = await import_tax_rules(work, text, name)
-        if report.faults:
-            for fault in report.faults:
-                typer.echo(f"line {fault.line}, {fault.field}: {fault.message}", err=True)
-            fail(f"nothing was imported: {len(report.faults)} faults")
-        say(f"{report.created} tax rules imported, {report.unchanged} stood already")
-
-    in_house(body)
+    report = in_transaction(lambda work, _: import_tax_rules(work, text, name))
+    if report.faults:
+        for fault in report.faults:
+            typer.echo(f"line {fault.line}, {fault.field}: {fault.message}", err=True)
+        fail(f"nothing was imported: {len(report.faults)} faults")
+    say(f"{report.created} tax rules imported, {report.unchanged} stood already")
 
 
 @taxes.command("try")
@@ -286,18 +270,22 @@ def tax_exempt(
     content = None if scan is None else _picture(scan)
     first, last = day(valid_from, "VALID_FROM"), day(until, "--until")
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            made = outcome_or_fail(
-                await grant_exemption(
-                    work, account_id=account, certificate=certificate, valid_from=first or valid_from.date(),
-                    valid_until=last, taxes=tax or [], authorities=authority or [],
-                    tax_classes=tax_class or [], share_ppm=share_ppm, note=note, scan=content,
-                )
-            )  # fmt: skip
-        say(f"account {account}: exempt by certificate {certificate}: {made}")
-
-    in_house(body)
+    made = in_transaction(
+        lambda work, _: grant_exemption(
+            work,
+            account_id=account,
+            certificate=certificate,
+            valid_from=first or valid_from.date(),
+            valid_until=last,
+            taxes=tax or [],
+            authorities=authority or [],
+            tax_classes=tax_class or [],
+            share_ppm=share_ppm,
+            note=note,
+            scan=content,
+        )
+    )
+    say(f"account {account}: exempt by certificate {certificate}: {made}")
 
 
 def _picture(path: Path) -> bytes:
@@ -350,12 +338,8 @@ def tax_withdraw_exemption(
 ) -> None:
     """Take back an exemption from now on."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await withdraw_exemption(work, exemption_id=exemption_id, reason=reason))
-        say(f"exemption {exemption_id}: withdrawn")
-
-    in_house(body)
+    in_transaction(lambda work, _: withdraw_exemption(work, exemption_id=exemption_id, reason=reason))
+    say(f"exemption {exemption_id}: withdrawn")
 
 
 @taxes.command("certificate")
@@ -403,23 +387,17 @@ def tax_engine_set(
     """Let a tax engine outside say all taxes; its token is sealed."""
     token = read_secret("token", token_file, again=False)
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(
-                await set_tax_engine(work, house.sealer, base_url=base_url, token=token, timeout_s=timeout_s)
-            )
-        say(f"taxes are said by {base_url} from now on")
-
-    in_house(body)
+    in_transaction(
+        lambda work, house: set_tax_engine(
+            work, house.sealer, base_url=base_url, token=token, timeout_s=timeout_s
+        )
+    )
+    say(f"taxes are said by {base_url} from now on")
 
 
 @taxes.command("engine-leave")
 def tax_engine_leave() -> None:
     """Let our own rules decide again."""
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await leave_tax_engine(work))
-        say("our own rules decide from now on")
-
-    in_house(body)
+    in_transaction(lambda work, _: leave_tax_engine(work))
+    say("our own rules decide from now on")

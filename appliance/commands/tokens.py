@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import actor, in_house, outcome_or_fail, say, show
+from appliance.commands.running import in_house, in_transaction, say, show
 from appliance.wiring import House
 
 tokens = typer.Typer(help="Tokens of programs that use the API (/api/v1).", no_args_is_help=True)
@@ -22,12 +22,8 @@ def token_make(
     """Make a token and print it, this once."""
     from ui.api_tokens import make_token
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            token = outcome_or_fail(await make_token(work, name, scope))
-        say(token.reveal())
-
-    in_house(body)
+    token = in_transaction(lambda work, _: make_token(work, name, scope))
+    say(token.reveal())
 
 
 @tokens.command("list")
@@ -66,9 +62,5 @@ def token_revoke(token: Annotated[str, typer.Argument(help="Name or id.")]) -> N
     """Revoke a token for good; it is refused from now on."""
     from ui.api_tokens import revoke_token
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            outcome_or_fail(await revoke_token(work, token))
-        say(f"token {token} is revoked")
-
-    in_house(body)
+    in_transaction(lambda work, _: revoke_token(work, token))
+    say(f"token {token} is revoked")

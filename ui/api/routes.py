@@ -6,29 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ui.api import (
-    account_operations,
-    agreement_operations,
-    answers,
-    certificate_operations,
-    document_operations,
-    dunning_operations,
-    ledger_operations,
-    money_operations,
-    operations,
-    payment_operations,
-    promotion_operations,
-    reseller_operations,
-    run_operations,
-    sign_in_operations,
-    subscription_operations,
-    tax_operations,
-    usage_operations,
-)
-from ui.api.declare import Operation
+import ui.api
+from ui.api import answers
+from ui.api.declare import Operation, Operations
 from ui.api.door import ApiDoor
 from ui.api.openapi import DOCUMENT_PATH, document
 from ui.permissions import Permission
+from ui.web.declared import declared_in
 from ui.web.visit import Routes, Visit
 
 API_DOOR: web.AppKey[ApiDoor] = web.AppKey("api_door", ApiDoor)
@@ -42,23 +26,8 @@ def _served(operation: Operation) -> Callable[[Visit], Awaitable[web.StreamRespo
     return serve
 
 
-OPERATIONS: tuple[Operation, ...] = (
-    *operations.operations.declared,
-    *agreement_operations.operations.declared,
-    *account_operations.operations.declared,
-    *certificate_operations.operations.declared,
-    *document_operations.operations.declared,
-    *dunning_operations.operations.declared,
-    *ledger_operations.operations.declared,
-    *payment_operations.operations.declared,
-    *promotion_operations.operations.declared,
-    *reseller_operations.operations.declared,
-    *run_operations.operations.declared,
-    *sign_in_operations.operations.declared,
-    *money_operations.operations.declared,
-    *subscription_operations.operations.declared,
-    *tax_operations.operations.declared,
-    *usage_operations.operations.declared,
+OPERATIONS: tuple[Operation, ...] = tuple(
+    one for found in declared_in(ui.api, Operations) for one in found.declared
 )
 
 for _operation in OPERATIONS:
