@@ -63,7 +63,7 @@ async def _reasons(
             charge = await invoice_rows.charge_of(connection, line.id)
             if charge is None:
                 raise RuntimeError(f"usage line {line.id} has no rated charge")
-            closed = await _closed(connection, usage, charge)
+            closed = await _closed(connection, usage, charge, line.explanation)
             return [_rated_charge(charge, line.explanation, currency), *closed]
         case "tax":
             return [_tax(line.explanation, currency)]
@@ -71,7 +71,7 @@ async def _reasons(
             return [_tax(line.explanation, currency)]
         case "adjustment":
             charge = await invoice_rows.charge_of(connection, line.id)
-            closed = [] if charge is None else await _closed(connection, usage, charge)
+            closed = [] if charge is None else await _closed(connection, usage, charge, line.explanation)
             return [_difference(line.explanation, currency), *closed]
         case "recurring" | "rental" if "rule" in line.explanation and "parts" not in line.explanation:
             return [_proration(line.explanation, currency)]
@@ -126,16 +126,19 @@ def _step(number: int, step: Mapping[str, Any], currency: str) -> Explanation:
     return _tree(f"Step {number}", step)
 
 
-async def _closed(connection: AsyncConnection, usage: UsageSource, charge: Row[Any]) -> list[Explanation]:
+async def _closed(
+    connection: AsyncConnection, usage: UsageSource, charge: Row[Any], why: Mapping[str, Any]
+) -> list[Explanation]:
     return [
-        _closed_usage(charge, one, await usage.evidence(connection, one.close_id)) for one in _closes(charge)
+        _closed_usage(charge, one, await usage.evidence(connection, one.close_id))
+        for one in _closes(charge, why)
     ]
 
 
-def _closes(charge: Row[Any]) -> list[ClosedSpan]:
+def _closes(charge: Row[Any], why: Mapping[str, Any]) -> list[ClosedSpan]:
     if charge.closes is not None:
         return [parse_closed(one) for one in charge.closes]
-    why, span = charge.explanation, Period(charge.period_start, charge.period_end)
+    span = Period(charge.period_start, charge.period_end)
     return [
         ClosedSpan(
             charge.usage_close_id, span, charge.octets_in, charge.octets_out, why.get("usage_records"),
