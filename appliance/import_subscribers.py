@@ -16,7 +16,7 @@ from aaa.set_addressing import set_addressing
 from aaa.set_up import NewCredential
 from appliance.add_subscriber import NewService, add_service
 from appliance.import_conditions import CONDITION_COLUMNS, set_conditions
-from appliance.lookup import find
+from appliance.lookup import currency_of_plan, find
 from billing.set_up import open_account
 from core.refusal import Refusal, Refused, granted
 from core.secrets import Sealer, Secret
@@ -180,7 +180,10 @@ def _row_faults(line: int, row: dict[str, str], too_many: int) -> Iterator[Impor
 async def _import_line(work: Work, sealer: Sealer, row: dict[str, str], accounts: dict[str, str]) -> None:
     number = row["account_number"]
     if number not in accounts:
-        accounts[number] = granted(await open_account(work, **_account_fields(row)))
+        fields = _account_fields(row)
+        if "currency" not in fields:
+            fields["currency"] = await currency_of_plan(work.connection, row["plan"])
+        accounts[number] = granted(await open_account(work, **fields))
     credentials = _credentials(row)
     new = NewService(
         plan=row["plan"],
@@ -214,7 +217,10 @@ def _account_fields(row: dict[str, str]) -> dict[str, Any]:
         if row.get(column):
             fields[column] = row[column]
     day = row.get("billing_day")
-    if day:
+    if day == "":  # a column that says nothing; a file without it has everybody turn on the first
+        begins = _date(row.get("start_date"))
+        fields["anchor_day"] = None if begins is None else begins.day
+    elif day:
         if not day.isdecimal():
             raise Refused(Refusal("bad_number", f"{day!r} is not a day; write 1 to 31", "billing_day"))
         fields["anchor_day"] = int(day)

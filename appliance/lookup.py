@@ -78,6 +78,13 @@ async def newest_plan_version(connection: AsyncConnection, code: str) -> str:
     return str(version)
 
 
+async def currency_of_plan(connection: AsyncConnection, code: str) -> str:
+    """What the latest version of the plan is paid in. Raises ``Refused`` when there is none."""
+    version_id = await newest_plan_version(connection, code)
+    query = select(billing.plan_version.c.currency).where(billing.plan_version.c.id == version_id)
+    return str(await connection.scalar(query))
+
+
 async def subscription_named(connection: AsyncConnection, text: str) -> str:
     """The subscription with that id, or the newest of a plan that the line of that name has.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from core.currencies import check_currency
 from core.iban import check_iban
 from core.locales import check_locale
 
@@ -60,6 +61,9 @@ class BillingSettings(BaseModel):
 
     issuer: IssuerSettings = Field(default_factory=IssuerSettings)
     autopay: AutopaySettings = Field(default_factory=AutopaySettings)
+    currency: str = Field(
+        "USD", description="ISO 4217 code that forms, commands and imports begin with; accounts may differ"
+    )
     locale: str = Field("en_US", description="babel locale of dates and amounts on invoices")
     invoice_prefix: str = Field("INV-", max_length=20)
     credit_note_prefix: str = Field("CN-", max_length=20)
@@ -144,6 +148,11 @@ class BillingSettings(BaseModel):
     def settling(self) -> timedelta:
         """How long after local midnight usage is taken to be in."""
         return timedelta(minutes=self.cycle_settle_minutes)
+
+    @field_validator("currency")
+    @classmethod
+    def _a_currency(cls, value: str) -> str:
+        return check_currency(value)
 
     @field_validator("locale")
     @classmethod

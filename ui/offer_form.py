@@ -34,11 +34,11 @@ _LARGEST_GB = 1_000_000
 _PPM = 10_000
 
 USUAL = {
-    "kind": "plan", "currency": "USD", "tax_class": "internet", "metered": "sum", "period": "",
+    "kind": "plan", "tax_class": "internet", "metered": "sum", "period": "",
     "period_count": "1", "advance": "yes", "credit_unused": "yes", "proration": "actual_days",
     "contract_fee": "none",
 }  # fmt: skip
-"""What the form starts with."""
+"""What the form starts with, beside the house's currency."""
 
 if set(PRORATION) != set(RULES):
     raise RuntimeError("a rule of proration has no words")

@@ -17,9 +17,6 @@ RESTORE = [
     (RestoreBy.PERCENT.value, "A share is paid"),
 ]
 APPROVED = ("restricted", "suspended", "ended")
-_CENTS = "USD"
-"""A policy is for accounts of several currencies: its amounts are typed with two decimals."""
-
 NEW_POLICY = {
     "skip_weekends": "yes", "restore_by": "rung", "restore_percent": "100", "respite_days": "7",
     "approve_days": "14", "fee_tax_class": "fee", "fee_most_times": "12",
@@ -31,6 +28,7 @@ def read_terms(form: Form) -> dict[str, Any]:
     """The terms as typed; faults are on the form."""
     return {
         "ladder": _read_ladder(form),
+        "currency": (form.optional("currency", longest=3) or "").upper() or None,
         "minimum_balance_minor": _amount(form, "minimum_balance") or 0,
         "skip_weekends": form.flag("skip_weekends"),
         "weekdays": _read_weekdays(form),
@@ -68,7 +66,13 @@ def read_terms(form: Form) -> dict[str, Any]:
 
 
 def _amount(form: Form, name: str) -> int | None:
-    return form.amount(name, _CENTS, zero=True) if form.value(name).strip() else None
+    """With the decimals of the policy's currency; without one, whole smallest units."""
+    if not form.value(name).strip():
+        return None
+    currency = form.value("currency").strip().upper()
+    if not currency:
+        return form.integer(name, least=0, most=10**12)
+    return form.amount(name, currency, zero=True)
 
 
 def _read_ladder(form: Form) -> list[dict[str, Any]]:
@@ -147,7 +151,8 @@ def form_of(policy: Policy) -> dict[str, str]:
             f"{one['days_overdue']} {one['stage']} {_notices(one['notices'])}".strip()
             for one in terms["ladder"]
         ),
-        "minimum_balance": _typed(terms["minimum_balance_minor"]),
+        "currency": policy.currency or "",
+        "minimum_balance": _typed(terms["minimum_balance_minor"], policy.currency),
         "skip_weekends": yes[policy.skip_weekends],
         "weekdays": "\n".join(
             f"{stage} {' '.join(WEEKDAYS[day] for day in days)}" for stage, days in terms["weekdays"].items()
@@ -160,12 +165,14 @@ def form_of(policy: Policy) -> dict[str, str]:
         "cap_accounts": str(cap.get("accounts") or ""), "cap_percent": str(cap.get("percent") or ""),
         **{f"approve_{one}": yes[one in approving["stages"]] for one in APPROVED},
         "approve_days": str(approving["days"]),
-        "fee_flat": _typed(fee.get("flat_minor")), "fee_minimum": _typed(fee.get("minimum_minor")),
-        "fee_maximum": _typed(fee.get("maximum_minor")),
+        "fee_flat": _typed(fee.get("flat_minor"), policy.currency),
+        "fee_minimum": _typed(fee.get("minimum_minor"), policy.currency),
+        "fee_maximum": _typed(fee.get("maximum_minor"), policy.currency),
         "fee_percent": f"{fee['percent_ppm'] / 10_000:g}" if fee.get("percent_ppm") else "",
         "fee_grace_days": str(fee.get("grace_days") or ""), "fee_monthly": yes[bool(fee.get("monthly"))],
         "fee_most_times": str(fee.get("most_times") or 12),
-        "reconnect_fee": _typed(policy.reconnect_fee_minor), "fee_tax_class": policy.fee_tax_class,
+        "reconnect_fee": _typed(policy.reconnect_fee_minor, policy.currency),
+        "fee_tax_class": policy.fee_tax_class,
         "longest_promise_days": str(policy.longest_promise_days or ""),
         "broken_promises": str(policy.broken_promises or ""),
         "write_off_days": str(policy.write_off_days or ""),
@@ -174,8 +181,10 @@ def form_of(policy: Policy) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _typed(amount_minor: int | None) -> str:
-    return format_money(amount_minor, _CENTS).split()[0] if amount_minor else ""
+def _typed(amount_minor: int | None, currency: str | None) -> str:
+    if not amount_minor:
+        return ""
+    return str(amount_minor) if currency is None else format_money(amount_minor, currency).split()[0]
 
 
 def _notices(notices: list[dict[str, str]]) -> str:

@@ -42,6 +42,7 @@ def set_terms(
 ) -> None:
     """Change an account; what was issued stays. Its day of automatic payment: hilltop gateway autopay."""
     from billing.accounts.change_account import change_account
+    from billing.accounts.turn_cycle import priced_by_cycle
 
     unit, count = _cycle(cycle)
     given: dict[str, Any] = {
@@ -59,7 +60,10 @@ def set_terms(
         async with house.workplace.work(actor()) as work:
             account_id = await find(work.connection, "account", account)
             changed = outcome_or_fail(await change_account(work, account_id=account_id, changes=changes))
+            by_cycle = await priced_by_cycle(work.connection, account_id) if cycle and changed else []
         say(f"{account}: {', '.join(changed) if changed else 'nothing differs'}")
+        for one in by_cycle:
+            say(f"{one} has no period of its own: its price is now for {cycle}")
 
     in_house(body)
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from appliance.commands.running import (
     actor,
+    currency_or_house,
     day,
     fail,
     in_house,
@@ -333,7 +334,7 @@ def ach_settle() -> None:
 @bank.command("account")
 def bank_account(
     name: Annotated[str, typer.Argument(help="Yours, such as checking.")],
-    currency: Annotated[str, typer.Option(help="ISO 4217.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; else the house's.")] = None,
     identification: Annotated[str, typer.Option(help="IBAN or number, as its statements name it.")] = "",
     mapping: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON that says how the bank writes CSV.")
@@ -351,9 +352,10 @@ def bank_account(
         if not isinstance(told, dict):
             fail(f"{mapping} must hold an object of columns", 2)
 
+    chosen = currency_or_house(currency)
     made = in_transaction(
         lambda work, _: define_house_account(
-            work, name=name, currency=currency, identification=identification, csv_mapping=told
+            work, name=name, currency=chosen, identification=identification, csv_mapping=told
         )
     )
     say(f"bank account {name}: {made}")

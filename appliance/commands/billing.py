@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands.running import day, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import currency_or_house, day, fail, in_house, outcome_or_fail, say, show
 from appliance.lookup import newest_plan_version
 from appliance.wiring import House
 from billing.domain.catalogue import PlanVersion
@@ -66,13 +66,15 @@ def what_if_plan(
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="End, not included; else today.")
     ] = None,
     of: Annotated[list[str] | None, typer.Option(help="Only those on this plan; may be repeated.")] = None,
-    currency: Annotated[str, typer.Option(help="Of a plan that comes from a file.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="Of a plan from a file; else the house's.")] = None,
 ) -> None:
     """Price the real usage of a past quarter under another plan; lists who would pay more."""
     from billing.rating.what_if import what_if
 
     first, last = day(from_on, "--from"), day(to_on, "--to")
-    from_file = outcome_or_fail(_plan_of_file(Path(plan), currency)) if Path(plan).is_file() else None
+    from_file = None
+    if Path(plan).is_file():
+        from_file = outcome_or_fail(_plan_of_file(Path(plan), currency_or_house(currency)))
 
     async def body(house: House) -> None:
         end = last or house.clock.now().date()

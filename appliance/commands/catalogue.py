@@ -10,12 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.commands.running import actor, fail, in_house, outcome_or_fail, say, show
+from appliance.commands.running import (
+    actor,
+    currency_or_house,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find, newest_plan_version, profile_name
 from appliance.wiring import House
 from billing.store.plan_rows import plan_versions
 from core.money import format_money, minor_digits, parse_amount
 from core.quantities import GB, format_octets
+from core.refusal import Refusal
+from core.work import Work
 
 plans = typer.Typer(help="What is sold.", no_args_is_help=True)
 
@@ -44,9 +55,9 @@ def _tier(text: str, currency: str) -> dict[str, Any]:
 def plan_add(
     code: Annotated[str, typer.Argument(help="Short code; a known one gets its next version.")],
     name: Annotated[str, typer.Argument(help="As it stands on invoices.")],
-    price: Annotated[str, typer.Option(help="A month, net of tax, such as 49.00.")],
+    price: Annotated[str, typer.Option(help="A cycle of the account, net of tax, such as 49.00.")],
     profile: Annotated[str, typer.Option(help="Service profile name or id.")],
-    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code; else the house's.")] = None,
     allowance_gb: Annotated[int | None, typer.Option(help="Included usage in GB; none: unlimited.")] = None,
     tier: Annotated[list[str] | None, typer.Option(help="Overage tier GB:PRICE; may be repeated.")] = None,
     metered: Annotated[str, typer.Option(help="What counts: sum, down or up.")] = "sum",
@@ -55,29 +66,25 @@ def plan_add(
     """Define a plan, or its next version when the code is known."""
     from billing.set_up import define_plan_version
 
+    currency = currency_or_house(currency)
     price_minor = _amount(price, currency, "--price")
     tiers = [_tier(one, currency) for one in tier or []]
 
-    async def body(house: House) -> None:
-        async with house.workplace.work(actor()) as work:
-            version_id = outcome_or_fail(
-                await define_plan_version(
-                    work,
-                    code=code,
-                    name=name,
-                    price_minor=price_minor,
-                    currency=currency,
-                    allowance_octets=None if allowance_gb is None else allowance_gb * GB,
-                    overage_tiers=tiers,
-                    metered=metered,
-                    tax_class=tax_class,
-                    service_profile_id=await find(work.connection, "profile", profile),
-                )
-            )
-        included = "unlimited" if allowance_gb is None else f"{allowance_gb} GB included"
-        say(f"plan {code} ({format_money(price_minor, currency)} a month, {included}): {version_id}")
+    async def define(work: Work, _: House) -> str | Refusal:
+        made = await define_plan_version(
+            work, code=code, name=name, price_minor=price_minor, currency=currency,
+            allowance_octets=None if allowance_gb is None else allowance_gb * GB, overage_tiers=tiers,
+            metered=metered, tax_class=tax_class,
+            service_profile_id=await find(work.connection, "profile", profile),
+        )  # fmt: skip
+        if isinstance(made, Refusal) and made.code == "bad_tiers":
+            words = "sizes must rise and the last tier has none: --tier 50:0.20 --tier :0.10"
+            return Refusal(made.code, words, "--tier")
+        return made
 
-    in_house(body)
+    version_id = in_transaction(define)
+    included = "unlimited" if allowance_gb is None else f"{allowance_gb} GB included"
+    say(f"plan {code} ({format_money(price_minor, currency)} a cycle, {included}): {version_id}")
 
 
 @plans.command("define")

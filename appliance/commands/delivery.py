@@ -38,7 +38,7 @@ _Language = Annotated[str, typer.Option(help="en, de, es, fr or pt.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write it (-: standard output).")]
 _From = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, or today.")]
 _Until = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, or today.")]
-_Currency = Annotated[str, typer.Option(help="Of the payments on it.")]
+_Currency = Annotated[str | None, typer.Option(help="Of the payments on it; else the house's.")]
 
 
 @mail.command("list")
@@ -338,7 +338,7 @@ def document_template(
 
 @documents.command("deposit-slip")
 def deposit_slip(
-    output: _Output, from_on: _From = None, until_on: _Until = None, currency: _Currency = "USD"
+    output: _Output, from_on: _From = None, until_on: _Until = None, currency: _Currency = None
 ) -> None:
     """Write a deposit slip of cash and cheques as PDF; of today without days."""
     from billing.documents.deposit_slip import print_deposit_slip
@@ -348,8 +348,9 @@ def deposit_slip(
         today = local_date(house.clock.now(), house.settings.ui.time_zone)
         days = day(from_on, "--from-on") or today, day(until_on, "--until-on") or today
         async with house.workplace.reading() as connection:
+            terms = house.settings.billing
             look, printed = outcome_or_fail(
-                await print_deposit_slip(connection, *days, currency, house.settings.billing)
+                await print_deposit_slip(connection, *days, currency or terms.currency, terms)
             )
         write_file(output, printed_pdf(look, [printed]))
 

@@ -145,7 +145,11 @@ def invoice_credit(
         typer.Option(help="LINE=AMOUNT, like 1=12.50; repeatable. Without one, all that is left of it."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Your name of the order; the same again credits nothing more.")
+        str | None,
+        typer.Option(
+            help="What it comes from, such as a ticket: the same once more changes nothing; "
+            "without one, the same command twice credits twice."
+        ),
     ] = None,
 ) -> None:
     """Issue a credit note; its tax comes back as it was charged."""

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from appliance.commands.running import actor, fail, in_house, in_transaction, outcome_or_fail, say, show
+from appliance.commands.running import (
+    actor,
+    currency_or_house,
+    fail,
+    in_house,
+    in_transaction,
+    outcome_or_fail,
+    say,
+    show,
+)
 from appliance.lookup import find
 from appliance.wiring import House
 from billing.store import money_out_rows, payment_rows
@@ -281,7 +290,7 @@ def deposit_release(
         async with house.workplace.work(actor()) as work:
             owner = await money_out_rows.deposit_owner(work.connection, deposit)
             query = select(billing.account.c.currency).where(billing.account.c.id == owner)
-            currency = str(await work.connection.scalar(query) or "USD")
+            currency = str(await work.connection.scalar(query) or house.settings.billing.currency)
             done = outcome_or_fail(
                 await release_deposit(
                     work, deposit_id=deposit, reason=reason, amount_minor=minor(amount, currency),
@@ -316,11 +325,12 @@ def deposit_list(account: Account, output: Json = False) -> None:
 @slips.command("draw")
 def slip_draw(
     method: Annotated[str, typer.Argument(help="cheque or cash")] = "cheque",
-    currency: Annotated[str, typer.Option(help="ISO 4217.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; else the house's.")] = None,
 ) -> None:
     """List what waits to be banked on a new slip."""
     from billing.payments.draw_slip import draw_slip
 
+    currency = currency_or_house(currency)
     done = in_transaction(
         lambda work, house: draw_slip(
             work, method=method, currency=currency, time_zone=house.settings.ui.time_zone

@@ -11,6 +11,7 @@ import typer
 from appliance.commands.running import (
     Limit,
     actor,
+    currency_or_house,
     day,
     fail,
     in_house,
@@ -36,7 +37,7 @@ def promotion_define(
     name: Annotated[str, typer.Argument(help="As it stands on invoices.")],
     percent: Annotated[str | None, typer.Option(help="Off the price, such as 50.")] = None,
     amount: Annotated[str | None, typer.Option(help="Or so much off each period.")] = None,
-    currency: Annotated[str, typer.Option(help="Of amounts.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="Of amounts; else the house's.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Items: recurring, rental, one_time; may be repeated.")
     ] = None,
@@ -55,6 +56,7 @@ def promotion_define(
     from billing.catalogue.define_promotion import define_promotion
     from billing.domain.items import PERIODIC
 
+    currency = currency_or_house(currency)
     amounts = {"amount_minor": amount, "referral_minor": referral, "referred_minor": referred}
     minor = {
         name: None if text is None else _minor(text, currency, f"--{name.removesuffix('_minor')}")

@@ -15,6 +15,7 @@ import typer
 
 from appliance.commands.running import (
     actor,
+    currency_or_house,
     day,
     fail,
     in_house,
@@ -75,7 +76,7 @@ def reseller_list() -> None:
 def reseller_add(
     reseller: Annotated[str, typer.Argument(help="Short name for good, like ridge-shop.")],
     name: Annotated[str, typer.Argument(help="Who he is.")],
-    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code; else the house's.")] = None,
     entity: Annotated[str | None, typer.Option(help="Legal entity he sells for; else the house.")] = None,
     email: Annotated[str | None, typer.Option(help="E-mail.")] = None,
     phone: Annotated[str | None, typer.Option(help="Telephone.")] = None,
@@ -88,7 +89,7 @@ def reseller_add(
             work,
             reseller_id=reseller,
             name=name,
-            currency=currency,
+            currency=currency_or_house(currency),
             entity_id=entity,
             email=email,
             phone=phone,

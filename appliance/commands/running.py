@@ -123,6 +123,11 @@ def outcome_or_fail(outcome: T | Refusal) -> T:
     return outcome
 
 
+def currency_or_house(code: str | None) -> str:
+    """What an option says, else the house's currency."""
+    return (code or settings().billing.currency).strip().upper()
+
+
 def actor() -> str:
     """Who acts at this terminal, for the audit trail; the console tells whom it let in."""
     import getpass

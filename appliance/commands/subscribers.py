@@ -19,6 +19,7 @@ from appliance.commands import account_terms, sign_ins
 from appliance.commands.running import (
     Limit,
     actor,
+    currency_or_house,
     day,
     fail,
     in_house,
@@ -69,7 +70,7 @@ def account_add(
     region: Annotated[str | None, typer.Option(help="State or province; picks the tax.")] = None,
     postal_code: Annotated[str | None, typer.Option(help="Postal code.")] = None,
     country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US",
-    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code; else the house's.")] = None,
     time_zone: Annotated[str, typer.Option(help="Its days begin and end here.")] = "America/Denver",
     billing_day: Annotated[int, typer.Option(help="Day of the month on which the cycle turns, 1 to 31.")] = 1,
     anniversary: Annotated[
@@ -95,7 +96,7 @@ def account_add(
                     region=region,
                     postal_code=postal_code,
                     country=country,
-                    currency=currency,
+                    currency=currency_or_house(currency),
                     time_zone=time_zone,
                     anchor_day=None if anniversary else billing_day,
                     payment_terms_days=terms,

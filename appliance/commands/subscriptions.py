@@ -370,7 +370,11 @@ def charge_add(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="On no invoice before that day.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Your name of the event; the same again adds nothing.")
+        str | None,
+        typer.Option(
+            help="What it comes from, such as a ticket: the same once more changes nothing; "
+            "without one, the same command twice charges twice."
+        ),
     ] = None,
 ) -> None:
     """Put a charge or credit on the next invoice."""

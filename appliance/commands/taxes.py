@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance.commands.running import (
+    currency_or_house,
     day,
     fail,
     in_house,
@@ -50,7 +51,7 @@ def tax_add(
     percent: Annotated[str, typer.Option(help="Such as 7.25.")] = "",
     amount: Annotated[str, typer.Option(help="A fixed amount instead, such as 1.51.")] = "",
     method: Annotated[str, typer.Option(help="Of a fixed amount: per_line or per_unit.")] = "",
-    currency: Annotated[str, typer.Option(help="Of a fixed amount.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="Of a fixed amount; else the house's.")] = None,
     country: Annotated[str, typer.Option(help="ISO 3166 code.")] = "US",
     region: Region = None,
     county: County = None,
@@ -82,6 +83,7 @@ def tax_add(
     """Define a tax or surcharge from a day on; one of the same name, place and class ends the day before."""
     classes = ["internet"] if not tax_class else [] if tax_class == ["all"] else tax_class
     first, last = day(valid_from, "--valid-from"), day(valid_until, "--valid-until")
+    currency = currency_or_house(currency)
     rule = read_rule({
         "name": name, "percent": percent, "amount": amount, "method": method, "currency": currency,
         "country": country, "region": region or "", "county": county or "", "city": city or "",
@@ -210,11 +212,12 @@ def tax_try(
     kind: Annotated[str, typer.Option(help="Kind of line.")] = "recurring",
     quantity: Annotated[str, typer.Option(help="Units on the line.")] = "1",
     inclusive: Annotated[bool, typer.Option("--inclusive", help="The price holds its taxes.")] = False,
-    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code; else the house's.")] = None,
     account: Annotated[str | None, typer.Option(help="Whose certificates count.")] = None,
     engine: Annotated[bool, typer.Option("--engine", help="Ask the tax engine outside.")] = False,
 ) -> None:
     """What a line at an address would be taxed with on a day (else today)."""
+    currency = currency_or_house(currency)
     try:
         minor, units = parse_amount(price, currency), Decimal(quantity)
     except (ValueError, InvalidOperation) as trouble:

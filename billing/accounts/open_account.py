@@ -7,11 +7,11 @@ import re
 from billing.domain.dunning_policy import Stage
 from billing.dunning.define_policy import STANDARD, policy_named
 from billing.store import account_rows, entity_rows, number_rows
+from core.currencies import refuse_currency
 from core.periods import local_date, zone
 from core.refusal import Refusal
 from core.work import Work
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _LENGTHS = {
     "name": 160, "number": 40, "email": 254, "phone": 40, "street": 200, "city": 100, "region": 40,
@@ -127,9 +127,7 @@ def refuse_codes(country: str, currency: str) -> Refusal | None:
     """Why these are no codes of a country and a currency."""
     if not _COUNTRY.fullmatch(country):
         return Refusal("bad_country", f"{country!r} is not an ISO 3166 code such as US", "country")
-    if not _CURRENCY.fullmatch(currency):
-        return Refusal("bad_currency", f"{currency!r} is not an ISO 4217 code such as USD", "currency")
-    return None
+    return refuse_currency(currency)
 
 
 async def _next_number(work: Work, prefix: str) -> str:

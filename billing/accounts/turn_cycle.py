@@ -9,10 +9,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.domain.cadence import Cadence, parse_cadence
 from billing.domain.catalogue import Account, former_cycle
-from billing.store import account_rows, subscription_rows
+from billing.domain.items import PERIODIC
+from billing.store import account_rows, plan_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
+from core.money import format_money
 from core.refusal import Refusal
 from core.work import Work
 
@@ -66,6 +70,23 @@ async def first_open_day(work: Work, account: Account) -> date | None:
     if last is None and not await subscription_rows.was_invoiced(work.connection, account.id):
         return None
     return account.next_cycle_on or (None if last is None else account.cycle_containing(last).end)
+
+
+async def priced_by_cycle(connection: AsyncConnection, account_id: str) -> list[str]:
+    """Items without a period that the account and those it pays for have now, as ``Home 25 (30.00 USD)``.
+
+    Their price is for a cycle, however long one is.
+    """
+    accounts = [account_id, *(one.id for one in await account_rows.paid_for(connection, [account_id]))]
+    of = await subscription_rows.subscriptions_of(connection, accounts)
+    running = [one for several in of.values() for one in several if one.ends_on is None]
+    versions = await plan_rows.plan_versions(connection, {one.plan_version_id for one in running})
+    return sorted({
+        f"{item.name} ({format_money(item.price_minor, version.currency)})"
+        for version in versions.values()
+        for item in version.items
+        if item.kind in PERIODIC and item.cadence is None and item.price_minor
+    })  # fmt: skip
 
 
 async def follow_calendar(work: Work, account: Account, payer: Account, from_on: date | None) -> None:

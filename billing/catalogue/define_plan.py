@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -11,11 +10,11 @@ from billing.domain.contract import parse_contract
 from billing.domain.items import parse_items
 from billing.domain.rating.terms import METERED, UsageTerms, plain_terms
 from billing.store import plan_rows
+from core.currencies import refuse_currency
 from core.refusal import Refusal
 from core.work import Work
 
 PLAN_KINDS = ("plan", "addon", "bundle")
-_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 async def define_offer(
@@ -133,8 +132,9 @@ def _refuse_terms(
 ) -> Refusal | None:
     if kind not in PLAN_KINDS:
         return Refusal("bad_kind", f"{kind!r} is not one of {', '.join(PLAN_KINDS)}", "kind")
-    if not _CURRENCY.fullmatch(currency):
-        return Refusal("bad_currency", f"{currency!r} is not an ISO 4217 code such as USD", "currency")
+    refusal = refuse_currency(currency)
+    if refusal is not None:
+        return refusal
     if offered_from is not None and offered_until is not None and offered_until <= offered_from:
         message = f"it is offered until {offered_until}, before it begins on {offered_from}"
         return Refusal("bad_offer", message, "offered_until")

@@ -10,6 +10,7 @@ from typing import Any
 from billing.domain.invoicing import format_ppm
 from billing.domain.items import LARGEST_MINOR, ONCE, PERIODIC
 from billing.store import plan_rows, promotion_rows
+from core.currencies import refuse_currency
 from core.refusal import answering, refuse
 from core.work import Work
 
@@ -17,7 +18,6 @@ ITEM_KINDS = (*PERIODIC, *(kind for kind in ONCE if kind != "deposit"))
 """What a promotion may reduce: neither usage, which is priced when it is known, nor a deposit."""
 LONGEST_CODE = 30
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_.-]{1,29}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _MILLION = 1_000_000
 
 
@@ -62,7 +62,7 @@ async def define_promotion(
         refuse("bad_name", "say in 1 to 120 characters what stands on the invoice", "name")
     _check_gift(percent_ppm, amount_minor, referral_minor, referred_minor)
     if any(one is not None for one in (amount_minor, referral_minor, referred_minor)) and (
-        currency is None or not _CURRENCY.fullmatch(currency)
+        currency is None or refuse_currency(currency) is not None
     ):
         refuse("bad_currency", "an amount has a currency: an ISO 4217 code such as USD", "currency")
     unknown = [kind for kind in item_kinds if kind not in ITEM_KINDS]

@@ -6,7 +6,7 @@ Days are local dates of the account; amounts are minor units of its currency.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -138,7 +138,8 @@ class Policy:
 
     ``weekdays`` says for a stage on which days (0 Monday to 6 Sunday) it may begin; where it says nothing,
     ``skip_weekends`` keeps cuts to Monday to Friday. ``holidays`` are the names of the days that ``closed``
-    stands for; ``skip_eves``: no cut on the day before a closed one. Fees are net, in the account's currency.
+    stands for; ``skip_eves``: no cut on the day before a closed one. Fees are net. Amounts are of
+    ``currency``: see ``in_currency``; without one, of the smallest unit of each account's own.
     """
 
     ladder: tuple[Rung, ...]
@@ -161,6 +162,7 @@ class Policy:
     on_promise_broken: tuple[Notice, ...] = ()
     holidays: Mapping[date, str] = field(default_factory=dict)
     version_id: str = ""
+    currency: str | None = None
 
     def on(self, day: date) -> Policy:
         """This policy, whatever the day: see ``PolicyHistory``."""
@@ -169,6 +171,15 @@ class Policy:
     def turns(self) -> tuple[date, ...]:
         """No day on which it changes."""
         return ()
+
+    def in_currency(self, currency: str) -> Policy:
+        """This policy for an account that pays in ``currency``: amounts of another one do not apply to it.
+
+        It then has neither fees nor a minimum balance, for 5.00 USD are not 5.00 KWD.
+        """
+        if self.currency in {None, currency}:
+            return self
+        return replace(self, minimum_balance_minor=0, late_fee=None, reconnect_fee_minor=0)
 
     @property
     def bound_to_days(self) -> tuple[Stage, ...]:
@@ -198,6 +209,12 @@ class PolicyHistory:
     def turns(self) -> tuple[date, ...]:
         """The days on which another version takes effect."""
         return tuple(valid_from for valid_from, _ in self.versions[1:])
+
+    def in_currency(self, currency: str) -> PolicyHistory:
+        """Every version for an account that pays in ``currency``."""
+        if all(policy.currency in {None, currency} for _, policy in self.versions):
+            return self
+        return PolicyHistory(tuple((day, policy.in_currency(currency)) for day, policy in self.versions))
 
     @property
     def charges_late(self) -> bool:

@@ -21,13 +21,14 @@ from billing.domain.dunning_policy import (
     parse_ladder,
     parse_notices,
 )
+from core.currencies import check_currency
 
 _LARGEST = 10**12
 _DAYS_A_YEAR = 366
 _PPM = 1_000_000
 _KNOWN = (
-    "ladder", "minimum_balance_minor", "skip_weekends", "weekdays", "closed_days", "skip_eves", "hours",
-    "restoring", "cap", "approving", "late_fee", "reconnect_fee_minor", "fee_tax_class",
+    "ladder", "currency", "minimum_balance_minor", "skip_weekends", "weekdays", "closed_days", "skip_eves",
+    "hours", "restoring", "cap", "approving", "late_fee", "reconnect_fee_minor", "fee_tax_class",
     "longest_promise_days", "broken_promises", "write_off_days", "on_restored", "on_promise_broken",
 )  # fmt: skip
 
@@ -44,6 +45,7 @@ def terms_as_json(policy: Policy) -> dict[str, Any]:
     """Everything that was defined; not the resolved holidays."""
     return {
         "ladder": ladder_as_json(policy.ladder),
+        "currency": policy.currency,
         "minimum_balance_minor": policy.minimum_balance_minor,
         "skip_weekends": policy.skip_weekends,
         "weekdays": {str(stage): sorted(days) for stage, days in policy.weekdays.items()},
@@ -117,6 +119,7 @@ def terms_from_json(described: Mapping[str, Any]) -> Policy:
         write_off_days=given.optional_whole("write_off_days", 1, 3_660),
         on_restored=given.read("on_restored", parse_notices, ()),
         on_promise_broken=given.read("on_promise_broken", parse_notices, ()),
+        currency=given.read("currency", check_currency, None),
     )
 
 

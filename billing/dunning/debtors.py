@@ -67,7 +67,8 @@ async def load_cases(
         debtor = _debtor(state, mine, history, exceptions, today[state.account_id])
         cases.append(
             Case(
-                state, today[state.account_id], debtor, histories[state.policy_id],
+                state, today[state.account_id], debtor,
+                histories[state.policy_id].in_currency(state.currency),
                 bars.get(state.account_id),
                 frozenset((one.id, number) for one in mine for number in charged.get(one.id, ())),
                 tuple(exceptions.approvals.get(state.account_id, ())),

@@ -7,6 +7,7 @@ from datetime import date
 
 from billing.domain.taxes.place import LONGEST_CODE, Jurisdiction
 from billing.domain.taxes.rule import MILLION, Effect, Method, TaxRule
+from core.currencies import refuse_currency
 from core.refusal import Refusal
 
 _LENGTHS = {"region": 40, "county": 80, "city": 100, "district": 80}
@@ -86,7 +87,7 @@ def _check_amount(rule: TaxRule) -> Refusal | None:
 def _check_fixed(rule: TaxRule) -> Refusal | None:
     if not 0 < rule.unit_millionths <= 10**15:
         return Refusal("bad_amount", "a fixed amount must be above zero, like 1.51", "amount")
-    if not re.fullmatch(r"[A-Z]{3}", rule.currency or ""):
+    if refuse_currency(rule.currency or "") is not None:
         return Refusal("bad_currency", "a fixed amount needs its currency, such as USD", "currency")
     if not rule.line_kinds:
         return Refusal(

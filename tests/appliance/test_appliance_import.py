@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from typer.testing import CliRunner
 
 from aaa.set_up import define_profile
@@ -76,6 +76,21 @@ async def test_accounts_and_services_are_imported(any_workplace: Workplace, seal
         sealed = (await connection.execute(select(aaa.credential.c.password_sealed))).scalars().all()
     assert sorted(names) == ["aabbcc001122", "fir", "fir-barn"]
     assert not any(text and "pw-fir" in text for text in sealed)
+
+
+async def test_an_empty_billing_day_is_the_anniversary_and_an_empty_currency_the_plan_s(
+    workplace: Workplace, sealer: Sealer
+) -> None:
+    await world(workplace)
+    async with workplace.work("test") as work:
+        await work.connection.execute(update(billing.plan_version).values(currency="EUR"))
+    lines = "B-1,Elm,home,2026-01-17,,AABBCC001101\nB-2,Oak,home,2026-01-17,9,AABBCC001102\n"
+    report = await run(workplace, sealer, "account_number,name,plan,start_date,billing_day,mac\n" + lines)
+    assert (report.created, report.errors) == (2, [])
+    async with workplace.reading() as connection:
+        columns = (billing.account.c.anchor_day, billing.account.c.currency)
+        rows = await connection.execute(select(*columns).order_by(billing.account.c.number))
+        assert [tuple(row) for row in rows] == [(17, "EUR"), (9, "EUR")]
 
 
 async def test_every_fault_is_named_by_line_and_nothing_is_imported(

@@ -20,6 +20,9 @@ def test_an_order_is_previewed_given_and_taken_back(tmp_path: Path) -> None:
     hilltop("profile", "add", "home", "--down", "25000000", "--up", "5000000")
     for code, price in (("home", "49.00"), ("big", "79.00")):
         hilltop("plan", "add", code, code.title(), "--price", price, "--profile", "home")
+    odd = ("plan", "add", "k", "K", "--price", "5", "--profile", "home", "--tier", "0:0.005")
+    hilltop(*odd, code=1, says="--tier: sizes must rise")
+    hilltop("account", "add", "Nobody", "--currency", "XXQ", code=1, says="XXQ is no currency that is in use")
     file = tmp_path / "static-ip.json"
     file.write_text(json.dumps(STATIC_IP))
     assert "addon static-ip" in hilltop("plan", "define", str(file))
@@ -40,6 +43,9 @@ def test_an_order_is_previewed_given_and_taken_back(tmp_path: Path) -> None:
     hilltop("subscription", "withdraw", "fir", planned, "--reason", "changed his mind")
     assert "no" in hilltop("subscription", "show", "fir").splitlines()[-2]
     hilltop("subscription", "resume", "fir", code=1, says="it is not paused")
+    told = hilltop("account", "set", "A-1", "--cycle", "2 weeks")
+    assert "Home (49.00 USD) has no period of its own: its price is now for 2 weeks" in told
+    hilltop("account", "set", "A-1", "--cycle", "month")
     hilltop("charge", "add", "A-1", "Visit", "40", "--source", "ticket-7")
     hilltop("charge", "add", "A-1", "Visit", "40", "--source", "ticket-7")  # the same event
     charged = hilltop("charge", "list", "A-1")

@@ -413,6 +413,18 @@ FEES = [
 ]  # fmt: skip
 
 
+def test_amounts_of_another_currency_do_not_apply() -> None:
+    policy = policy_of(
+        currency="USD", minimum_balance_minor=500, late_fee={"flat_minor": 500}, reconnect_fee_minor=900
+    )
+    assert policy.in_currency("USD") is policy
+    there = PolicyHistory(((date.min, policy),)).in_currency("KWD").on(date.max)
+    assert (there.minimum_balance_minor, there.late_fee, there.reconnect_fee_minor) == (0, None, 0)
+    assert there.ladder == policy.ladder
+    of_any = policy_of(minimum_balance_minor=500)
+    assert of_any.in_currency("KWD") is of_any
+
+
 @pytest.mark.parametrize(("fee", "debtor", "on", "expected"), FEES)
 def test_when_a_late_fee_is_owed(
     fee: dict[str, Any], debtor: Debtor, on: str, expected: list[tuple[str, int]]

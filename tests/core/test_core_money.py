@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from babel.numbers import get_currency_precision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.money import Money, allocate, format_money, parse_amount, round_half_up
+from core.currencies import check_currency, currencies, refuse_currency
+from core.money import Money, allocate, format_money, minor_digits, parse_amount, round_half_up
 
 
 @given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 10**6), min_size=1).filter(any))
@@ -68,3 +70,21 @@ def test_what_is_no_amount_is_refused_in_words(text: str, currency: str) -> None
 def test_currencies_do_not_mix() -> None:
     with pytest.raises(ValueError, match="USD"):
         Money(1, "USD") + Money(1, "EUR")
+
+
+@pytest.mark.parametrize("code", ["USD", "EUR", "JPY", "KWD", "XCG"])
+def test_currencies_that_are_money_somewhere_are_taken(code: str) -> None:
+    assert check_currency(code) == code
+
+
+@pytest.mark.parametrize("code", ["XXQ", "usd", "", "DEM", "CLF", "UYW", "XAU", "XXX"])
+def test_what_nobody_pays_with_is_refused(code: str) -> None:
+    refusal = refuse_currency(code)
+    assert refusal is not None
+    assert (refusal.code, refusal.field) == ("bad_currency", "currency")
+
+
+def test_no_currency_in_use_has_more_decimals_than_we_reckon_with() -> None:
+    fine = {code for code in currencies() if get_currency_precision(code) > 2}
+    assert fine == {"BHD", "JOD", "KWD", "LYD", "OMR", "TND"}  # CLDR writes dinars of Iraq whole
+    assert {minor_digits(code) for code in fine} == {3}

@@ -6,11 +6,14 @@ import html
 import json
 import re
 
-from ui_client import Panels
+from ui_client import Panels, open_panel
 from ui_world import Provider
 
 from billing.catalogue.offer_file import offer_as_json
+from billing.config import BillingSettings
 from billing.store.plan_rows import plan_versions
+from core.clock import FakeClock
+from core.secrets import Sealer
 
 ROUTER = {
     "kind": "plan", "code": "home-r", "name": "Home with router", "price": "49.00", "period": "week",
@@ -90,3 +93,24 @@ async def test_what_is_wrong_with_a_plan_is_said_beside_its_field(
         assert refused.status == 422, text
         assert words in refused.text, text
     assert (await browser.get("/plans/pv_none")).status == 404
+
+
+async def test_a_plan_form_begins_with_the_house_s_currency_no_profile_and_folds_what_is_empty(
+    valley: Provider, sealer: Sealer, wrist_watch: FakeClock
+) -> None:
+    terms = BillingSettings(currency="KWD")
+    async with open_panel(valley.workplace, sealer, wrist_watch, billing=terms) as browser:
+        await browser.sign_in("billing")
+        page = await browser.get("/plans/new")
+        form = page.form("/plans/new")
+        assert (form["currency"], form["service_profile_id"]) == ("KWD", "")
+        assert page.text.count("<details") == 2
+        assert '<details class="fold" open' not in page.text
+        typed = {"code": "x", "name": "X", "price": "1.250", "item3_name": "Router", "item3_amount": "much"}
+        refused = await browser.submit("/plans/new", "/plans/new", **typed)
+        assert refused.status == 422
+        assert ">Service profile</a> is missing" in refused.text
+        assert ">Item 3: amount</a> " in refused.text
+        assert refused.text.count('<details class="fold" open') == 1
+        for path in ("/promotions/new", "/resellers", "/bank", "/documents", "/dunning/policies/new"):
+            assert 'value="KWD"' in (await browser.get(path)).text, path

@@ -12,16 +12,17 @@ from ui_client import Panels
 from ui_world import Provider
 
 from billing.domain.dunning_policy import Stage
+from billing.domain.dunning_terms import terms_from_json
 from billing.dunning.define_policy import change_dunning_policy
 from billing.dunning.evaluate import evaluate_dunning
 from billing.store import dunning_policy_rows, tables
 from core.refusal import granted
-from ui.policy_form import form_of, read_terms
+from ui.policy_form import NEW_POLICY, form_of, read_terms
 from ui.web.forms import Form
 
 FILLED = {
     "ladder": "3 reminded email:reminder_1\n7 reminded letter:reminder_2\n12 suspended sms:suspension_notice",
-    "minimum_balance": "5.00", "weekdays": "suspended mon tue wed thu", "country": "us", "subdivision": "nm",
+    "currency": "USD", "minimum_balance": "5.00", "weekdays": "suspended mon tue wed thu", "country": "us", "subdivision": "nm",
     "own_days": "2026-12-24 2026-12-31", "skip_weekends": "yes", "skip_eves": "yes", "not_before": "09:00",
     "not_after": "16:00", "restore_by": "percent", "restore_percent": "60", "respite_days": "5",
     "cap_accounts": "50", "cap_percent": "2", "approve_suspended": "yes", "approve_days": "10",
@@ -65,12 +66,23 @@ async def test_what_is_wrong_with_a_policy_is_said_beside_its_field(valley_panel
         ({"weekdays": "suspended someday"}, "write a stage and its days"),
         ({"own_days": "Christmas"}, "is not a date"),
         ({"not_before": "noon"}, "is not an hour"),
+        ({"currency": "KWD", "fee_flat": "1.2345"}, "has more decimals than KWD has (3)"),
+        ({"currency": ""}, ">Minimum balance</a> must be a whole number"),
+        ({"currency": "XXQ"}, "XXQ is no currency that is in use"),
     ):
         refused = await browser.submit(new, new, name="Odd", **{**FILLED, **fields})
         assert refused.status == 422, fields
         assert words in refused.text, fields
     viewer = await valley_panel.as_("viewer")
     assert (await viewer.get(new)).status == 403
+
+
+def test_amounts_have_the_decimals_of_their_currency() -> None:
+    for currency, typed, minor in (("KWD", "1.250", 1250), ("JPY", "500", 500), ("", "500", 500)):
+        form = Form({**NEW_POLICY, "ladder": "3 reminded", "currency": currency, "minimum_balance": typed})
+        terms = read_terms(form)
+        assert (terms["minimum_balance_minor"], terms["currency"]) == (minor, currency or None)
+        assert form_of(terms_from_json(terms))["minimum_balance"] == typed
 
 
 async def test_a_class_gets_its_policy(valley_panel: Panels) -> None:

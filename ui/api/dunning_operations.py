@@ -47,6 +47,7 @@ _ID = shapes.record(id=shapes.TEXT)
 _LONGEST_LOOK = timedelta(days=366)
 _MEANING = {
     "ladder": "Rungs, semicolons between: 3 reminded email:reminder_1; 15 suspended.",
+    "currency": "Of the amounts, else the house's; accounts in another have neither fees nor minimum.",
     "minimum_balance": "Less than that overdue bothers nobody, like 5.00.",
     "skip_weekends": "yes: nobody is cut on Saturday or Sunday.",
     "skip_eves": "yes: nor before a closed day.",
@@ -147,7 +148,7 @@ async def _policy(connection: AsyncConnection, ask: Ask) -> tuple[str, str]:
 )
 async def define_a_policy(ask: Ask) -> Answer:
     """As in the panel; terms left out are as its form proposes them."""
-    terms = _terms(ask, dict(NEW_POLICY))
+    terms = _terms(ask, {**NEW_POLICY, "currency": ask.panel.billing.currency})
 
     async def act(work: Work) -> str:
         return granted(await define_dunning_policy(work, name=ask.text("name"), **terms))

@@ -53,7 +53,7 @@ async def list_resellers(ask: Ask) -> Answer:
 @operations.post(
     "/resellers", "Define a reseller; he earns nothing until he has terms and accounts.",
     shapes.record(id=shapes.TEXT), Parameter("id", "Short name, for good.", required=True),
-    Parameter("name", "Who he is.", required=True), Parameter("currency", "Else USD."),
+    Parameter("name", "Who he is.", required=True), Parameter("currency", "Else the house's."),
     Parameter("entity", "Legal entity he sells for; else the house."), Parameter("email", "E-mail."),
     Parameter("phone", "Telephone."),
 )  # fmt: skip
@@ -64,7 +64,8 @@ async def define_a_reseller(ask: Ask) -> Answer:
         return granted(
             await define_reseller(
                 work, reseller_id=ask.text("id"), name=ask.text("name"),
-                currency=ask.text("currency") or "USD", entity_id=ask.text("entity") or None,
+                currency=ask.text("currency") or ask.panel.billing.currency,
+                entity_id=ask.text("entity") or None,
                 email=ask.text("email") or None, phone=ask.text("phone") or None,
             )
         )  # fmt: skip

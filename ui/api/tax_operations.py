@@ -88,7 +88,7 @@ async def end(ask: Ask) -> Answer:
     Parameter("price", "Of the line, like 49.00.", required=True),
     Parameter("country", "ISO 3166 code.", required=True), Parameter("region", "State or province."),
     Parameter("county", "County."), Parameter("city", "City."), Parameter("postal_code", "Postal code."),
-    Parameter("on", "The day, like 2026-03-31; else today."), Parameter("currency", "Else USD."),
+    Parameter("on", "The day, like 2026-03-31; else today."), Parameter("currency", "Else the house's."),
     Parameter("class", "Tax class; else internet."), Parameter("kind", "Kind of line; else recurring."),
     Parameter("quantity", "Units; else 1."), Parameter("account", "Whose certificates count."),
     Parameter("inclusive", "The price holds its taxes: yes.", choices=("yes",)),
@@ -96,7 +96,7 @@ async def end(ask: Ask) -> Answer:
 )  # fmt: skip
 async def try_taxes(ask: Ask) -> Answer:
     """By the rules on record."""
-    currency = (ask.text("currency") or "USD").upper()
+    currency = (ask.text("currency") or ask.panel.billing.currency).upper()
     question = TaxQuestion(
         Place(ask.text("country").upper(), *(ask.text(name) or None for name in _PARTS)),
         _day(ask, "on") or ask.panel.workplace.clock.now().date(), _amount(ask, currency), currency,

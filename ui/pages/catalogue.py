@@ -10,6 +10,7 @@ from aiohttp import web
 from billing.catalogue.offer_file import offer_as_json, read_offer
 from billing.set_up import define_offer
 from billing.store import plan_rows
+from core.quantities import format_rate
 from core.refusal import Refusal
 from ui import offer_form
 from ui.permissions import Permission
@@ -34,7 +35,7 @@ async def plans(visit: Visit) -> web.StreamResponse:
 @routes.get("/plans/new", Permission.MONEY)
 async def new_plan(visit: Visit) -> web.StreamResponse:
     """The form for a plan version."""
-    return await _plan_form(visit, Form(offer_form.USUAL))
+    return await _plan_form(visit, Form({**offer_form.USUAL, "currency": visit.panel.billing.currency}))
 
 
 @routes.post("/plans/new", Permission.MONEY)
@@ -52,9 +53,12 @@ async def create_plan(visit: Visit) -> web.StreamResponse:
 async def _plan_form(visit: Visit, form: Form, status: int = 200) -> web.Response:
     async with visit.reading() as connection:
         profiles = await network.list_profiles(connection)
+    rows = range(1, offer_form.ROWS + 1)
     return visit.page(
-        "plan_new.html", form=form, profiles=profiles, words=offer_form,
-        tiers=range(1, offer_form.TIERS + 1), rows=range(1, offer_form.ROWS + 1), status=status,
+        "plan_new.html", form=form, words=offer_form,
+        profiles=[(one.id, f"{one.name} ({format_rate(one.rate_down_bps)})") for one in profiles],
+        tiers=range(1, offer_form.TIERS + 1), rows=rows, status=status,
+        later_rows=[f"item{at}_{name}" for at in rows if at > 1 for name in ("name", "amount", "periods")],
     )  # fmt: skip
 
 

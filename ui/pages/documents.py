@@ -293,7 +293,7 @@ async def _deposit_slip(visit: Visit) -> web.StreamResponse:
     from_on = form.optional_date("slip_from") or today
     until_on = form.optional_date("slip_until") or today
     if form.ok:
-        currency = (form.value("currency") or "USD")[:3].upper()
+        currency = (form.value("currency") or visit.panel.billing.currency)[:3].upper()
         async with visit.reading() as connection:
             made = await print_deposit_slip(connection, from_on, until_on, currency, visit.panel.billing)
         if not isinstance(made, Refusal):

@@ -59,7 +59,7 @@ async def assign(visit: Visit) -> web.StreamResponse:
 async def new_policy(visit: Visit) -> web.StreamResponse:
     """The form for a policy."""
     stands = {"ladder": "3 reminded email:reminder_1\n10 restricted\n15 suspended email:suspension_notice"}
-    return _form_page(visit, Form({**NEW_POLICY, **stands}))
+    return _form_page(visit, Form({**NEW_POLICY, **stands, "currency": visit.panel.billing.currency}))
 
 
 @routes.post(WHERE + "/new", Permission.MONEY)

@@ -295,7 +295,10 @@ async def new_slip(visit: Visit) -> web.StreamResponse:
         made = await visit.attempt(
             form,
             lambda work: draw_slip(
-                work, method=method, currency=currency or "USD", time_zone=visit.panel.settings.time_zone
+                work,
+                method=method,
+                currency=currency or visit.panel.billing.currency,
+                time_zone=visit.panel.settings.time_zone,
             ),
         )
         if not isinstance(made, Refusal):

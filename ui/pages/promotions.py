@@ -72,8 +72,8 @@ async def promotions(visit: Visit) -> web.StreamResponse:
 @routes.get("/promotions/new", Permission.MONEY)
 async def new_promotion(visit: Visit) -> web.StreamResponse:
     """The form for a promotion."""
-    form = Form({"currency": "USD", "recurring": "yes", "rental": "yes", "lasts": "periods", "length": "3"})
-    return _form_page(visit, form)
+    stands = {"recurring": "yes", "rental": "yes", "lasts": "periods", "length": "3"}
+    return _form_page(visit, Form({**stands, "currency": visit.panel.billing.currency}))
 
 
 @routes.post("/promotions/new", Permission.MONEY)

@@ -42,7 +42,7 @@ ROUNDINGS = (
     (Rounding.UP.value, "Up"),
 )
 PER = ((RoundedPer.INVOICE.value, "Once an invoice"), (RoundedPer.LINE.value, "Line by line"))
-_TRY_DEFAULTS = {"try_class": "internet", "try_kind": "recurring", "try_quantity": "1", "try_currency": "USD"}
+_TRY_DEFAULTS = {"try_class": "internet", "try_kind": "recurring", "try_quantity": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ async def _list_page(visit: Visit, form: Form, status: int = 200) -> web.StreamR
         engine = await tax_engine_terms(connection)
     if visit.wants_csv:
         return csv_file("tax-rules", RuleRow, [RuleRow(**rule_texts(one)) for one in rules])
-    tried = Form({**_TRY_DEFAULTS, "try_on": today.isoformat(), **_asked(visit)})
+    usual = {**_TRY_DEFAULTS, "try_currency": visit.panel.billing.currency, "try_on": today.isoformat()}
+    tried = Form({**usual, **_asked(visit)})
     decided = await _tried(visit, tried) if visit.query("try_price") else None
     return visit.page(
         "taxes.html", rules=rules[:_SHOWN], more=len(rules) > _SHOWN, today=today, past=past, text=text,
@@ -109,7 +110,7 @@ def _asked(visit: Visit) -> dict[str, str]:
 
 
 async def _tried(visit: Visit, form: Form) -> TaxDecision | None:
-    currency = (form.optional("try_currency", longest=3) or "USD").upper()
+    currency = (form.optional("try_currency", longest=3) or visit.panel.billing.currency).upper()
     price = form.amount("try_price", currency, zero=True)
     on = form.optional_date("try_on") or _today(visit)
     quantity = _quantity(form)

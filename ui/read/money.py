@@ -10,6 +10,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aaa.store.tables import service, service_profile
+from billing.domain.catalogue import PlanVersion
+from billing.domain.items import PERIODIC
 from billing.payments.receive_payment import METHODS
 from billing.store.plan_rows import plan_versions
 from billing.store.tables import (
@@ -44,6 +46,7 @@ class PlanRow:
     newest: bool
     kind: str = "plan"
     items: tuple[str, ...] = field(default=(), metadata={"csv": False})
+    period: str = "cycle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,17 @@ class InvoicePage:
     payments: list[InvoicePayment]
 
 
+def _period_of_price(version: PlanVersion) -> str:
+    """What the price is for: ``cycle`` of the account, ``month``, ``2 weeks``; of unlike ones, ``period``."""
+    cadences = {item.cadence for item in version.items if item.kind in PERIODIC}
+    if len(cadences) > 1:
+        return "period"
+    cadence = next(iter(cadences), None)
+    if cadence is None:
+        return "cycle"
+    return cadence.unit if cadence.count == 1 else f"{cadence.count} {cadence.unit}s"
+
+
 async def list_plans(connection: AsyncConnection) -> list[PlanRow]:
     """Plan versions, the newest of each plan first."""
     counts = (
@@ -118,6 +132,7 @@ async def list_plans(connection: AsyncConnection) -> list[PlanRow]:
                 "" if usage is None else usage.metered, one.tax_class,
                 profiles.get(one.service_profile_id or "", ""), one.service_profile_id or "",
                 sold.get(one.id, 0), one.code not in seen, one.kind, tuple(item.name for item in one.items),
+                _period_of_price(one),
             )
         )  # fmt: skip
         seen.add(one.code)

@@ -19,6 +19,7 @@ class Form:
     def __init__(self, fields: Mapping[str, str] | None = None) -> None:
         self._fields = dict(fields or {})
         self.faults: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
 
     @property
     def ok(self) -> bool:
@@ -28,7 +29,7 @@ class Form:
     def over(self, stands: Mapping[str, str]) -> Form:
         """This form on a page with others: fields that it does not have show what ``stands``."""
         whole = Form({**stands, **self._fields})
-        whole.faults = self.faults
+        whole.faults, whole._labels = self.faults, self._labels
         return whole
 
     def value(self, name: str, default: str = "") -> str:
@@ -42,6 +43,15 @@ class Form:
     def fault(self, name: str) -> str:
         """What is wrong with a field, or nothing."""
         return self.faults.get(name, "")
+
+    def labelled(self, name: str, label: str) -> str:
+        """Remember what a page calls a field, for the list of faults above it; writes nothing."""
+        self._labels[name] = label
+        return ""
+
+    def label(self, name: str) -> str:
+        """What the page calls the field; before it was drawn, its name."""
+        return self._labels.get(name) or name.replace("_", " ").capitalize()
 
     def refuse(self, refusal: Refusal) -> None:
         """Show a use case's refusal beside its field; ``amount_minor`` is what ``amount`` typed."""

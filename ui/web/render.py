@@ -21,6 +21,7 @@ from core.money import minor_digits
 from core.periods import zone
 from core.quantities import format_octets, format_rate
 from ui.config import UiSettings
+from ui.web.forms import Form
 
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -331,8 +332,12 @@ class Templates:
         )
 
     def render(self, template: str, **context: object) -> str:
-        """The text of a page."""
-        return self._environment.get_template(template).render(**context)
+        """The text of a page; one with faults is drawn twice: the list above the fields has their labels."""
+        page = self._environment.get_template(template)
+        text = page.render(**context)
+        if any(isinstance(one, Form) and not one.ok for one in context.values()):
+            text = page.render(**context)
+        return text
 
 
 def _query(**parameters: object) -> str:

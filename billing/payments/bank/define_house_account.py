@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from billing.domain.bank_csv import mapping_as_json, read_mapping
 from billing.domain.bank_statement import mask_account, plain
 from billing.store import bank_rows
-from core.refusal import answering, granted, refuse
+from core.currencies import refuse_currency
+from core.refusal import Refused, answering, granted, refuse
 from core.work import Work
 
 
@@ -26,8 +26,9 @@ async def define_house_account(
     name = name.strip()
     if not 1 <= len(name) <= 80 or not name.isprintable():
         refuse("bad_name", "give it a name of 1 to 80 characters", "name")
-    if not re.fullmatch(r"[A-Z]{3}", currency):
-        refuse("bad_currency", f"{currency!r} is not an ISO 4217 code such as USD", "currency")
+    refusal = refuse_currency(currency)
+    if refusal is not None:
+        raise Refused(refusal)
     if len(identification) > 60 or (identification and not plain(identification)):
         refuse("bad_identification", "it is the account's IBAN or number", "identification")
     mapping = None if csv_mapping is None else mapping_as_json(granted(read_mapping(csv_mapping)))
