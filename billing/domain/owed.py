@@ -114,6 +114,11 @@ def discounted_item(code: str, version: PlanVersion) -> tuple[Item, Item] | None
     return item, next((other for other in version.items if _is_for(item.discount, other)), item)
 
 
+def takes_off(version: PlanVersion, code: str) -> bool:
+    """Whether lines of that code take something off others: a discount's or a promotion's."""
+    return promoted_item(code, version) is not None or discounted_item(code, version) is not None
+
+
 def _is_for(discount: Discount | None, item: Item) -> bool:
     if discount is None:
         return False

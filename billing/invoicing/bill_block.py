@@ -13,7 +13,14 @@ from billing.domain.invoicing import InvoiceDraft, next_turn
 from billing.domain.rating.parts import Step
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
-from billing.invoicing.draft_invoice import DraftPlan, Record, finish_draft, load_record, plan_draft
+from billing.invoicing.draft_invoice import (
+    DraftPlan,
+    Record,
+    finish_draft,
+    load_credited,
+    load_record,
+    plan_draft,
+)
 from billing.invoicing.finalise import Issued, finalise, use_credit
 from billing.invoicing.line_text import draft_digest
 from billing.invoicing.tax_outside import NO_RULES, OutsideTaxes
@@ -114,6 +121,7 @@ class _Block:
                 raise RuntimeError(f"account {account.id} is drafted without a turn")
             settled = local_date(work.now - task.settings.settling, account.time_zone)
             plans.append(plan_draft(account, account.cycle_containing(turn), record, settled))
+        await load_credited(work.connection, record, plans)
         more = []
         for plan, answers in zip(plans, await _close(work, task.usage, plans), strict=True):
             account = plan.account

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account
+from billing.domain.credited import StandingCharges
 from billing.domain.invoicing import (
     CREDIT_NOTE,
     InvoiceDraft,
@@ -21,9 +22,10 @@ from billing.domain.invoicing import (
     complete_invoice,
 )
 from billing.domain.ledger import DEPOSIT
+from billing.domain.owed import takes_off
 from billing.domain.taxes.decide import TaxDecision
 from billing.invoicing.finalise import finalise, use_credit
-from billing.invoicing.tax_kept import credited_taxes
+from billing.invoicing.tax_kept import TAX_KINDS, credited_taxes
 from billing.store import account_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
 from billing.taxes.tax_books import TaxBooks
 from core.money import format_money
@@ -67,19 +69,15 @@ async def issue_credit_note(
     found = await invoice_rows.find_invoice(work.connection, invoice)
     if found is None or found.kind == CREDIT_NOTE:
         return Refusal("unknown_invoice", f"there is no invoice {invoice} to credit", "invoice")
-    account = await account_rows.lock_account(work.connection, found.account_id)
-    if account is None:
-        raise RuntimeError(f"invoice {found.id} has no account")
+    lines = await invoice_rows.lines_of(work.connection, found.id)
+    account = await _lock(work, found, lines)
     notes = await invoice_rows.credit_notes_of(work.connection, found.id)
     for note, note_lines in notes:
         if any(line.explanation.get("source") == source for line in note_lines):
             return CreditNote(note.id, note.number, note.total_minor, "exists")
-    lines = await invoice_rows.lines_of(work.connection, found.id)
-    asked = dict(amounts_minor or {})
-    if amounts_minor is None:  # a deposit stays the customer's, and is given back
-        deposits = {line.position for line in lines if line.revenue == DEPOSIT}
-        asked = {at: amount for at, amount in _left(lines, notes).items() if at not in deposits}
-    refusal = _refuse_amounts(lines, notes, asked, found.currency)
+    left = await _left(work.connection, lines, notes)
+    asked = left.everything() if amounts_minor is None else dict(amounts_minor)
+    refusal = _refuse_amounts(lines, left, asked, found.currency)
     if refusal:
         return refusal
     drafts = await _draft_lines(work, lines, asked, reason.strip(), source)
@@ -109,30 +107,76 @@ class Creditable:
 async def creditable_lines(connection: AsyncConnection, invoice_id: str) -> list[Creditable]:
     """What a credit note could take back; deposits are given back by refunds instead."""
     lines = await invoice_rows.lines_of(connection, invoice_id)
-    left = _left(lines, await invoice_rows.credit_notes_of(connection, invoice_id))
-    rest = _rest(lines, left)
+    left = await _left(connection, lines, await invoice_rows.credit_notes_of(connection, invoice_id))
     return [
-        Creditable(line.position, line.description, min(left[line.position], rest))
+        Creditable(line.position, line.description, min(left.lines[line.position], left.rest_minor))
         for line in lines
-        if min(left.get(line.position, 0), rest) > 0 and line.revenue != DEPOSIT
+        if min(left.lines.get(line.position, 0), left.rest_minor) > 0
     ]
 
 
-def _rest(lines: list[Row[Any]], left: Mapping[int, int]) -> int:
-    """What is left of the invoice as a whole; deposits are given back otherwise."""
-    deposits = {line.position for line in lines if line.revenue == DEPOSIT}
-    return sum(amount for position, amount in left.items() if position not in deposits)
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of each line that is no tax or deposit, none of nothing; and of all of them together.
+
+    ``off``: the lines of discounts and promotions. ``uncredited_minor``: the invoice less its credit notes.
+    """
+
+    lines: dict[int, int]
+    off: frozenset[int]
+    uncredited_minor: int
+
+    @property
+    def rest_minor(self) -> int:
+        """The invoice gives back no more than it asked; what was taken off a line, that line did not ask."""
+        if self.uncredited_minor < 0:
+            return self.uncredited_minor
+        return max(0, min(self.uncredited_minor, self._asked_minor))
+
+    @property
+    def _asked_minor(self) -> int:
+        return sum(amount for at, amount in self.lines.items() if amount > 0 or at in self.off)
+
+    def everything(self) -> dict[int, int]:
+        """All of it: what other lines gave back comes along as far as the invoice asked less for that."""
+        asked = {at: amount for at, amount in self.lines.items() if amount > 0 or at in self.off}
+        more = self._asked_minor - self.uncredited_minor
+        for at, amount in self.lines.items():
+            part = min(more, -amount)
+            if at not in asked and part > 0:
+                asked[at] = -part
+                more -= part
+        return dict(sorted(asked.items())) if sum(asked.values()) else {}
 
 
-def _left(lines: list[Row[Any]], notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
-    """What earlier notes left of each line that is no tax; lines that took something off come along."""
+async def _left(
+    connection: AsyncConnection, lines: list[Row[Any]], notes: list[tuple[Row[Any], list[Row[Any]]]]
+) -> _Left:
+    """What earlier notes left, and no more than what stands of the item for its period.
+
+    For later invoices may have given some of it back already. A deposit stays the customer's, and is given
+    back otherwise.
+    """
     credited = _credited(notes)
-    left = {
-        line.position: line.quoted_minor - credited.get(line.position, 0)
-        for line in lines
-        if line.kind not in ("tax", "surcharge")
-    }
-    return {position: amount for position, amount in left.items() if amount}
+    standing = await invoice_rows.standing_parts(connection, lines)
+    versions = await plan_rows.plan_versions(connection)
+    charges = {one: StandingCharges(parts, versions) for one, parts in standing.items()}
+    left: dict[int, int] = {}
+    off: set[int] = set()
+    uncredited = 0
+    for line in sorted(lines, key=lambda one: one.quoted_minor > 0):
+        if line.kind in TAX_KINDS or line.revenue == DEPOSIT:
+            continue
+        version = versions.get(line.plan_version_id or "")
+        if version is not None and takes_off(version, line.item_code):
+            off.add(line.position)
+        amount = line.quoted_minor - credited.get(line.position, 0)
+        uncredited += amount
+        if line.charged_for is not None and amount:
+            key = (line.plan_version_id, line.item_code, line.charged_for)
+            amount = charges[line.subscription_id].creditable(key, amount)
+        left[line.position] = amount
+    return _Left({at: amount for at, amount in sorted(left.items()) if amount}, frozenset(off), uncredited)
 
 
 def _credited(notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
@@ -146,15 +190,11 @@ def _credited(notes: list[tuple[Row[Any], list[Row[Any]]]]) -> dict[int, int]:
 
 
 def _refuse_amounts(
-    lines: list[Row[Any]],
-    notes: list[tuple[Row[Any], list[Row[Any]]]],
-    asked: Mapping[int, int],
-    currency: str,
+    lines: list[Row[Any]], left: _Left, asked: Mapping[int, int], currency: str
 ) -> Refusal | None:
     if not asked:
         return Refusal("nothing_left", "nothing is left of this invoice to credit", "amounts_minor")
-    charged = {line.position: line for line in lines if line.kind not in ("tax", "surcharge")}
-    left = _left(lines, notes)
+    charged = {line.position: line for line in lines if line.kind not in TAX_KINDS}
     for position, amount in asked.items():
         if position not in charged:
             message = f"line {position} is no line that can be credited; its taxes follow by themselves"
@@ -162,11 +202,13 @@ def _refuse_amounts(
         if charged[position].revenue == DEPOSIT:
             message = f"line {position} is a deposit; give it back as a refund"
             return Refusal("deposit", message, "amounts_minor")
-        rest = left.get(position, 0)
+        rest = left.lines.get(position, 0)
         if amount == 0 or (amount < 0) != (rest < 0) or abs(amount) > abs(rest):
             message = f"of line {position} {format_money(rest, currency)} is left to credit"
+            if rest != charged[position].quoted_minor:
+                message += "; the rest came back already"
             return Refusal("too_much", message, "amounts_minor")
-    return _refuse_sum(sum(asked.values()), _rest(lines, left), currency)
+    return _refuse_sum(sum(asked.values()), left.rest_minor, currency)
 
 
 def _refuse_sum(asked: int, rest: int, currency: str) -> Refusal | None:
@@ -175,6 +217,19 @@ def _refuse_sum(asked: int, rest: int, currency: str) -> Refusal | None:
         return None
     message = f"of the invoice {format_money(rest, currency)} is left to credit, before tax that is added"
     return Refusal("too_much", message, "amounts_minor")
+
+
+async def _lock(work: Work, found: Row[Any], lines: list[Row[Any]]) -> Account:
+    """The account of the invoice; also who pays for its services now, so that no run gives back meanwhile."""
+    services = await subscription_rows.find_many(
+        work.connection, {one.subscription_id for one in lines} - {None}
+    )
+    owners = await account_rows.accounts_by_id(work.connection, {one.account_id for one in services})
+    concerned = {found.account_id, *owners} | {one.payer_id for one in owners.values()}
+    locked = {one.id: one for one in await account_rows.lock_accounts(work.connection, concerned)}
+    if found.account_id not in locked:
+        raise RuntimeError(f"invoice {found.id} has no account")
+    return locked[found.account_id]
 
 
 async def _draft_lines(
@@ -208,6 +263,7 @@ async def _draft_lines(
                 subscription_id=line.subscription_id,
                 plan_version_id=line.plan_version_id,
                 item_code=line.item_code,
+                charged_for=line.charged_for,
                 quoted_minor=-asked[line.position],
                 tax_included=line.tax_included,
                 tax_class=tax_class,

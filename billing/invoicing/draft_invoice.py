@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.config import BillingSettings
 from billing.domain.catalogue import Account, PlanVersion, ServicePlace, Subscription
 from billing.domain.charge import OneOffCharge
+from billing.domain.credited import Charged, Credited, hold_credited
 from billing.domain.invoicing import (
     InvoicedPart,
     InvoiceDraft,
@@ -21,7 +24,8 @@ from billing.domain.invoicing import (
     draft_charge,
     draft_difference,
 )
-from billing.domain.owed import Promotion, View, decide_owed
+from billing.domain.ledger import DEPOSIT
+from billing.domain.owed import Key, Promotion, View, decide_owed
 from billing.domain.phases import Phase, fold_phases
 from billing.domain.rating.parts import Balance, Step, bucket_of
 from billing.domain.taxes.book import TaxBook
@@ -50,7 +54,7 @@ class Record:
 
     ``subscriptions`` and ``charges`` are by the account that pays. ``changed``: the earliest day that changed
     since the last invoice, by subscription. ``balances``: of buckets with lots, in steps from ``rated_since``
-    on.
+    on. ``credited``: of subscriptions to which drafts give something back (``load_credited``).
     """
 
     subscriptions: dict[str, list[Subscription]]
@@ -67,6 +71,7 @@ class Record:
     rated_since: date = date.min
     balances: dict[str, Balance] = field(default_factory=dict)
     recalculated: list[str] = field(default_factory=list)
+    credited: dict[str, Sequence[Credited]] = field(default_factory=dict)
 
     def remember(self, plan: DraftPlan, draft: InvoiceDraft | None) -> None:
         """Count the draft's lines as invoiced, its usage as rated and its changes as seen."""
@@ -97,7 +102,10 @@ class Record:
 
 @dataclass(slots=True)
 class DraftPlan:
-    """A draft that lacks only its usage; ``moved``: what that changes in buckets, when it is finished."""
+    """A draft that lacks only its usage; ``moved``: what that changes in buckets, when it is finished.
+
+    ``gives_back``: subscriptions that get, or may get, something back of what was charged before.
+    """
 
     account: Account
     cycle: Period
@@ -105,6 +113,7 @@ class DraftPlan:
     lines: list[LineDraft] = field(default_factory=list)
     usage: UsagePlan = field(default_factory=UsagePlan)
     moved: dict[Step, int] = field(default_factory=dict)
+    gives_back: list[str] = field(default_factory=list)
 
     def closes_to_cut(self, answers: Sequence[ClosedSpan | None]) -> list[str]:
         """Closes of which slices are needed, once ``answers`` has one for each gap of ``usage``."""
@@ -266,8 +275,37 @@ def plan_draft(account: Account, cycle: Period, record: Record, settled: date) -
     if metered:
         view = View(cycle, before, None)
         plan.usage = plan_usage(account, metered, record.versions, view, settled)
+    plan.gives_back = _giving_back(plan, record)
     _add_charges(plan, record)
     return plan
+
+
+def _giving_back(plan: DraftPlan, record: Record) -> list[str]:
+    found: dict[str, None] = {}
+    for line in plan.lines:
+        if line.quoted_minor < 0 and line.subscription_id is not None:
+            before = record.invoiced.get(line.subscription_id, ())
+            if any(part.charged_for == line.charged_for for part in before):
+                found[line.subscription_id] = None
+    for asked in plan.usage.asked:
+        if asked.charged:
+            found[asked.subscription.id] = None
+    for gone in plan.usage.gone:
+        found[gone.subscription.id] = None
+    return list(found)
+
+
+async def load_credited(
+    connection: AsyncConnection, record: Record, plans: Iterable[DraftPlan], as_of: Row[Any] | None = None
+) -> None:
+    """What credit notes gave back already, for the plans that give something back; else nothing is asked.
+
+    ``as_of``: as it was known when the invoice in that row was drafted.
+    """
+    wanted = {one: None for plan in plans for one in plan.gives_back if one not in record.credited}
+    if wanted:
+        found = await invoice_rows.credited_parts(connection, list(wanted), as_of)
+        record.credited |= {one: found.get(one, ()) for one in wanted}
 
 
 def plan_charges(account: Account, cycle: Period, record: Record) -> DraftPlan:
@@ -287,7 +325,10 @@ def _add_charges(plan: DraftPlan, record: Record) -> None:
 def finish_draft(
     plan: DraftPlan, answers: UsageAnswers, record: Record, issued_on: date
 ) -> InvoiceDraft | None:
-    """The whole invoice; ``answers`` has a close for each gap of ``plan.usage``, None leaves a part out."""
+    """The whole invoice; ``answers`` has a close for each gap of ``plan.usage``, None leaves a part out.
+
+    ``load_credited`` comes before it.
+    """
     used: list[tuple[int, LineDraft]] = []
     if plan.usage.asked or plan.usage.gone:
         used, plan.moved = draft_usage(plan.account, plan.usage, answers, record.balances, with_holidays)
@@ -299,7 +340,58 @@ def finish_draft(
         taken = after
         lines.append(line)
     lines += plan.lines[taken:]
+    for subscription_id in plan.gives_back:
+        if record.credited[subscription_id]:
+            lines = _less_credited(plan, lines, record, subscription_id)
     terms = TaxTerms(record.book, record.exemptions.get(plan.account.id, ()))
     draft = assemble_invoice(plan.account, plan.cycle, issued_on, lines, terms)
     record.remember(plan, draft)
     return draft
+
+
+def _less_credited(
+    plan: DraftPlan, lines: list[LineDraft], record: Record, subscription_id: str
+) -> list[LineDraft]:
+    """The lines, of which those of the subscription give back only what no credit note did before.
+
+    One that gives nothing back any more is left out, but for usage of which more was closed.
+    """
+    charged = _charged_before(plan, record, subscription_id)
+    concerned: list[Charged] = []
+    for line in lines:
+        if line.subscription_id != subscription_id or line.charged_for is None or line.revenue == DEPOSIT:
+            continue
+        key = (line.plan_version_id or "", line.item_code or "", line.charged_for)
+        one = charged.setdefault(key, Charged(key, None))
+        one.line = line
+        concerned.append(one)
+    hold_credited(list(charged.values()), record.credited[subscription_id], record.versions)
+    closed = {asked.of.key for asked in plan.usage.asked if asked.gaps}
+    empty = {
+        id(one.line)
+        for one in concerned
+        if one.line is not None
+        and not one.line.quoted_minor
+        and "credited_minor" in one.line.explanation
+        and not (one.days is not None and one.key in closed)
+    }
+    return [line for line in lines if id(line) not in empty]
+
+
+def _charged_before(plan: DraftPlan, record: Record, subscription_id: str) -> dict[Key, Charged]:
+    """What was charged of a subscription's items and usage, deposits apart."""
+    charged: dict[Key, Charged] = {}
+    for part in record.invoiced.get(subscription_id, ()):
+        item = record.versions[part.plan_version_id].item(part.item_code)
+        if item is None or (item.usage is None and item.kind != "deposit"):
+            charged.setdefault(part.key, Charged(part.key, None)).charged_minor += part.quoted_minor
+    for version_id, code, start, end, *_, amount in record.rated.get(subscription_id, ()):
+        key, days = (version_id, code, start), Period(start, end)
+        one = charged.setdefault(key, Charged(key, days))
+        one.charged_minor += amount
+        if one.days is not None and one.days.end < end:
+            one.days = days
+    for asked in plan.usage.asked:  # its days as they are now
+        if asked.subscription.id == subscription_id:
+            charged[asked.of.key] = Charged(asked.of.key, asked.of.part, asked.charged or 0)
+    return charged

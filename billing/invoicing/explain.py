@@ -180,10 +180,18 @@ def _difference(why: Mapping[str, Any], currency: str) -> Explanation:
         (
             ("owed", format_money(why["owed_minor"], currency)),
             ("invoiced before", format_money(why["already_invoiced_minor"], currency)),
+            *_credited(why, currency),
             ("difference", format_money(why["amount_minor"], currency)),
         ),
         () if why["owed"] is None else (_owed(why, currency),),
     )
+
+
+def _credited(why: Mapping[str, Any], currency: str) -> list[tuple[str, str]]:
+    if "credited_minor" not in why:
+        return []
+    notes = ", ".join(why["credit_notes"])
+    return [("given back before", f"{format_money(why['credited_minor'], currency)} by {notes}")]
 
 
 def _owed(why: Mapping[str, Any], currency: str) -> Explanation:

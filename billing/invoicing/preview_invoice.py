@@ -14,7 +14,7 @@ from billing.domain.invoicing import InvoiceDraft
 from billing.domain.taxes.rule import Exemption
 from billing.domain.usage_lines import UsageAnswers
 from billing.domain.usage_parts import ClosedSpan
-from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_record, plan_draft
+from billing.invoicing.draft_invoice import DraftPlan, finish_draft, load_credited, load_record, plan_draft
 from billing.invoicing.tax_outside import NO_RULES, tax_outside
 from billing.ports import LiveUsageSource
 from billing.store import account_rows
@@ -80,6 +80,7 @@ async def draft_next(
     if outside:
         record.book = NO_RULES
     plan = plan_draft(account, cycle, record, issued_on)
+    await load_credited(connection, record, [plan])
     return finish_draft(
         plan, await measure_so_far(connection, usage, plan), record, issued_on
     ), record.exemptions

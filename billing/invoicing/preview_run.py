@@ -15,7 +15,14 @@ from billing.domain.catalogue import Account
 from billing.domain.invoicing import InvoiceDraft, next_turn, taxable_lines
 from billing.domain.outliers import Flag, Threshold, deviates, median_of
 from billing.invoicing.bill_run import RunProgress, Watch, last_turn_in, words_of
-from billing.invoicing.draft_invoice import DraftPlan, Record, finish_draft, load_record, plan_draft
+from billing.invoicing.draft_invoice import (
+    DraftPlan,
+    Record,
+    finish_draft,
+    load_credited,
+    load_record,
+    plan_draft,
+)
 from billing.invoicing.preview_invoice import measure_so_far
 from billing.invoicing.tax_outside import NO_RULES, OutsideTaxes, TaxesUnasked
 from billing.ports import LiveUsageSource, UsageSlice, UsageSpan, WatchedUsage
@@ -248,6 +255,7 @@ class _Preview:
                 plans.append(
                     plan_draft(account, account.cycle_containing(turn), record, self._day(account, turn))
                 )
+            await load_credited(connection, record, plans)
             usage = await self._totals(connection, plans)
             more = []
             for plan in plans:

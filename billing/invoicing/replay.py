@@ -29,6 +29,7 @@ from billing.invoicing.draft_invoice import (
     at_address,
     finish_draft,
     load_balances,
+    load_credited,
     plan_charges,
     plan_draft,
     turn_before,
@@ -155,7 +156,9 @@ async def _plan(
     settled = max(
         (line.period_end for line in issued if line.kind == "usage"), default=turn_before(account, cycle)
     )
-    return plan_draft(account, cycle, record, max(settled, cycle.start)), record
+    plan = plan_draft(account, cycle, record, max(settled, cycle.start))
+    await load_credited(connection, record, [plan], row)
+    return plan, record
 
 
 async def _account_then(connection: AsyncConnection, row: Row[Any]) -> Account:

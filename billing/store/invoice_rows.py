@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.domain.credited import Credited, Standing
 from billing.domain.invoicing import InvoicedPart
+from billing.domain.ledger import DEPOSIT
+from billing.domain.owed import Key
 from billing.domain.usage_parts import RatedBefore
 from billing.store.tables import (
     account,
@@ -25,6 +28,7 @@ from billing.store.tables import (
     rated_charge,
     subscription,
 )
+from core.periods import Period
 from core.store.among import among
 from core.store.many_rows import insert_many
 
@@ -66,6 +70,70 @@ async def invoiced_parts(
     found: dict[str, list[InvoicedPart]] = {}
     for row in await connection.execute(query):
         found.setdefault(row[0], []).append(InvoicedPart(row[1], row[2], row[3], row[4]))
+    return found
+
+
+async def credited_parts(
+    connection: AsyncConnection, subscription_ids: Collection[str], as_of: Row[Any] | None = None
+) -> dict[str, list[Credited]]:
+    """What credit notes gave back of charges for an item and period, by subscription.
+
+    ``as_of``: only by notes that were written when the invoice in that row was drafted.
+    """
+    line = invoice_line.c
+    query = (
+        select(
+            line.subscription_id, line.plan_version_id, line.item_code, line.charged_for, line.period_start,
+            line.period_end, line.quoted_minor, invoice.c.number,
+        )
+        .join(invoice, invoice.c.id == line.invoice_id)
+        .where(
+            among(connection, line.subscription_id, subscription_ids),
+            line.charged_for.is_not(None),
+            line.kind == "credit",
+        )
+        .order_by(invoice.c.number, line.position)
+    )  # fmt: skip
+    if as_of is not None:
+        query = query.where(invoice.c.created_at <= as_of.created_at, invoice.c.corrects_id != as_of.id)
+    found: dict[str, dict[Key, Credited]] = {}
+    for subscription_id, version_id, code, day, start, end, quoted, number in await connection.execute(query):
+        of_one = found.setdefault(subscription_id, {})
+        standing = of_one.get((version_id, code, day))
+        days, amount, notes = Period(start, end), -quoted, (number,)
+        if standing is not None:
+            days = Period(min(start, standing.days.start), max(end, standing.days.end))
+            amount, notes = amount + standing.quoted_minor, (*standing.notes, number)
+        of_one[version_id, code, day] = Credited(version_id, code, day, days, amount, notes)
+    return {one: list(parts.values()) for one, parts in found.items()}
+
+
+async def standing_parts(connection: AsyncConnection, lines: Sequence[Row[Any]]) -> dict[str, list[Standing]]:
+    """What stands of all charges for the days of ``lines``, less differences and credits, by subscription."""
+    of_periods = [one for one in lines if one.charged_for is not None and one.subscription_id is not None]
+    if not of_periods:
+        return {}
+    line = invoice_line.c
+    names = line.subscription_id, line.plan_version_id, line.item_code, line.charged_for
+    query = (
+        select(*names, func.max(line.period_end), func.sum(line.quoted_minor, type_=BigInteger))
+        .where(
+            line.subscription_id.in_({one.subscription_id for one in of_periods}),
+            line.charged_for <= max(max(one.charged_for, one.period_end) for one in of_periods),
+            or_(
+                line.charged_for >= min(one.charged_for for one in of_periods),
+                line.period_end > min(one.charged_for for one in of_periods),
+            ),
+            line.kind.not_in(["tax", "surcharge", "charge"]),
+            line.revenue.is_distinct_from(DEPOSIT),
+        )
+        .group_by(*names)
+        .order_by(*names)
+    )
+    found: dict[str, list[Standing]] = {}
+    for subscription_id, version_id, code, day, end, amount in await connection.execute(query):
+        standing = Standing(version_id, code, day, Period(day, max(day, end)), int(amount))
+        found.setdefault(subscription_id, []).append(standing)
     return found
 
 

@@ -6,7 +6,7 @@ The machine in ``test_billing_machine`` does the same to it and to the real use 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from math import floor
@@ -92,9 +92,28 @@ class Money:
     gave: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Given:
+    """A line of a credit note: what it is for, of which days, and how much came back."""
+
+    kind: str
+    version_id: str
+    start: date
+    end: date
+    amount: int
+
+    def nearness(self, other: Given) -> tuple[bool, int, bool]:
+        """Which of others stands first for what this one took: of its own days, then of those that followed."""
+        days = (other.start - self.start).days
+        return days < 0, abs(days), other.kind != self.kind
+
+
 @dataclass
 class Customer:
-    """One account with one subscription."""
+    """One account with one subscription.
+
+    ``months``: what stands charged by the first day of each; ``given``: the lines of credit notes.
+    """
 
     id: str
     service_id: str
@@ -105,8 +124,9 @@ class Customer:
     bills: list[Bill] = field(default_factory=list)
     money: list[Money] = field(default_factory=list)
     billed_through: date | None = None
-    net_minor: int = 0
+    months: dict[date, int] = field(default_factory=dict)
     usage_minor: int = 0
+    given: list[Given] = field(default_factory=list)
     balance_minor: int = 0
     stage: str = "clear"
 
@@ -133,9 +153,9 @@ class Customer:
             yield day
             day += ONE_DAY
 
-    def owed_through(self, end: date) -> int:
-        """The price of every day before ``end``: what is paid by the end of it less by its beginning."""
-        owed = 0
+    def owed_through(self, end: date) -> dict[date, int]:
+        """By month the price of every day before ``end``: what is paid by the end of it less by its beginning."""
+        owed: dict[date, int] = {}
         for day in self.days(self.starts_on, end):
             state = self.state_on(day)
             if state is None or state[2]:
@@ -143,20 +163,59 @@ class Customer:
             first, last = cycle_of(day, self.anchor_day)
             price, of_days = state[0].price_minor * state[1], (last - first).days
             upto = (day - first).days
-            owed += half_up(Fraction(price * (upto + 1), of_days)) - half_up(Fraction(price * upto, of_days))
+            today = half_up(Fraction(price * (upto + 1), of_days)) - half_up(Fraction(price * upto, of_days))
+            owed[first] = owed.get(first, 0) + today
         return owed
 
-    def usage_through(self, turn: date) -> int:
+    def usage_through(self, turn: date) -> Iterator[tuple[date, date, int]]:
         """What all usage costs whose month or plan has ended by ``turn``, as the terms are known now."""
-        cost = 0
         for start, end, plan in self._parts(turn):
             first, last = cycle_of(start, self.anchor_day)
             of_days, octets = (last - first).days, plan.included_gb * GB
             included = half_up(Fraction(octets * (end - first).days, of_days))
             included -= half_up(Fraction(octets * (start - first).days, of_days))
             used = sum(gigabytes for day, gigabytes in self.used if start <= day < end) * GB
-            cost += half_up(Fraction(max(0, used - included) * 50, GB))
-        return cost
+            yield start, end, half_up(Fraction(max(0, used - included) * 50, GB))
+
+    def invoice(self, turn: date, end: date) -> None:
+        """The invoice of the month up to ``end``: what is owed is charged, and nothing is given back twice.
+
+        What was credited stays charged; of usage, as far as the days of it cost less now.
+        """
+        self.months = self.owed_through(end)
+        usage = list(self.usage_through(turn))
+        left = [cost for _, _, cost in usage]
+        self.usage_minor = sum(cost for _, _, cost in usage)
+        credited: dict[date, int] = {}
+        for one in self.given_back():
+            if one.kind == "recurring":
+                credited[one.start] = credited.get(one.start, 0) + one.amount
+                continue
+            rest = one.amount
+            for place, (start, until, _) in enumerate(usage):
+                if start < one.end and until > one.start:
+                    covered = min(rest, left[place])
+                    left[place] -= covered
+                    rest -= covered
+            self.usage_minor += rest
+        for month, amount in credited.items():
+            self.months[month] = max(self.months.get(month, 0), amount)
+
+    def given_back(self) -> list[Given]:
+        """What notes gave, less what they took because they credited something that gave before."""
+        sums: dict[tuple[date, str, str], Given] = {}
+        for one in self.given:
+            key = (one.start, one.kind, one.version_id)
+            before = sums.get(key, replace(one, amount=0))
+            sums[key] = replace(one, end=max(one.end, before.end), amount=one.amount + before.amount)
+        gave = [one for _, one in sorted(sums.items()) if one.amount > 0]
+        for _, took in sorted(sums.items()):
+            more = max(0, -took.amount)
+            for one in sorted(gave, key=took.nearness):
+                part = min(more, one.amount)
+                more -= part
+                gave[gave.index(one)] = replace(one, amount=one.amount - part)
+        return [one for one in gave if one.amount]
 
     def _parts(self, turn: date) -> Iterator[tuple[date, date, Plan]]:
         """Days before ``turn`` of one month over which nothing changed."""

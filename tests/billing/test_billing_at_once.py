@@ -22,16 +22,18 @@ from appliance.wiring import MeteredUsage
 from bench.billing_world import MEASURED, workplace_at
 from bench.postgresql import Cluster
 from billing.config import BillingSettings
+from billing.domain.ledger import CREDIT_METHOD
 from billing.dunning.evaluate import evaluate_dunning
 from billing.invoicing.bill_run import BillRunOutcome, bill_run
 from billing.invoicing.credit_note import issue_credit_note
 from billing.ledger.close_day import close_days
 from billing.ledger.recognise import recognise_through
-from billing.ledger.verify import verify_ledger
+from billing.ledger.verify import account_balance, verify_ledger
 from billing.payments.receive_payment import receive_payment
 from billing.payments.reverse_payment import reverse_payment
-from billing.store.tables import account, closing_act, invoice, payment
+from billing.store.tables import account, closing_act, invoice, payment, subscription
 from billing.store.tables import bill_run as run_table
+from billing.subscriptions.change_subscription import end_subscription
 from core.database import Database
 from core.refusal import Refusal, granted
 from core.store.tables import audit
@@ -185,6 +187,28 @@ async def test_chargebacks_and_credit_notes_during_a_run(
         "reversed": len(paid), "issued": len(old), "exists": len(paid) + len(old),
     }  # fmt: skip
     await house.prove(calm)
+
+
+async def test_what_ended_and_is_credited_during_a_run_comes_back_once(house: House) -> None:
+    """Every line turns out to have ended with its first month, while credit notes give that month back."""
+    before = [row for row in await house.rows(select(invoice)) if row.total_minor > 0]
+    for row in await house.rows(select(subscription)):
+        granted(await house.act(end_subscription, subscription_id=row.id, ends_on=row.starts_on))
+
+    async def credit(number: str) -> None:
+        outcome = await house.act(
+            issue_credit_note, invoice=number, reason="no service", source=number, settings=SETTINGS
+        )
+        assert not isinstance(outcome, Refusal) or outcome.code == "nothing_left"
+
+    await asyncio.gather(house.bill(), *(credit(row.number) for row in before), house.bill())
+    paid = dict.fromkeys(await _accounts(house), 0)
+    for row in await house.rows(select(payment).where(payment.c.method != CREDIT_METHOD)):
+        paid[row.account_id] += row.amount_minor
+    async with house.somebody().reading() as connection:
+        for account_id, amount in paid.items():
+            assert await account_balance(connection, account_id) == -amount
+        assert await verify_ledger(connection) == []
 
 
 async def test_dunning_during_a_run(house: House, calm: dict[tuple[str, date], int]) -> None:

@@ -8,14 +8,16 @@ on the first of the month in Denver. `docs/proof-of-billing.md` says which table
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from billing_story import GB, Town, utc
 
 from billing.config import BillingSettings
+from billing.invoicing.add_charge import add_charge
 from billing.invoicing.credit_note import issue_credit_note
+from billing.invoicing.replay import replay_invoices
 from billing.ledger.verify import account_balance
 from billing.payments.refund import end_refund, order_refund
 from billing.payments.reverse_payment import reverse_payment, win_dispute
@@ -208,7 +210,53 @@ MONEY = [
          "2026-04-01 start, 2026-04-16 end, 2026-05-01 bill", nets=[3000, -1500], opens=[1500, 0], balance=1500),
 ]  # fmt: skip
 
-SCRIPTS = [*MONTH_ENDS, *CHANGES, *TAXES, *MONEY]
+CREDITS = [
+    Case("a month that was credited comes back once", "2026-04-01 start, 2026-04-02 credit all, 2026-04-05 end 2026-04-01, "
+         "2026-05-01 bill", nets=[-3000, 3000], balance=0),
+    Case("a part that was credited too", "2026-04-01 start, 2026-04-02 credit 1000, 2026-04-05 end 2026-04-01, 2026-05-01 bill",
+         nets=[-1000, 3000, -2000], balance=0),
+    Case("two parts", "2026-04-01 start, 2026-04-02 credit 700, 2026-04-03 credit 800, 2026-04-05 end 2026-04-16, 2026-05-01 bill",
+         nets=[-700, -800, 3000, -1500], balance=0),
+    Case("no more than is left of it", "2026-04-01 start, 2026-04-02 credit 2000, 2026-04-05 end 2026-04-16, 2026-05-01 bill",
+         nets=[-2000, 3000, -1000], balance=0),
+    Case("a little goodwill in a month that is cut", "2026-04-01 start, 2026-04-02 credit 500, 2026-04-05 end 2026-04-16, 2026-05-01 bill",
+         nets=[-500, 3000, -1500], balance=1000),
+    Case("paid, credited, ended: what was paid is his", "2026-04-01 start, 2026-04-02 pay 3000, 2026-04-02 credit all, "
+         "2026-04-05 end 2026-04-01, 2026-05-01 bill", nets=[-3000, 3000], balance=-3000),
+    Case("an end that is withdrawn charges nothing anew", "2026-04-01 start, 2026-04-02 credit all, 2026-04-05 end 2026-04-01, "
+         "2026-05-01 bill, 2026-05-02 withdraw, 2026-06-01 bill", nets=[-3000, 3000, 3000, 3000], balance=6000),
+    Case("nor is it given back at the second end", "2026-04-01 start, 2026-04-02 credit 1000, 2026-04-05 end 2026-04-01, 2026-05-01 bill, "
+         "2026-05-02 withdraw, 2026-05-02 end 2026-04-16, 2026-06-01 bill", nets=[-1000, 3000, -2000, 500], balance=500),
+    Case("an upgrade costs only the difference", "2026-04-01 start, 2026-04-02 credit all, 2026-04-16 plan 6200, 2026-05-01 bill",
+         nets=[-3000, 3000, 7800], balance=7800),
+    Case("a downgrade gives back what was not credited", "2026-04-01 start 2026-04-01 6200, 2026-04-02 credit 5000, "
+         "2026-04-05 plan 3000 2026-04-01, 2026-05-01 bill", nets=[-5000, 6200, 1800], balance=3000),
+    Case("a credited downgrade gives nothing back", "2026-04-01 start 2026-04-01 6200, 2026-04-02 credit all, "
+         "2026-04-05 plan 3000 2026-04-01, 2026-05-01 bill", nets=[-6200, 6200, 3000], balance=3000),
+    Case("a back-dated pause", "2026-04-01 start, 2026-04-02 credit 2000, 2026-04-20 pause 2026-04-26 2026-04-11, 2026-05-01 bill",
+         nets=[-2000, 3000, 2000], balance=3000),
+    Case("a smaller quantity", "2026-03-20 start 2026-04-01, 2026-03-20 quantity 3 2026-04-01, 2026-04-01 bill, 2026-04-02 credit 7000, "
+         "2026-04-05 quantity 1 2026-04-01, 2026-05-01 bill", nets=[-7000, 9000, 1000], balance=3000),
+    Case("a larger one later", "2026-03-20 start 2026-04-01, 2026-03-20 quantity 2 2026-04-01, 2026-04-01 bill, 2026-04-02 credit all, "
+         "2026-04-05 quantity 1 2026-04-01, 2026-05-01 bill, 2026-05-02 quantity 3 2026-04-01, 2026-06-01 bill",
+         nets=[-6000, 6000, 3000, 18000], balance=21000),
+    Case("the month after is given back", "2026-04-01 start, 2026-04-02 credit all, 2026-05-01 bill, 2026-05-10 end 2026-04-16, 2026-06-01 bill",
+         nets=[-3000, 3000, 3000, -3000], balance=0),
+    Case("given back first, credited after: only what is left", "2026-04-01 start, 2026-04-11 end, 2026-05-01 bill, 2026-05-02 credit all",
+         nets=[-1000, 3000, -2000], balance=0),
+    Case("goodwill that is no credit note is another thing", "2026-04-01 start, 2026-04-02 goodwill 1000, 2026-04-05 end 2026-04-01, "
+         "2026-05-01 bill", nets=[3000, -4000], balance=-1000),
+    Case("usage that was credited and is rated again", "2026-04-01 start, 2026-04-20 use 130, 2026-05-01 bill, 2026-05-02 credit 1500 INV-000002 2, "
+         "2026-05-05 plan 6200 2026-04-16, 2026-06-01 bill", nets=[-1500, 3000, 4500, 13500], balance=19500),
+    Case("usage that was credited and is owed no longer", "2026-04-01 start, 2026-04-20 use 130, 2026-05-01 bill, 2026-05-02 credit 1500 INV-000002 2, "
+         "2026-05-05 end 2026-04-16, 2026-06-01 bill", nets=[-1500, 3000, 4500, -4500], balance=1500),
+    Case("its tax comes back once", "2026-03-10 tax 10 2026-01-01, 2026-04-01 start, 2026-04-02 credit 1000, 2026-04-05 end 2026-04-01, 2026-05-01 bill",
+         nets=[-1000, 3000, -2000], taxes=[-100, 300, -200], balance=0),
+    Case("an invoice is credited with what it gave back, and the rest is ended", "2026-04-01 start, 2026-04-16 pause 2026-05-01, 2026-05-01 bill, "
+         "2026-05-02 credit all INV-000002, 2026-05-05 end 2026-04-01, 2026-06-01 bill", nets=[-1500, 3000, 1500, -3000], balance=0),
+]  # fmt: skip
+
+SCRIPTS = [*MONTH_ENDS, *CHANGES, *TAXES, *MONEY, *CREDITS]
 
 
 class Life:
@@ -219,6 +267,7 @@ class Life:
         self.terms = terms
         self.ann = self.sub = self.payment = self.reversal = ""
         self.plans: dict[int, str] = {}
+        self.orders = 0
 
     async def act(self, what: Any, **terms: Any) -> Any:
         async with self.town.workplace.work("operator:test") as work:
@@ -234,6 +283,7 @@ class Life:
             day, verb, *words = step.split()
             if date.fromisoformat(day) > self.town.clock.now().date():
                 self.town.travel(day)
+            self.town.clock.advance(timedelta(minutes=1))
             await getattr(self, f"_{verb}")(*words)
 
     async def _tax(self, percent: str, since: str) -> None:
@@ -262,12 +312,22 @@ class Life:
             change.change_plan, subscription_id=self.sub, plan_version_id=version, effective_on=day
         )
 
-    async def _quantity(self, quantity: str) -> None:
-        await self.act(change.change_quantity, subscription_id=self.sub, quantity=int(quantity))
+    async def _quantity(self, quantity: str, on: str | None = None) -> None:
+        day = None if on is None else date.fromisoformat(on)
+        await self.act(
+            change.change_quantity, subscription_id=self.sub, quantity=int(quantity), effective_on=day
+        )
 
-    async def _pause(self, until: str) -> None:
-        back = date.fromisoformat(until)
-        await self.act(change.pause_subscription, subscription_id=self.sub, resume_on=back)
+    async def _pause(self, until: str, since: str | None = None) -> None:
+        back, day = date.fromisoformat(until), None if since is None else date.fromisoformat(since)
+        await self.act(change.pause_subscription, subscription_id=self.sub, from_on=day, resume_on=back)
+
+    async def _withdraw(self) -> None:
+        standing = await self.act(change.find_standing, subscription_id=self.sub)
+        newest = max(standing.changes, key=lambda one: (one.recorded_at, one.id))
+        await self.act(
+            change.withdraw_change, subscription_id=self.sub, change_id=newest.id, reason="a mistake"
+        )
 
     async def _end(self, on: str | None = None) -> None:
         day = None if on is None else date.fromisoformat(on)
@@ -297,10 +357,17 @@ class Life:
         )  # fmt: skip
         await self.act(end_refund, refund_id=order.refund_id, outcome="paid")
 
-    async def _credit(self, amount: str) -> None:
+    async def _credit(self, amount: str, invoice: str = "INV-000001", line: str = "1") -> None:
+        self.orders += 1
         await self.act(
-            issue_credit_note, invoice="INV-000001", reason="no service", source="ticket",
-            amounts_minor={1: int(amount)}, settings=self.town.settings,
+            issue_credit_note, invoice=invoice, reason="no service", source=f"ticket:{self.orders}",
+            amounts_minor=None if amount == "all" else {int(line): int(amount)}, settings=self.town.settings,
+        )  # fmt: skip
+
+    async def _goodwill(self, amount: str) -> None:
+        await self.act(
+            add_charge, account_id=self.ann, description="Goodwill", amount_minor=-int(amount), source="goodwill",
+            kind="goodwill", tax_class="internet", revenue="fees",
         )  # fmt: skip
 
 
@@ -321,3 +388,8 @@ async def test_a_life_by_date(town: Town, case: Case) -> None:
     assert case.balance is None or owed == case.balance
     assert case.stage is None or await town.stage(life.ann) == case.stage
     await town.prove_books()
+    async with town.workplace.reading() as connection:
+        async for one in replay_invoices(
+            connection, town.meters, date(2020, 1, 1), date(2099, 1, 1), town.settings
+        ):
+            assert one.is_same, one.differences

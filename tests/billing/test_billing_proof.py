@@ -17,6 +17,7 @@ TABLES = {
     "test_billing_dated.CHANGES": test_billing_dated.CHANGES,
     "test_billing_dated.TAXES": test_billing_dated.TAXES,
     "test_billing_dated.MONEY": test_billing_dated.MONEY,
+    "test_billing_dated.CREDITS": test_billing_dated.CREDITS,
     "test_tax_cases": test_tax_cases._TABLE["case"],
     "test_rating_cases.CASES": test_rating_cases.CASES,
     "test_billing_dunning_cases.CASES": test_billing_dunning_cases.CASES,
