@@ -17,16 +17,14 @@ from billing.domain.invoicing import (
     CREDIT_NOTE,
     InvoiceDraft,
     LineDraft,
-    TaxTerms,
-    assemble_invoice,
     complete_invoice,
 )
 from billing.domain.ledger import DEPOSIT
 from billing.domain.owed import takes_off
 from billing.domain.taxes.decide import TaxDecision
 from billing.invoicing.finalise import finalise, use_credit
-from billing.invoicing.tax_kept import TAX_KINDS, credited_taxes
-from billing.store import account_rows, invoice_rows, plan_rows, subscription_rows, tax_rows
+from billing.invoicing.tax_kept import TAX_KINDS, credited_taxes, kept_taxes
+from billing.store import account_rows, invoice_rows, plan_rows, subscription_rows
 from billing.taxes.tax_books import TaxBooks
 from core.money import format_money
 from core.periods import Period, local_date
@@ -54,8 +52,9 @@ async def issue_credit_note(
     settings: BillingSettings | None = None,
     books: TaxBooks | None = None,
 ) -> CreditNote | Refusal:
-    """Credit lines of an issued invoice, or all that is left of it; the tax comes back as it was charged.
+    """Credit lines of an issued invoice, or all that is left of it.
 
+    The taxes come back as they were charged, by the share of each line that is credited: of all of it all.
     ``amounts_minor``: so much of the line at that position, as it was priced (with tax where the price
     includes it). No line can be credited beyond its amount, and all together not beyond what is left of the
     invoice: what discounts took off is not given back as money. ``source`` names the order: given again it
@@ -81,11 +80,12 @@ async def issue_credit_note(
     if refusal:
         return refusal
     drafts = await _draft_lines(work, lines, asked, reason.strip(), source)
-    if found.taxed_outside:
-        decision = credited_taxes(lines, found.bill_to["country"], drafts, _credited(notes))
-        draft = _assemble_as_taxed(work, account, found, drafts, decision)
-    else:
-        draft = await _assemble(work, account, found, drafts, books or TaxBooks())
+    book = None  # an engine outside said its taxes
+    if not found.taxed_outside:
+        book = await (books or TaxBooks()).book(work.connection, found.created_at)
+    taxes = kept_taxes(lines, found.bill_to["country"], found.currency, book)
+    decision = credited_taxes(lines, taxes, drafts, _credited(notes), book)
+    draft = _assemble(work, account, found, drafts, decision)
     [issued] = await finalise(work, [draft], settings)
     await use_credit(work, {account.id: account}, [issued])
     await work.audit(
@@ -236,8 +236,6 @@ async def _draft_lines(
     work: Work, lines: list[Row[Any]], asked: Mapping[int, int], reason: str, source: str
 ) -> list[LineDraft]:
     versions = await plan_rows.plan_versions(work.connection, {one.plan_version_id for one in lines} - {None})
-    ids = {one.subscription_id for one in lines} - {None}
-    places = {one.id: one.place for one in await subscription_rows.find_many(work.connection, ids)}
     drafts = []
     for line in lines:
         if line.position not in asked:
@@ -270,41 +268,15 @@ async def _draft_lines(
                 tax_date=line.tax_date or line.charged_for or line.period_start,
                 revenue=line.revenue,
                 deferred=line.deferred,
-                place=places.get(line.subscription_id),
             )
         )
     return drafts
 
 
-async def _assemble(
-    work: Work, account: Account, found: Row[Any], lines: list[LineDraft], books: TaxBooks
+def _assemble(
+    work: Work, account: Account, found: Row[Any], lines: list[LineDraft], decision: TaxDecision
 ) -> InvoiceDraft:
-    """Taxed by the rules and certificates as they were known when the invoice was issued."""
-    issued_on = local_date(work.now, account.time_zone)
-    book = await books.book(work.connection, found.created_at)
-    exemptions = await tax_rows.exemptions_of(work.connection, [account.id], found.created_at)
-    terms = TaxTerms(book, exemptions.get(account.id, ()))
-    at_issue = replace(
-        account, country=found.bill_to["country"], region=found.bill_to["region"],
-        city=found.bill_to["city"], postal_code=found.bill_to["postal_code"],
-    )  # fmt: skip
-    draft = assemble_invoice(
-        at_issue, Period(issued_on, issued_on + timedelta(days=1)), issued_on, lines, terms
-    )
-    if draft is None:
-        raise RuntimeError("a credit note without lines")
-    return replace(draft, account=account, kind=CREDIT_NOTE, corrects_id=found.id, due_on=issued_on)
-
-
-def _assemble_as_taxed(
-    work: Work,
-    account: Account,
-    found: Row[Any],
-    lines: list[LineDraft],
-    decision: TaxDecision,
-) -> InvoiceDraft:
-    """Taxed by the answer of the engine that stands on the invoice."""
     issued_on = local_date(work.now, account.time_zone)
     day = Period(issued_on, issued_on + timedelta(days=1))
-    draft = complete_invoice(account, day, issued_on, lines, decision, outside=True)
+    draft = complete_invoice(account, day, issued_on, lines, decision, outside=found.taxed_outside)
     return replace(draft, kind=CREDIT_NOTE, corrects_id=found.id, due_on=issued_on)

@@ -173,6 +173,8 @@ TAXES = [
          "2028-01-29 start, 2028-02-29 bill", [3000, 3000], [150, 210], terms={"anchor_day": 29}),
     Case("a credit note after the rise is at the rate of the invoice", "2026-03-10 tax 5 2026-01-01, 2026-03-10 tax 7 2026-05-01, 2026-04-01 start, 2026-05-02 credit 1000, 2026-05-02 bill",
          [-1000, 3000, 3000], [-50, 150, 210]),
+    Case("credited in eight parts, all of the tax comes back", "2026-03-10 tax 7 2026-01-01, 2026-04-01 start, " + "2026-04-02 credit 333, " * 7
+         + "2026-04-03 credit all", [*[-333] * 7, -669, 3000], [-23, -24, -23, -23, -24, -23, -23, -47, 210], balance=0),
 ]  # fmt: skip
 
 MONEY = [
