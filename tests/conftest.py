@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def sealer() -> Sealer:
     return Sealer({"k1": bytes(range(32))})
 
 
+def _run_aside(work: Coroutine[object, object, None]) -> None:
+    """To its end beside whatever loop is running; raises what it raises."""
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, work).result()
+
+
 @pytest.fixture(scope="session")
 def empty_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with every table and no row, made once for all tests of a process."""
@@ -50,9 +57,7 @@ def empty_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await create_tables(database)
         await database.close()
 
-    thread = threading.Thread(target=asyncio.run, args=(make(),))  # beside whatever loop is running
-    thread.start()
-    thread.join()
+    _run_aside(make())
     return path
 
 
@@ -104,7 +109,8 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         "UTF8",
         "--no-sync",
     )
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={base} -c max_connections=200"
+    # No test takes the power from this server's machine: what its processes leave unsynced outlives them all the same.
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={base} -c max_connections=200 -c fsync=off -c full_page_writes=off"
     run(
         str(folder / "pg_ctl"),
         "-D",
@@ -123,25 +129,50 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         shutil.rmtree(base, ignore_errors=True)
 
 
+async def _to_postgresql(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(f"{server}/postgres")
+    await connection.execute(statement)
+    await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _postgresql_database(server: str, template: str) -> AsyncIterator[str]:
+    """The URL of a database that is a copy of ``template``, gone at the end."""
+    name = f"t_{secrets.token_hex(6)}"
+    await _to_postgresql(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield f"{server}/{name}"
+    await _to_postgresql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 async def postgresql_url(postgresql_server: str) -> AsyncIterator[str]:
     """The URL of a fresh empty database in the private cluster."""
-    name = f"t_{secrets.token_hex(6)}"
-    connection = await asyncpg.connect(f"{postgresql_server}/postgres")
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    yield f"{postgresql_server}/{name}"
-    connection = await asyncpg.connect(f"{postgresql_server}/postgres")
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
+    async with _postgresql_database(postgresql_server, "template1") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_tables(postgresql_server: str) -> str:
+    """The name of a database with every table and no row, made once for all tests of a process."""
+
+    async def make() -> None:
+        await _to_postgresql(postgresql_server, "CREATE DATABASE every_table")
+        database = Database(f"{postgresql_server}/every_table")
+        await create_tables(database)
+        await database.close()
+
+    _run_aside(make())
+    return "every_table"
 
 
 @pytest.fixture
-async def postgresql_workplace(postgresql_url: str, clock: FakeClock) -> AsyncIterator[Workplace]:
-    database = Database(postgresql_url)
-    await create_tables(database)
-    yield Workplace(database, clock, SeededIds())
-    await database.close()
+async def postgresql_workplace(
+    postgresql_server: str, postgresql_tables: str, clock: FakeClock
+) -> AsyncIterator[Workplace]:
+    async with _postgresql_database(postgresql_server, postgresql_tables) as url:
+        database = Database(url)
+        yield Workplace(database, clock, SeededIds())
+        await database.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])

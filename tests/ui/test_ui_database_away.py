@@ -43,11 +43,11 @@ class Breaker:
 
 @pytest.fixture
 async def cut_off(
-    postgresql_workplace: Workplace, postgresql_url: str, sealer: Sealer, wrist_watch: FakeClock
+    postgresql_workplace: Workplace, sealer: Sealer, wrist_watch: FakeClock
 ) -> AsyncIterator[tuple[Browser, Breaker]]:
     """An operator signed in at a panel over PostgreSQL, and the means to shut it."""
     await make_operators(postgresql_workplace)
-    breaker = Breaker(postgresql_url)
+    breaker = Breaker(postgresql_workplace.database.url.replace("+asyncpg", ""))
     async with open_panel(postgresql_workplace, sealer, wrist_watch) as browser:
         await browser.sign_in("owner")
         yield browser, breaker
