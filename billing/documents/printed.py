@@ -191,6 +191,10 @@ def _details(line: LineView, words: Words) -> list[str]:
     """What the line's explanation says in a few words; nothing for one that is not known."""
     why = line.explanation
     try:
+        if "credited_minor" in why:
+            amount = words.money(int(why["credited_minor"]))
+            notes = ", ".join(why["credit_notes"])
+            return [words.say("{amount} less, given back before by {notes}", amount=amount, notes=notes)]
         if line.kind == "usage":
             return _usage_details(why, words)
         if line.kind in {"recurring", "rental"} and why["days"] != why["of_days"]:

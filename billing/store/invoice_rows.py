@@ -132,7 +132,7 @@ async def standing_parts(connection: AsyncConnection, lines: Sequence[Row[Any]])
     )
     found: dict[str, list[Standing]] = {}
     for subscription_id, version_id, code, day, end, amount in await connection.execute(query):
-        standing = Standing(version_id, code, day, Period(day, max(day, end)), int(amount))
+        standing = Standing(version_id, code, day, Period(day, max(day, end or day)), int(amount))
         found.setdefault(subscription_id, []).append(standing)
     return found
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from billing.accounts.set_payer import set_payer
 from billing.catalogue.define_plan import define_offer
+from billing.documents.invoice_view import invoice_view
+from billing.documents.printed import print_invoice
 from billing.domain.catalogue import PlanVersion
 from billing.domain.credited import Charged, Credited, Standing, StandingCharges, hold_credited
 from billing.domain.invoicing import LineDraft
@@ -22,6 +24,7 @@ from billing.invoicing.explain import explain_line, format_explanation
 from billing.invoicing.preview_invoice import preview_invoice
 from billing.invoicing.replay import replay_invoices
 from billing.ledger.verify import account_balance
+from billing.store import invoice_rows
 from billing.subscriptions import change_subscription as change
 from core.periods import Period
 from core.refusal import Refusal, granted
@@ -163,11 +166,15 @@ async def test_a_line_says_what_was_given_back_before(town: Town) -> None:
     await bill(town, "2026-04-01")
     async with town.workplace.reading() as connection:
         told = granted(await explain_line(connection, town.meters, "INV-000002", 1))
+        view = granted(await invoice_view(connection, "INV-000002", town.settings, town.meters))
     assert "given back before  15.00 USD by CN-000001, CN-000002" in format_explanation(told)
+    [line] = [one for one in print_invoice(view)["lines"] if one["description"].endswith("days not used")]
+    assert line["details"] == ["$15.00 less, given back before by CN-000001, CN-000002"]
     assert await balance(town, ann) == 0
 
 
-async def test_whoever_pays_for_another_gets_it_back_once(town: Town) -> None:
+async def test_whoever_pays_for_another_gets_it_back_once(any_town: Town) -> None:
+    town = any_town
     boss, ann = await town.account("Boss"), await town.account("Ann")
     await act(town, set_payer, account_id=ann, payer_id=boss)
     sub = await town.subscription(ann, await town.plan(), MARCH)
@@ -201,6 +208,28 @@ async def test_usage_that_was_closed_late_is_shown_though_nothing_comes_back(tow
         left = {one.position: one.left_minor for one in await creditable_lines(connection, bill_two.id)}
     assert used not in left
     assert await balance(town, ann) == 3 * 3000 + 1550 - 1550  # 10.00 by the note, the rest by the invoice
+
+
+async def test_an_ordinary_run_asks_for_no_credits(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discounts take something off, and missed months follow each other; nothing of it comes back."""
+    asked: list[object] = []
+    of_old = invoice_rows.credited_parts
+
+    async def credited_parts(connection: Any, subscription_ids: Any, as_of: Any = None) -> Any:
+        asked.append(subscription_ids)
+        return await of_old(connection, subscription_ids, as_of)
+
+    monkeypatch.setattr(invoice_rows, "credited_parts", credited_parts)
+    ann = await town.account()
+    sub = await town.subscription(ann, await plan(town, "cheap", {"base": 3000}, DISCOUNT), MARCH)
+    await town.customer("Bob", "2026-03-01")
+    await town.bill()
+    await act(town, change.change_quantity, subscription_id=sub, quantity=2, effective_on=date(2026, 5, 1))
+    await bill(town, "2026-06-02")
+    assert asked == []
+    await act(town, change.end_subscription, subscription_id=sub, ends_on=date(2026, 6, 2))
+    await bill(town, "2026-07-01")
+    assert asked == [[sub]]
 
 
 # The law
