@@ -25,6 +25,7 @@ from ui.web.bill_runs import BillRuns
 from ui.web.declared import declared_in
 from ui.web.error_pages import errors
 from ui.web.guard import DECLARATION, add_headers, declaration_of, gate, limits
+from ui.web.look_backs import LookBacks
 from ui.web.render import Templates
 from ui.web.visit import PANEL, VISIT, Declaration, Panel, Routes
 from ui.web.webhook_counts import WebhookCounts
@@ -58,6 +59,7 @@ def build_app(
         workplace=workplace, sealer=sealer, usage=usage, settings=settings, clock=sign_in_clock,
         passwords=passwords, sign_ins=SignIns(workplace, sign_in_clock, passwords, settings),
         templates=Templates(settings, workplace.clock), bill_runs=BillRuns(workplace, usage, terms, sealer),
+        look_backs=LookBacks(workplace, usage, terms),
         billing=terms, acts=acts, effect_of_stage=effect_of_stage or {},
         absent_roles=absent_roles or frozenset, radius_metrics=radius_metrics or _no_metrics,
         gateways=Gateways(workplace, sealer), webhooks=WebhookCounts(),
@@ -67,7 +69,7 @@ def build_app(
     add_routes(app, [api_routes])
     refuse_undeclared(app)
     app.on_response_prepare.append(add_headers)
-    app.cleanup_ctx.append(_close_bill_runs)
+    app.cleanup_ctx.append(_close_long_work)
     app.cleanup_ctx.append(_close_gateways)
     return app
 
@@ -98,9 +100,10 @@ async def _no_metrics() -> Sequence[Any]:
     return ()
 
 
-async def _close_bill_runs(app: web.Application) -> AsyncIterator[None]:
+async def _close_long_work(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[PANEL].bill_runs.close()
+    await app[PANEL].look_backs.close()
 
 
 async def _close_gateways(app: web.Application) -> AsyncIterator[None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from ui_client import Panels, open_panel
 from ui_world import Provider
 
 from billing.config import BillingSettings
-from billing.store.tables import account, bill_run, draft, invoice, parked
+from billing.store.tables import account, bill_run, draft, invoice, invoice_line, parked
 from core.clock import FakeClock
 from core.secrets import Sealer
 from core.store.tables import audit
@@ -158,3 +159,58 @@ async def test_programs_run_look_ahead_and_approve(valley: Provider, careful: Pa
     assert (await script.ask("/bill-runs/parked/retry", "POST"))[1]["invoices"] == 0
     runs = (await script.found("/bill-runs"))["runs"]
     assert {(9, 10), (1, 1)} <= {(run["invoices"], run["drafts"]) for run in runs}
+
+
+async def test_a_replay_says_what_is_the_same_and_names_what_is_not(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    browser, page = await valley_panel.as_("billing"), "/bill-runs/replay"
+    assert "No replay yet" in (await browser.get(page)).text
+    span = {"from": "2026-02-01", "to": "2026-03-10"}
+    assert (await browser.submit(page, page, **span)).location == page
+    assert "every line came out octet for octet the same" in (await browser.get(page)).text
+    [number, line] = (
+        await _rows(
+            valley,
+            select(invoice.c.number, invoice_line.c.id)
+            .join(invoice_line, invoice_line.c.invoice_id == invoice.c.id)
+            .where(invoice.c.issued_on >= date(2026, 2, 1), invoice_line.c.position == 1)
+            .limit(1),
+        )
+    )[0]
+    async with valley.workplace.work("system:test") as work:
+        await work.connection.execute(
+            update(invoice_line).where(invoice_line.c.id == line).values(description="<b>other</b>")
+        )
+    await browser.submit(page, page, **span)
+    text = (await browser.get(f"{page}/live")).text
+    assert number in text
+    assert "&lt;b&gt;other" in text
+    assert (await browser.submit(page, page, **(span | {"to": "2026-01-01"}))).status == 422
+    script = await program(valley, valley_panel, "read")
+    found = await script.found("/replay?from=2026-02-01&to=2026-03-10")
+    assert found["invoices"] - found["same"] == 1
+    assert [one["number"] for one in found["differing"]] == [number]
+
+
+async def test_past_usage_is_priced_under_another_plan_in_page_and_program(
+    valley: Provider, valley_panel: Panels
+) -> None:
+    browser, page = await valley_panel.as_("billing"), "/bill-runs/what-if"
+    span = {"from": "2026-01-01", "to": "2026-03-10"}
+    assert (await browser.submit(page, page, **span)).status == 422
+    assert (await browser.submit(page, page, **span, text="{}")).status == 422
+    done = await browser.submit(page, page, **span, plan="home-100", of="home-25")
+    assert done.location == page
+    text = (await browser.get(page)).text
+    assert "would pay more" in text
+    assert "Willa Thornbury" in text
+    assert "Otis Marsh" not in text
+    rows = list(csv.DictReader(io.StringIO((await browser.get(f"{page}?format=csv")).text)))
+    script = await program(valley, valley_panel, "read")
+    told = await script.found("/what-if?plan=home-100&of=home-25&from=2026-01-01&to=2026-03-10")
+    assert [one["account_number"] for one in told["rows"]] == [one["account_number"] for one in rows]
+    free = {"items": [{"code": "recurring", "kind": "recurring", "name": "Free", "price_minor": 0}]}
+    await browser.submit(page, page, **span, text=json.dumps(free))
+    assert "0 would pay more" in (await browser.get(f"{page}/live")).text
+    assert (await script.ask("/what-if?plan=none"))[0] == 422

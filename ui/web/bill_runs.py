@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from datetime import date, datetime
 
 from billing.config import BillingSettings
@@ -16,33 +15,31 @@ from core.refusal import Refusal
 from core.secrets import Sealer
 from core.work import Workplace
 from ui.ports import Usage
+from ui.web.one_at_a_time import OneAtATime
 
 log = logger("ui")
 RUN, APPROVAL, PREVIEW = "run", "approval", "preview"
 
 
-class BillRuns:
+class BillRuns(OneAtATime):
     """Starts bill runs and remembers how the last act went.
 
     ``preview`` is the last look ahead; ``approved`` what the last approval of many did.
     """
 
     def __init__(self, workplace: Workplace, usage: Usage, settings: BillingSettings, sealer: Sealer) -> None:
+        super().__init__()
         self._workplace = workplace
         self._usage = usage
         self._settings = settings
         self._sealer = sealer
-        self._acting: asyncio.Task[None] | None = None
-        self._act = ""
         self.progress: RunProgress | None = None
-        self.trouble: str | None = None
         self.preview: RunPreview | None = None
         self.approved: Approved | None = None
 
-    @property
-    def acting(self) -> str:
-        """What goes on that was started here: run, approval, preview, or nothing."""
-        return self._act if self._acting is not None and not self._acting.done() else ""
+    def _begin(self) -> None:
+        super()._begin()
+        self.progress = None
 
     @property
     def running(self) -> bool:
@@ -66,29 +63,6 @@ class BillRuns:
     ) -> bool:
         """Look ahead; False when something else goes on."""
         return await self._start(PREVIEW, lambda: self._look_ahead(through, threshold), patience_s)
-
-    async def _start(self, act: str, work: Callable[[], Awaitable[None]], patience_s: float) -> bool:
-        if self.acting and self.acting != act:
-            return False
-        if not self.acting:
-            self.trouble, self.progress, self._act = None, None, act
-            self._acting = asyncio.create_task(self._guarded(work))
-        if self._acting is not None:
-            await asyncio.wait([self._acting], timeout=patience_s)
-        return True
-
-    async def close(self) -> None:
-        """Stop at shutdown; a run that is cut short is finished by the next one."""
-        if self._acting is not None:
-            self._acting.cancel()
-            await asyncio.gather(self._acting, return_exceptions=True)
-
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as trouble:
-            log.exception("bill_run_failed", act=self._act, error=type(trouble).__name__)
-            self.trouble = "It stopped with an error. What was finished is kept; start it again to go on."
 
     def _watch(self, progress: RunProgress) -> None:
         self.progress = progress

@@ -25,6 +25,7 @@ from ui.sign_in import SignIns
 from ui.store.operator_rows import Operator, SignIn
 from ui.web.bill_runs import BillRuns
 from ui.web.forms import Form
+from ui.web.look_backs import LookBacks
 from ui.web.render import Templates
 from ui.web.webhook_counts import WebhookCounts
 
@@ -44,6 +45,7 @@ class Panel:
     sign_ins: SignIns
     templates: Templates
     bill_runs: BillRuns
+    look_backs: LookBacks
     billing: BillingSettings
     acts: CrossRoomActs
     effect_of_stage: Mapping[str, Effect]  # what each dunning stage does to services, for the preview
