@@ -267,9 +267,10 @@ async def test_setting_up_a_whole_branch_by_forms(panel: Panels) -> None:
         "/profiles/new", "/profiles/new", name="Home 25", down_mbit="25", up_mbit="2.5"
     )
     assert profile.location == "/profiles?notice=created"
+    [profile_id] = re.findall(r'<option value="(prf_\w+)"', (await browser.get("/plans/new")).text)
     plan = await browser.submit(
         "/plans/new", "/plans/new", code="home-25", name="Home 25", price="49.00", allowance_gb="250",
-        tier1_price="0.25", tier1_gb="50", tier2_price="0.10",
+        tier1_price="0.25", tier1_gb="50", tier2_price="0.10", service_profile_id=profile_id,
     )  # fmt: skip
     assert re.fullmatch(r"/plans/pv_\w+\?notice=created", plan.location)
     chosen = re.search(r'<option value="(dev_[^"]+)"', (await browser.get("/subscribers/new")).text)
