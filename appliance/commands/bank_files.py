@@ -35,7 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Account = Annotated[str, typer.Argument(help="Account number or id.")]
 Batch = Annotated[str, typer.Argument(help="The batch's id; see: hilltop ach list.")]
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file from the bank.")]
-Home = Annotated[str, typer.Argument(help="Name or id of the house's bank account.")]
+Home = Annotated[str, typer.Argument(help="Name or id; see: hilltop bank accounts.")]
 Line = Annotated[str, typer.Argument(help="The line's id; see: hilltop bank inbox.")]
 Reason = Annotated[str, typer.Option(help="Why, for the people who look later.")]
 _LARGEST = 21 * 2**20
@@ -71,7 +71,7 @@ def ach_originator(
     settle_days: Annotated[int, typer.Option(help="Banking days until money counts as arrived.")] = 3,
     time_zone: Annotated[str, typer.Option(help="Of the bank's cut-off.")] = "America/New_York",
 ) -> None:
-    """Define who hands in ACH files, or tell anew what the bank says."""
+    """Define who hands in ACH files, or change what the bank said."""
     from billing.payments.ach.define_originator import define_originator
 
     made = in_transaction(
@@ -295,7 +295,8 @@ def ach_returns(file: File) -> None:
         )
     )
     counts = ", ".join(f"{count} {name}" for name, count in sorted(taken.counts.items()))
-    say(f"{taken.outcome}: {counts}")
+    again = f"this file came before ({counts}); nothing was changed"
+    say(again if taken.outcome == "exists" else f"{taken.outcome}: {counts}")
 
 
 @ach.command("list-returns")
@@ -395,10 +396,33 @@ def bank_import(
                     work, house.sealer, house_account=home, content=content, name=file.name
                 )
             )
-        say(
-            f"{taken.outcome}: {taken.lines} lines, {taken.new_lines} new, {taken.matched} recorded, "
+        counts = (
+            f"{taken.lines} lines, {taken.new_lines} new, {taken.matched} recorded, "
             f"{taken.waiting} in the inbox"
         )
+        if taken.outcome == "exists":
+            say(f"this file came before ({counts}); nothing was changed")
+            return
+        say(f"taken: {counts}")
+
+    in_house(body)
+
+
+@bank.command("accounts")
+def bank_accounts(output: Json = False) -> None:
+    """The house's bank accounts."""
+
+    async def body(house: House) -> None:
+        async with house.workplace.reading() as connection:
+            rows = await bank_rows.list_house_accounts(connection)
+        told = [
+            {
+                "id": one.id, "name": one.name, "currency": one.currency,
+                "identification": one.identification, "csv": "yes" if one.csv_mapping else "no",
+            }
+            for one in rows
+        ]  # fmt: skip
+        _print("Bank accounts of the house", told, output)
 
     in_house(body)
 

@@ -127,8 +127,13 @@ def _show_preview(preview: RunPreview) -> None:
                 one.entity or "house", what, sums.invoices,
                 *(format_money(amount, one.currency) for amount in amounts),
             ])  # fmt: skip
-    show(f"Through {preview.through}", ["entity", "what", "invoices", "net", "tax", "gross"], rows)
-    say(f"{preview.accounts} accounts are due, {preview.idle} of them owe nothing")
+    show(
+        f"Cycles that turn through {preview.through}",
+        ["entity", "what", "invoices", "net", "tax", "gross"],
+        rows,
+    )
+    due = "1 account is due" if preview.accounts == 1 else f"{preview.accounts} accounts are due"
+    say(f"{due}, {preview.idle} of them {'owes' if preview.idle == 1 else 'owe'} nothing")
     flagged = preview.flagged
     say(", ".join(f"{flag.replace('_', ' ')}: {count}" for flag, count in preview.counted().items() if count))
     show(

@@ -166,7 +166,8 @@ class _Preview:
             await self._block(block)
             done = min(len(found), start + len(block))
             watch(RunProgress(len(found), done - self.parked, self.parked, len(self.rows) - self.parked))
-        last = self.through or max((turn for _, turn in found), default=today)
+        turns = [*(turn for _, turn in found), *(row.cycle_start for row in self.rows)]
+        last = self.through or max(turns, default=today)
         first = max(min((turn for _, turn in found), default=last), _month_before(last) + timedelta(days=1))
         first = min(first, last)
         async with self.workplace.reading() as connection:

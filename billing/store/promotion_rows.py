@@ -17,11 +17,13 @@ from billing.store.tables import (
     account,
     charge,
     invoice,
+    payment,
     plan,
     plan_version,
     promotion,
     promotion_end,
     promotion_use,
+    reversal,
     subscription,
 )
 from core.store.among import among
@@ -206,26 +208,55 @@ async def turns_of(
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """One who gains by a referral: ``by`` who brought, or ``brought``, whom.
+
+    ``times``: charges made for it so far, a credit and each taking back; ``standing_minor``: their sum, below
+    nothing while the credit stands.
+    """
+
+    name: str
+    account_id: str
+    account_number: str
+    gift_minor: int
+    times: int
+    standing_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Referral:
-    """A use whose credits are due: for the account that brought the other (``by``), and for that one."""
+    """A use with something to give (``is_paid``), or to take back since its first invoice is open again."""
 
     use_id: str
     code: str
-    by_id: str
-    by_number: str
-    by_minor: int
-    brought_id: str
-    brought_number: str
-    brought_minor: int
+    is_paid: bool
+    by: Side
+    brought: Side
 
 
-def referral_source(use_id: str, side: str) -> str:
-    """The name of the credit: ``by`` for who brought, ``brought`` for whom."""
-    return f"referral:{use_id}:{side}"
+def referral_source(use_id: str, side: str, times: int = 0) -> str:
+    """The name of a credit, or of taking it back: ``by`` for who brought, ``brought`` for whom."""
+    base = f"referral:{use_id}:{side}"
+    return f"{base}:{times}" if times else base
+
+
+def _charged(use_id: Any, side: str, account_id: Any) -> tuple[Any, Any]:
+    """How many charges there are of one side of a use, and the sum of those that were not withdrawn."""
+    base = literal("referral:").concat(use_id).concat(f":{side}")
+    mine = (charge.c.account_id == account_id) & or_(
+        charge.c.source == base, charge.c.source.like(base.concat(":%"))
+    )
+    counted = select(func.count()).select_from(charge).where(mine).scalar_subquery()
+    stands = charge.c.quoted_minor
+    summed = select(func.coalesce(func.sum(stands), 0)).where(mine, charge.c.withdrawn_at.is_(None))
+    return counted, summed.scalar_subquery()
 
 
 async def referrals_due(connection: AsyncConnection, limit: int = 500) -> list[Referral]:
-    """Referrals without credit whose new customer has paid his first invoice (with something on it)."""
+    """Referrals whose new customer has paid his first invoice (with something on it) and whose credit is due.
+
+    And those whose credit stands though a payment was reversed and that invoice is open again.
+    """
     use, terms = promotion_use.c, promotion.c
     by, brought = account.alias("by_whom"), account.alias("brought")
     first, earlier = invoice.alias("first_invoice"), invoice.alias("earlier")
@@ -234,29 +265,38 @@ async def referrals_due(connection: AsyncConnection, limit: int = 500) -> list[R
         earlier.c.account_id == first.c.account_id, earlier.c.kind == "invoice", earlier.c.total_minor > 0,
         earlier.c.created_at < first.c.created_at, earlier.c.created_at >= brought.c.created_at,
     )  # fmt: skip
-    paid = exists().where(
-        first.c.account_id == payer, first.c.kind == "invoice", first.c.total_minor > 0,
-        first.c.status == "paid", first.c.created_at >= brought.c.created_at, ~before,
+    of_first = (
+        (first.c.account_id == payer) & (first.c.kind == "invoice") & (first.c.total_minor > 0)
+        & (first.c.created_at >= brought.c.created_at) & ~before
     )  # fmt: skip
-    credited = exists().where(charge.c.source.in_([
-        literal("referral:").concat(use.id).concat(":by"),
-        literal("referral:").concat(use.id).concat(":brought"),
-    ]))  # fmt: skip
+    paid = exists().where(of_first, first.c.status == "paid")
+    taken = exists().where(payment.c.account_id == payer, reversal.c.payment_id == payment.c.id)
+    reopened = and_(exists().where(of_first, first.c.open_minor > 0), taken)
+    gift_by, gift_brought = func.coalesce(terms.referral_minor, 0), func.coalesce(terms.referred_minor, 0)
+    times_by, stands_by = _charged(use.id, "by", by.c.id)
+    times_brought, stands_brought = _charged(use.id, "brought", brought.c.id)
+    gives = or_(
+        and_(gift_by > 0, times_by % 2 == 0), and_(gift_brought > 0, times_brought % 2 == 0)
+    ) & ~exists().where(promotion_end.c.use_id == use.id)
     query = (
         select(
-            use.id, terms.code, by.c.id, by.c.number, func.coalesce(terms.referral_minor, 0), brought.c.id,
-            brought.c.number, func.coalesce(terms.referred_minor, 0),
+            use.id, terms.code, paid, by.c.id, by.c.number, gift_by, times_by, stands_by, brought.c.id,
+            brought.c.number, gift_brought, times_brought, stands_brought,
         )
         .join(promotion, terms.id == use.promotion_id)
         .join(by, by.c.id == use.referred_by)
         .join(brought, brought.c.id == use.account_id)
         .where(
-            or_(terms.referral_minor > 0, terms.referred_minor > 0), paid, ~credited,
-            ~exists().where(promotion_end.c.use_id == use.id),
+            or_(terms.referral_minor > 0, terms.referred_minor > 0),
+            or_(and_(paid, gives), and_(reopened, or_(stands_by < 0, stands_brought < 0))),
         )
         .order_by(use.recorded_at, use.id)
         .limit(limit)
     )  # fmt: skip
     return [
-        Referral(*row[:4], int(row[4]), *row[5:7], int(row[7])) for row in await connection.execute(query)
-    ]
+        Referral(
+            row[0], row[1], bool(row[2]), Side("by", row[3], row[4], *(int(one) for one in row[5:8])),
+            Side("brought", row[8], row[9], *(int(one) for one in row[10:13])),
+        )
+        for row in await connection.execute(query)
+    ]  # fmt: skip

@@ -119,6 +119,15 @@ async def plan_within(
     return None if row is None else _value(row)
 
 
+async def of_service(connection: AsyncConnection, service_id: str, from_on: date) -> list[Subscription]:
+    """What the service has on that day or after it, plans and add-ons."""
+    query = select(*_SUBSCRIPTION).where(
+        subscription.c.service_id == service_id,
+        or_(subscription.c.ends_on.is_(None), subscription.c.ends_on > from_on),
+    )
+    return [_value(row) for row in await connection.execute(query.order_by(subscription.c.id))]
+
+
 async def find_many(connection: AsyncConnection, subscription_ids: Collection[str]) -> list[Subscription]:
     """The subscriptions with those ids."""
     query = select(*_SUBSCRIPTION).where(among(connection, subscription.c.id, subscription_ids))

@@ -18,7 +18,7 @@ from billing.facts import SubscriptionTurned
 from billing.invoicing.add_charge import add_charge, take_charge_back
 from billing.store import account_rows, charge_rows, plan_rows, subscription_rows
 from billing.subscriptions.next_cycle import plan_next_cycle
-from billing.subscriptions.subscribe import MOST_OF_ONE, refuse_offer
+from billing.subscriptions.subscribe import MOST_OF_ONE, refuse_offer, refuse_second_meter
 from core.periods import local_date
 from core.refusal import Refusal, granted
 from core.work import Work
@@ -329,7 +329,7 @@ async def _refuse_plan(work: Work, found: Standing, row: Change, phase: Phase | 
     if phase is not None and phase.plan_version_id == offer.id:
         message = f"it is on version {offer.version} of {offer.code} already on {row.effective_on}"
         return Refusal("same_plan", message, "plan_version_id")
-    return None
+    return await refuse_second_meter(work, asked, offer)
 
 
 async def _insert(work: Work, row: Change, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Credit for referrals: once the customer who was brought has paid his first invoice."""
+"""Credit for referrals: once the customer who was brought has paid his first invoice, while that stands."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ REFERRAL = "referral"
 async def credit_referrals(
     workplace: Workplace, settings: BillingSettings | None = None, *, actor: str = "system:referrals"
 ) -> int:
-    """Give what is due, each credit once; returns how many referrals were credited. None by a doubted clock.
+    """Give what is due and take back what a reversed payment undid; returns of how many referrals.
 
-    The credit is a line of the account's next invoice; one that is more than the invoice stays as credit.
+    Each is a line of the account's next invoice; a credit that is more than the invoice stays as credit. Paid
+    again, it is given again. None by a doubted clock.
     """
     async with workplace.reading() as connection:
         if await find_clock_doubt(connection, workplace.clock.now(), settings or BillingSettings()):
@@ -27,24 +28,30 @@ async def credit_referrals(
         due = await promotion_rows.referrals_due(connection)
     for one in due:
         async with workplace.work(actor) as work:
-            await _credit(work, one)
+            await _settle(work, one)
     return len(due)
 
 
-async def _credit(work: Work, one: Referral) -> None:
-    sides = (
-        ("by", one.by_id, one.by_minor, f"You brought us account {one.brought_number}: thank you"),
-        ("brought", one.brought_id, one.brought_minor, f"Account {one.by_number} brought you to us: welcome"),
-    )
-    for side, account_id, minor, words in sorted(sides, key=lambda each: each[1]):  # locks in one order
-        if minor:
-            granted(
-                await add_charge(
-                    work, account_id=account_id, kind=REFERRAL, description=words, amount_minor=-minor,
-                    tax_class=REFERRAL, revenue=REFERRAL, source=referral_source(one.use_id, side),
-                    explanation={
-                        "promotion": one.code, "use": one.use_id, "brought": one.brought_number,
-                        "by": one.by_number,
-                    },
-                )
-            )  # fmt: skip
+async def _settle(work: Work, one: Referral) -> None:
+    words = {
+        "by": (f"You brought us account {one.brought.account_number}: thank you", one.brought),
+        "brought": (f"Account {one.by.account_number} brought you to us: welcome", one.by),
+    }
+    for side in sorted((one.by, one.brought), key=lambda each: each.account_id):  # locks in one order
+        gives = one.is_paid and side.gift_minor > 0 and side.times % 2 == 0
+        takes = not one.is_paid and side.standing_minor < 0
+        if not (gives or takes):
+            continue
+        given, other = words[side.name]
+        back = f"Credit for a referral taken back: account {other.account_number}, first payment reversed"
+        granted(
+            await add_charge(
+                work, account_id=side.account_id, kind=REFERRAL, description=given if gives else back,
+                amount_minor=-side.gift_minor if gives else -side.standing_minor, tax_class=REFERRAL,
+                revenue=REFERRAL, source=referral_source(one.use_id, side.name, side.times),
+                explanation={
+                    "promotion": one.code, "use": one.use_id, "brought": one.brought.account_number,
+                    "by": one.by.account_number, "first_invoice": "paid" if gives else "open again",
+                },
+            )
+        )  # fmt: skip

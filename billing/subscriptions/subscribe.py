@@ -158,8 +158,11 @@ async def _refuse_place_in_house(
         if parent is None or parent.account_id != asked.account_id:
             message = f"the account has no subscription {asked.parent_id}"
             return Refusal("unknown_parent", message, "parent_id")
-    if offer is None or offer.kind != "plan" or asked.service_id is None:
+    if offer is None or asked.service_id is None:
         return None
+    refusal = await refuse_second_meter(work, asked, offer)
+    if refusal is not None or offer.kind != "plan":
+        return refusal
     running = await subscription_rows.plan_within(work.connection, asked.service_id, asked.starts_on, None)
     if running is None:
         return None
@@ -168,6 +171,27 @@ async def _refuse_place_in_house(
         "end it first"
     )
     return Refusal("service_subscribed", message, "service_id")
+
+
+async def refuse_second_meter(work: Work, asked: Subscription, offer: PlanVersion) -> Refusal | None:
+    """Why what is asked cannot be priced by usage: the line's is another subscription's to price.
+
+    A usage record is closed and charged once; a second subscription that meters the line would have none.
+    """
+    if offer.usage_item is None or asked.service_id is None:
+        return None
+    others = await subscription_rows.of_service(work.connection, asked.service_id, asked.starts_on)
+    others = [one for one in others if one.id != asked.id]
+    versions = await plan_rows.plan_versions(work.connection, {one.plan_version_id for one in others})
+    for one in others:
+        meters = versions[one.plan_version_id]
+        if meters.usage_item is not None and {meters.kind, offer.kind} != {"plan"}:
+            message = (
+                f"the usage of this line is priced by {meters.code} (subscription {one.id}): sell "
+                f"{offer.code} without usage, as a top-up, or a plan that holds both"
+            )
+            return Refusal("metered_twice", message, "plan_version_id")
+    return None
 
 
 async def _refuse_debtor(work: Work, account: Account) -> Refusal | None:

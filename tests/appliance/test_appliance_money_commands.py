@@ -59,7 +59,8 @@ def test_payments_bank_and_ach_from_the_terminal(tmp_path: Path) -> None:
     file.write_text("\n".join(rows))
     assert "A-000077" in hilltop("bank", "import", "checking", str(file), "--preview")
     hilltop("bank", "import", "checking", str(file), says="taken: 3 lines, 3 new, 1 recorded, 2 in the inbox")
-    hilltop("bank", "import", "checking", str(file), says="exists: 3 lines")
+    hilltop("bank", "import", "checking", str(file), says="this file came before (3 lines, 3 new, 1 recorded")
+    hilltop("bank", "accounts", says="checking")
     uncle, fee = sorted(
         json.loads(hilltop("bank", "inbox", "--json")), key=lambda one: one["amount"], reverse=True
     )

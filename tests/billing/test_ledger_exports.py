@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -110,6 +111,8 @@ def _beancount_balances(path: Path) -> dict[tuple[str, str], Decimal]:
 
 def _hledger_balances(path: Path) -> dict[tuple[str, str], Decimal]:
     if HLEDGER is None:
+        if os.environ.get("HILLTOP_TEST_PACKAGES") == "there":
+            pytest.fail("./dev test installed hledger, and it is not found")
         pytest.skip("no hledger on this machine")
     subprocess.run([HLEDGER, "-f", path, "check", "--strict"], check=True, capture_output=True)
     told = subprocess.run(

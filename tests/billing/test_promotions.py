@@ -18,6 +18,7 @@ from billing.domain.catalogue import Account, PlanVersion, Subscription
 from billing.domain.items import Item
 from billing.domain.owed import Promotion, View, decide_owed
 from billing.domain.phases import Phase
+from billing.payments.reverse_payment import reverse_payment
 from billing.store.promotion_rows import uses
 from billing.store.tables import charge
 from billing.subscriptions import change_subscription as change
@@ -243,6 +244,38 @@ async def test_a_referral_is_credited_to_both_once_the_first_invoice_is_paid(any
     assert ("credit", "referral", -2000) in amounts(await town.lines("INV-000003"))
     assert all(one.is_same for one in await replayed(town))
     await town.prove_books()
+
+
+async def test_a_referral_is_taken_back_with_its_payment_and_given_again_with_the_next(
+    any_town: Town,
+) -> None:
+    town = any_town
+    ann, _ = await sold(town)
+    bob, _ = await sold(town)
+    await promote(town, code="FRIEND", percent_ppm=None, referral_minor=2000, currency="USD")
+    granted(await redeem(town, bob, "FRIEND", referred_by=ann))
+    await town.bill()
+    paid = await town.pay(bob, 3000)
+    assert await credit_referrals(town.workplace, town.settings) == 1
+    taken = {"payment_id": paid.payment_id, "reason": "chargeback", "kind": "chargeback", "source": "cb-1"}
+    granted(await act(town, reverse_payment, **taken))
+    for _ in range(2):
+        await credit_referrals(town.workplace, town.settings)
+    assert await _referred(town) == [(ann, -2000), (ann, 2000)]
+    await town.pay(bob, 3000)
+    for _ in range(2):
+        await credit_referrals(town.workplace, town.settings)
+    assert await _referred(town) == [(ann, -2000), (ann, 2000), (ann, -2000)]
+    town.travel("2026-04-01")
+    await town.bill()
+    assert {one.account_id: one.total_minor for one in (await town.invoices())[2:]}[ann] == 1000
+    await town.prove_books()
+
+
+async def _referred(town: Town) -> list[tuple[str, int]]:
+    async with town.workplace.reading() as connection:
+        rows = await connection.execute(charge.select().order_by(charge.c.id))
+        return [(row.account_id, row.quoted_minor) for row in rows]
 
 
 async def test_the_last_one_is_given_once_however_many_ask_at_once(any_town: Town) -> None:

@@ -59,6 +59,23 @@ async def offer(town: Town, *items: dict[str, Any], code: str = "extra", kind: s
         )  # fmt: skip
 
 
+async def test_the_usage_of_a_line_is_one_subscription_s_to_price(town: Town) -> None:
+    ann, sub = await sold(town)
+    metered = {"code": "usage", "kind": "usage", "name": "Nights", "usage": {"metered": "sum"}}
+    nights = await offer(town, {"price_minor": 500}, metered, code="nights")
+    plain = await offer(town, {"price_minor": 500}, code="static-ip")
+    async with town.workplace.reading() as connection:
+        [one] = await subscription_rows.find_many(connection, [sub])
+    asked = {"account_id": ann, "service_id": one.service_id, "parent_id": sub}
+    refused = await act(town, subscribe, plan_version_id=nights, **asked)
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.field) == ("metered_twice", "plan_version_id")
+    addon = granted(await act(town, subscribe, plan_version_id=plain, **asked))
+    later = await act(town, change.change_plan, subscription_id=addon, plan_version_id=nights)
+    assert isinstance(later, Refusal)
+    assert later.code == "metered_twice"
+
+
 async def test_an_upgrade_in_the_middle_takes_the_old_days_back_and_charges_the_new(town: Town) -> None:
     _, sub = await sold(town)
     await town.bill()

@@ -141,6 +141,18 @@ async def test_what_is_wrong_is_said_by_field_with_its_remedy(valley: Provider, 
         assert said in body["error"]["message"], (path, body)
 
 
+async def test_an_unknown_account_is_refused_in_one_way(valley: Provider, valley_panel: Panels) -> None:
+    script = await program(valley, valley_panel, "act")
+    for path, method in (
+        ("/accounts/A-nobody", "GET"), ("/accounts/A-nobody/usage", "GET"),
+        ("/accounts/A-nobody/contracts", "GET"), ("/promotion-uses?account=A-nobody", "GET"),
+        ("/bill-runs/parked/retry?account=A-nobody", "POST"),
+    ):  # fmt: skip
+        status, told = await script.ask(path, method)
+        error = told["error"]
+        assert (status, error["code"], error["field"]) == (404, "account.unknown_id", "account"), path
+
+
 async def test_why_who_and_what_agree_with_the_panel(valley: Provider, valley_panel: Panels) -> None:
     await two_more(valley)
     script = await program(valley, valley_panel)

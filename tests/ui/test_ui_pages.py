@@ -38,6 +38,14 @@ def rows_of(page: Page) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(page.text)))
 
 
+async def make_plan(browser: Browser) -> None:
+    """Plan p at 49, of the one profile that there is."""
+    [profile_id] = re.findall(r'<option value="(prf_\w+)"', (await browser.get("/plans/new")).text)
+    plan = {"code": "p", "name": "P", "price": "49", "service_profile_id": profile_id}
+    made = await browser.submit("/plans/new", "/plans/new", **plan)
+    assert made.status == 303, made.text
+
+
 async def test_every_page_opens_over_the_valley(valley: Provider, valley_panel: Panels) -> None:
     browser = await valley_panel.as_("owner")
     opened = 0
@@ -308,7 +316,7 @@ async def test_pages_and_searches_on_each_database(
         await browser.sign_in("owner")
         await browser.submit("/towers/new", "/towers/new", name="Quail Ridge")
         await browser.submit("/profiles/new", "/profiles/new", name="P", down_mbit="25", up_mbit="5")
-        await browser.submit("/plans/new", "/plans/new", code="p", name="P", price="49")
+        await make_plan(browser)
         made = await browser.submit(
             "/subscribers/new", "/subscribers/new", name="Willa Thornbury", username="02:00:5E:00:00:01",
             kind="mac", framed_ip="100.64.0.9",
@@ -344,7 +352,7 @@ async def test_pages_and_searches_on_each_database(
 async def test_a_refused_new_subscriber_leaves_nothing_behind(panel: Panels) -> None:
     browser = await panel.as_("owner")
     await browser.submit("/profiles/new", "/profiles/new", name="P", down_mbit="25", up_mbit="5")
-    await browser.submit("/plans/new", "/plans/new", code="p", name="P", price="49")
+    await make_plan(browser)
     fields = {"name": "Willa", "username": "willa", "password": "cpe words", "framed_ip": "not an address"}
     refused = await browser.submit("/subscribers/new", "/subscribers/new", **fields)
     assert refused.status == 422

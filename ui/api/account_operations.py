@@ -12,6 +12,7 @@ from core.refusal import Refusal, Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
+from ui.api.named import no_account
 from ui.read import accounts, entities, subscriber
 
 operations = Operations()
@@ -46,7 +47,7 @@ async def account(ask: Ask) -> Answer:
     async with ask.panel.workplace.reading() as connection:
         found = await accounts.account_terms(connection, ask.text("account"))
     if found is None:
-        raise Refused(Refusal("account.unknown", "there is no such account", "account"))
+        raise no_account(ask.text("account"))
     return asdict(found)
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from billing.store import equipment_rows
 from billing.store.equipment_rows import Loan
 from billing.subscriptions.lend_equipment import Lent, Returned, lend_equipment, return_equipment
 from billing.subscriptions.turn_contracts import ContractView, contracts_of
 from core.periods import local_date
-from core.refusal import Refusal, Refused, granted
+from core.refusal import granted
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
+from ui.api.named import account_named
 from ui.read import subscriber
 
 operations = Operations()
-
-
-async def account_of(connection: AsyncConnection, text: str) -> str:
-    """The id behind a number or id. Raises ``Refused`` for an unknown one."""
-    found = await subscriber.account_id_of(connection, text)
-    if found is None:
-        raise Refused(Refusal("account.unknown_id", f"there is no account {text[:60]!r}", "account"))
-    return found
 
 
 @operations.get(
@@ -34,7 +25,7 @@ async def account_of(connection: AsyncConnection, text: str) -> str:
 async def contracts(ask: Ask) -> Answer:
     """Of its running subscriptions."""
     async with ask.panel.workplace.reading() as connection:
-        account_id = await account_of(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         zone = await subscriber.time_zone_of(connection, account_id)
         today = local_date(ask.panel.workplace.clock.now(), zone or "UTC")
         return {"contracts": await contracts_of(connection, account_id, today)}
@@ -51,7 +42,7 @@ async def equipment(ask: Ask) -> Answer:
     """The newest first."""
     async with ask.panel.workplace.reading() as connection:
         account, serial = ask.text("account"), ask.text("serial")
-        account_id = await account_of(connection, account) if account else ""
+        account_id = await account_named(connection, account) if account else ""
         found = await equipment_rows.loans(
             connection, account_id=account_id, serial=serial, out=not (account or serial),
             limit=ask.count("limit"),

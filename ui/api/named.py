@@ -13,8 +13,13 @@ async def account_named(connection: AsyncConnection, text: str) -> str:
     """The id of the account with that number or id. Raises ``Refused`` for an unknown one."""
     found = await subscriber.account_id_of(connection, text)
     if found is None:
-        raise Refused(Refusal("account.unknown", f"there is no account {text!r}", "account"))
+        raise no_account(text)
     return found
+
+
+def no_account(text: str) -> Refused:
+    """The one way in which an unknown account is refused, to be raised: 404 for a program."""
+    return Refused(Refusal("account.unknown_id", f"there is no account {text[:60]!r}", "account"))
 
 
 async def account_and_currency(connection: AsyncConnection, text: str) -> tuple[str, str]:

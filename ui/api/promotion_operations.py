@@ -6,10 +6,10 @@ from billing.catalogue.define_promotion import plain_code
 from billing.store import promotion_rows
 from billing.store.promotion_rows import PromotionUse
 from billing.subscriptions.redeem_promotion import Redeemed, end_promotion, redeem_promotion
-from core.refusal import Refusal, Refused, granted
+from core.refusal import granted
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.read import subscriber
+from ui.api.named import account_named
 
 operations = Operations()
 _FIELDS = {
@@ -45,11 +45,9 @@ async def promotions(ask: Ask) -> Answer:
 async def uses(ask: Ask) -> Answer:
     """Ended ones too."""
     async with ask.panel.workplace.reading() as connection:
-        account_id = await subscriber.account_id_of(connection, ask.text("account"))
-        if ask.text("account") and account_id is None:
-            raise Refused(Refusal("account.unknown", "there is no such account", "account"))
+        account_id = await account_named(connection, ask.text("account")) if ask.text("account") else ""
         found = await promotion_rows.uses(
-            connection, account_id=account_id or "", code=plain_code(ask.text("code")),
+            connection, account_id=account_id, code=plain_code(ask.text("code")),
             limit=ask.count("limit"),
         )  # fmt: skip
     return {"uses": found}
@@ -67,9 +65,7 @@ async def uses(ask: Ask) -> Answer:
 async def redeem(ask: Ask) -> Answer:
     """Once for each account."""
     async with ask.panel.workplace.work(ask.actor) as work:
-        account_id = await subscriber.account_id_of(work.connection, ask.text("account"))
-        if account_id is None:
-            raise Refused(Refusal("account.unknown", "there is no such account", "account"))
+        account_id = await account_named(work.connection, ask.text("account"))
         return {
             "redeemed": granted(
                 await redeem_promotion(

@@ -14,20 +14,14 @@ from core.refusal import Refusal, Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.read import resellers, subscriber
+from ui.api.named import account_named
+from ui.read import resellers
 
 operations = Operations()
 _RESELLER = Parameter("reseller", "His short name.", in_path=True, required=True)
 _ACCOUNT = Parameter("account", "Number or id of the account.", required=True)
 _LINES = shapes.listed(shapes.of(resellers.LineRow))
 _UNKNOWN = Refusal("reseller.unknown", "there is no such reseller", "reseller")
-
-
-async def _account_id(work: Work, ask: Ask) -> str:
-    found = await subscriber.account_id_of(work.connection, ask.text("account"))
-    if found is None:
-        raise Refused(Refusal("account.unknown", "there is no such account", "account"))
-    return found
 
 
 async def _minor(work: Work, ask: Ask, name: str) -> int:
@@ -118,7 +112,7 @@ async def assign_an_account(ask: Ask) -> Answer:
     """One reseller at a time."""
 
     async def act(work: Work) -> Any:
-        account_id = await _account_id(work, ask)
+        account_id = await account_named(work.connection, ask.text("account"))
         return granted(
             await assign_account(
                 work, reseller_id=ask.text("reseller"), account_id=account_id, from_on=ask.day("from_on")
@@ -137,7 +131,7 @@ async def release_an_account(ask: Ask) -> Answer:
     """What it earned before stays his."""
 
     async def act(work: Work) -> Any:
-        account_id = await _account_id(work, ask)
+        account_id = await account_named(work.connection, ask.text("account"))
         return granted(await release_account(work, account_id=account_id, until_on=ask.day("until_on")))
 
     return {"until_on": str(await ask.panel.workplace.carry_out(ask.actor, act))}

@@ -16,11 +16,12 @@ from billing.invoicing.bill_run import bill_run
 from billing.invoicing.preview_run import preview_run
 from billing.store import draft_rows, parked_rows
 from billing.store.run_preview_rows import RunSum
-from core.refusal import Refusal, Refused, granted
+from core.refusal import Refused, granted
 from core.work import Work
 from ui.api import shapes
 from ui.api.declare import Answer, Ask, Kind, Operations, Parameter
-from ui.read import bill_runs, dashboard, subscriber
+from ui.api.named import account_named
+from ui.read import bill_runs, dashboard
 
 operations = Operations()
 _LIMIT = Parameter("limit", "How many at most.", Kind.COUNT, default=50, at_least=1)
@@ -152,11 +153,7 @@ async def retry(ask: Ask) -> Answer:
     async with ask.panel.workplace.reading() as connection:
         only = await parked_rows.parked_accounts(connection)
         if ask.text("account"):
-            account_id = await subscriber.account_id_of(connection, ask.text("account"))
-            if account_id is None:
-                words = f"there is no account {ask.text('account')!r}"
-                raise Refused(Refusal("account.unknown", words, "account"))
-            only = [account_id]
+            only = [await account_named(connection, ask.text("account"))]
     return await _run(ask, only)
 
 

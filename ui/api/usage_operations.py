@@ -8,8 +8,8 @@ from billing.rating.top_up_now import top_up_now
 from billing.rating.usage_standing import UsageStanding, usage_standings
 from core.refusal import Refusal, Refused, granted
 from ui.api import shapes
-from ui.api.agreement_operations import account_of
 from ui.api.declare import Answer, Ask, Operations, Parameter
+from ui.api.named import account_named
 from ui.read import services
 from ui.read.allowances import QuotaEventRow, TopUpRow, quota_events_of, top_ups_of
 
@@ -28,7 +28,7 @@ operations = Operations()
 async def usage(ask: Ask) -> Answer:
     """By usage so far."""
     async with ask.panel.workplace.reading() as connection:
-        account_id = await account_of(connection, ask.text("account"))
+        account_id = await account_named(connection, ask.text("account"))
         now = ask.panel.workplace.clock.now()
         return {
             "usage": await usage_standings(connection, ask.panel.usage, account_id, now),
