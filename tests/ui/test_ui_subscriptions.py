@@ -117,6 +117,9 @@ async def test_a_charge_is_added_once_and_an_invoice_credited_once(
     order = {"reason": "a day without", "line1": "1.00", "credit_key": "panel:2"}
     first = await browser.submit(credit, credit, **order)
     assert first.location.endswith("?notice=credit_note")
+    shown = (await browser.get(first.location.partition("?")[0])).text
+    assert "It pays what is open first" in shown
+    assert "<dt>Due</dt>" not in shown
     assert "Credit note CN-" in (await browser.get(first.location)).text
     again = await browser.submit(credit, credit, **order)
     assert again.location == first.location + "_again"

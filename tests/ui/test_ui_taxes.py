@@ -103,7 +103,9 @@ async def test_a_certificate_is_kept_with_its_picture_and_withdrawn(
     browser = await valley_panel.as_("billing")
     account_id = valley.accounts["Vale Creamery"]
     [account] = await rows(valley_panel, select(billing.account).where(billing.account.c.id == account_id))
-    typed = (await browser.get(f"/exemptions/new?account={account.number}")).form("/exemptions/new") | {
+    blank = await browser.get(f"/exemptions/new?account={account.number}")
+    assert f'href="/subscribers/{account.id}"' in blank.text, "the way back"
+    typed = blank.form("/exemptions/new") | {
         "certificate": "CO-98-1", "valid_from": "2026-01-01", "valid_until": "2027-01-01",
         "taxes": "State sales tax", "note": "dairy",
     }  # fmt: skip

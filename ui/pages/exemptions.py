@@ -72,7 +72,7 @@ def _row(line: tax_rows.ExemptionLine) -> ExemptionRow:
 @routes.get("/exemptions/new", Permission.MONEY)
 async def new_exemption(visit: Visit) -> web.StreamResponse:
     """The form for a certificate."""
-    return _form_page(visit, Form({"account": visit.query("account"), "share": "100"}))
+    return await _form_page(visit, Form({"account": visit.query("account"), "share": "100"}))
 
 
 @routes.post("/exemptions/new", Permission.MONEY, largest_body=_BODY)
@@ -103,7 +103,7 @@ async def create_exemption(visit: Visit) -> web.StreamResponse:
         )  # fmt: skip
         if not isinstance(made, Refusal):
             return visit.see("/exemptions", "created")
-    return _form_page(visit, form, status=422)
+    return await _form_page(visit, form, status=422)
 
 
 def _names(form: Form, field: str) -> list[str]:
@@ -140,8 +140,12 @@ async def scan(visit: Visit) -> web.StreamResponse:
     )  # fmt: skip
 
 
-def _form_page(visit: Visit, form: Form, status: int = 200) -> web.Response:
-    return visit.page("exemption_new.html", form=form, status=status)
+async def _form_page(visit: Visit, form: Form, status: int = 200) -> web.Response:
+    """For the account that was named, with the way back to it."""
+    async with visit.reading() as connection:
+        account_id = await subscriber.account_id_of(connection, form.value("account"))
+        of = None if account_id is None else await subscriber.account_heading(connection, account_id)
+    return visit.page("exemption_new.html", form=form, of=of, status=status)
 
 
 def _today(visit: Visit) -> date:

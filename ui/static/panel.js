@@ -23,11 +23,21 @@
     button.setAttribute("aria-expanded", String(side.classList.toggle("open")));
   }
 
+  async function copy(button) {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "Copied";
+    } catch { // without HTTPS a browser copies nothing: mark it, so that a key does
+      getSelection().selectAllChildren(button.previousElementSibling);
+    }
+  }
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     if (button.hasAttribute("data-theme-switch")) switchTheme();
     if (button.hasAttribute("data-menu")) toggleMenu(button);
+    if (button.dataset.copy) copy(button);
   });
 
   document.addEventListener("submit", (event) => {
