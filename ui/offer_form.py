@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from billing.domain.cadence import UNITS
+from billing.domain.catalogue import PlanVersion
+from billing.domain.contract import parse_contract
+from billing.domain.items import Item, parse_items
 from billing.domain.proration import RULES
-from billing.domain.rating.terms import plain_terms
+from billing.domain.rating.charge_model import Graduated
+from billing.domain.rating.terms import UsageTerms, plain_terms
+from core.money import format_money
 from core.quantities import GB
 from ui.web.forms import Form
 
@@ -146,4 +152,87 @@ def _contract(form: Form, currency: str) -> dict[str, Any] | None:
         "share_ppm": round((100 if typed_share is None else typed_share) * _PPM),
         "renews_months": form.optional_integer("contract_renews", least=1, most=120),
         "ends": form.flag("contract_ends"),
+    }  # fmt: skip
+
+
+def form_of(offer: PlanVersion) -> dict[str, str] | None:
+    """What the form says of a version, to make the next one of it; None where it cannot say all of it."""
+    typed = {
+        **USUAL, "kind": offer.kind, "code": offer.code, "name": offer.name, "currency": offer.currency,
+        "tax_class": offer.tax_class, "service_profile_id": offer.service_profile_id or "",
+        "advance": "", "credit_unused": "",
+    }  # fmt: skip
+    for item in offer.items:
+        if item.code == "recurring" and item.kind == "recurring":
+            typed |= _typed_recurring(item, offer.currency)
+        elif item.code == "usage" and item.usage is not None:
+            typed |= _typed_usage(item.usage, offer.currency)
+        else:
+            typed |= _typed_row(item, offer.currency)
+    if offer.contract is not None:
+        typed |= _typed_contract(offer.contract, offer.currency)
+    form = Form(typed)
+    said = read_offer_form(form)
+    contract = said["contract"]
+    is_whole = (
+        form.ok
+        and parse_items(said["items"]) == offer.items
+        and (contract and parse_contract(contract)) == (offer.contract and parse_contract(offer.contract))
+    )
+    return typed if is_whole else None
+
+
+def _typed(amount_minor: int, currency: str) -> str:
+    return format_money(amount_minor, currency).split()[0]
+
+
+def _yes(told: bool) -> str:
+    return "yes" if told else ""
+
+
+def _typed_recurring(item: Item, currency: str) -> dict[str, str]:
+    typed = {
+        "price": _typed(item.price_minor, currency), "proration": item.proration,
+        "advance": _yes(item.advance), "credit_unused": _yes(item.credit_unused),
+        "while_paused": _yes(item.while_paused), "tax_included": _yes(item.tax_included),
+    }  # fmt: skip
+    if item.cadence is not None:
+        typed |= {"period": item.cadence.unit, "period_count": str(item.cadence.count)}
+    return typed
+
+
+def _typed_usage(terms: UsageTerms, currency: str) -> dict[str, str]:
+    typed = {"metered": terms.metered}
+    if terms.allowance is not None and terms.allowance.amount is not None:
+        typed["allowance_gb"] = _gigabytes(terms.allowance.amount)
+    for number, tier in enumerate(terms.model.tiers if isinstance(terms.model, Graduated) else (), start=1):
+        if tier.text.isdigit():
+            typed[f"tier{number}_price"] = _typed(int(tier.text), currency)
+        typed[f"tier{number}_gb"] = "" if tier.up_to is None else _gigabytes(tier.up_to)
+    return typed
+
+
+def _gigabytes(octets: int) -> str:
+    return f"{Decimal(octets) / GB:f}"
+
+
+def _typed_row(item: Item, currency: str) -> dict[str, str]:
+    """Of an item with the code that its row gives it; any other is not said, and so the whole is not."""
+    number = item.code.rpartition("_")[2]
+    at = f"item{number}_"
+    typed = {at + "kind": item.kind, at + "name": item.name, at + "tax_class": item.tax_class}
+    if item.discount is None:
+        return typed | {at + "amount": _typed(item.price_minor, currency)}
+    share, amount = item.discount.percent_ppm, item.discount.amount_minor
+    typed[at + "amount"] = f"{Decimal(share) / _PPM:f} %" if share else _typed(amount or 0, currency)
+    return typed | {at + "periods": str(item.discount.periods or "")}
+
+
+def _typed_contract(told: Mapping[str, Any], currency: str) -> dict[str, str]:
+    contract = parse_contract(told)
+    return {
+        "contract_months": str(contract.term_months), "contract_fee": contract.fee,
+        "contract_amount": _typed(contract.fee_minor, currency) if contract.fee_minor else "",
+        "contract_share": f"{Decimal(contract.share_ppm) / _PPM:f}",
+        "contract_renews": str(contract.renews_months or ""), "contract_ends": _yes(contract.ends),
     }  # fmt: skip

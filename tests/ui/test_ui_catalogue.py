@@ -56,10 +56,19 @@ async def test_a_plan_with_everything_is_made_by_form_and_again_from_its_text(
     ):
         assert words in page.text, words
     [shown] = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.text, re.DOTALL)
+    again = (await browser.get(f"/plans/new?from={version_id}")).form("/plans/new")
+    assert {name: again[name] for name in ROUTER} == {
+        **ROUTER,
+        "item2_amount": "99.00",
+        "item3_amount": "50.00",
+    }
     text = json.loads(html.unescape(shown))
     text["items"][0]["price_minor"] = 5900
     again = await browser.submit(f"/plans/{version_id}", f"/plans/{version_id}/next", text=json.dumps(text))
     assert "$59.00" in (await browser.get(again.location)).text
+    other = {**text, "items": [{**text["items"][0], "code": "base"}]}
+    other = await browser.submit(f"/plans/{version_id}", f"/plans/{version_id}/next", text=json.dumps(other))
+    assert "/plans/new?from=" not in (await browser.get(other.location)).text, "the form cannot say its code"
     assert "older" in (await browser.get(again.location)).text
 
 

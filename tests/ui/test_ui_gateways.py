@@ -240,7 +240,7 @@ async def test_a_program_charges_once_for_each_key_and_sees_the_steps(shop: Shop
         assert (status, body["charge"]["state"]) == (200, "succeeded"), body
     await shop.paid_once()
     status, body = await ask("GET", "A-1/charges")
-    assert status == 422 and body["error"]["field"] == "account"
+    assert status == 404 and body["error"]["field"] == "account"
     _, body = await ask("GET", f"{account}/charges")
     assert [step["state"] for step in body["charges"][0]["steps"]] == ["begun", "sent", "succeeded"]
     _, body = await ask("GET", f"{account}/payment-methods")

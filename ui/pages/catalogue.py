@@ -34,7 +34,15 @@ async def plans(visit: Visit) -> web.StreamResponse:
 
 @routes.get("/plans/new", Permission.MONEY)
 async def new_plan(visit: Visit) -> web.StreamResponse:
-    """The form for a plan version."""
+    """The form for a plan version; ``from`` a version it begins with what that one says."""
+    version_id = visit.query("from")
+    if version_id:
+        async with visit.reading() as connection:
+            found = (await plan_rows.plan_versions(connection, [version_id])).get(version_id)
+        stands = None if found is None else offer_form.form_of(found)
+        if stands is None:
+            raise missing()
+        return await _plan_form(visit, Form(stands))
     return await _plan_form(visit, Form({**offer_form.USUAL, "currency": visit.panel.billing.currency}))
 
 
@@ -89,6 +97,7 @@ async def _plan_page(visit: Visit, form: Form, status: int = 200) -> web.Respons
     contract = json.loads(form.value("text") or "{}") if form.ok else {}
     return visit.page(
         "plan.html", offer=found, versions=rows, form=form, status=status,
+        by_form=offer_form.form_of(found) is not None,
         contract=contract.get("contract") if isinstance(contract, dict) else None, fees=offer_form.FEES,
     )  # fmt: skip
 

@@ -60,7 +60,7 @@ async def order_form(visit: Visit) -> web.StreamResponse:
     kind = visit.query("kind")
     if kind not in _ORDERS:
         raise missing()
-    return await _form(visit, Form({"kind": kind}))
+    return await _form(visit, Form({name: visit.query(name) for name in _CARRIED if visit.query(name)}))
 
 
 async def _form(visit: Visit, form: Form, status: int = 200) -> web.Response:
