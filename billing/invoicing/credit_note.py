@@ -129,8 +129,6 @@ class _Left:
     @property
     def rest_minor(self) -> int:
         """The invoice gives back no more than it asked; what was taken off a line, that line did not ask."""
-        if self.uncredited_minor < 0:
-            return self.uncredited_minor
         return max(0, min(self.uncredited_minor, self._asked_minor))
 
     @property
@@ -140,13 +138,13 @@ class _Left:
     def everything(self) -> dict[int, int]:
         """All of it: what other lines gave back comes along as far as the invoice asked less for that."""
         asked = {at: amount for at, amount in self.lines.items() if amount > 0 or at in self.off}
-        more = self._asked_minor - self.uncredited_minor
+        more = self._asked_minor - max(0, self.uncredited_minor)
         for at, amount in self.lines.items():
             part = min(more, -amount)
             if at not in asked and part > 0:
                 asked[at] = -part
                 more -= part
-        return dict(sorted(asked.items())) if sum(asked.values()) else {}
+        return dict(sorted(asked.items())) if sum(asked.values()) > 0 else {}
 
 
 async def _left(
@@ -212,8 +210,8 @@ def _refuse_amounts(
 
 
 def _refuse_sum(asked: int, rest: int, currency: str) -> Refusal | None:
-    """A line that took something off leaves less of the invoice than its other lines say."""
-    if min(rest, 0) <= asked <= max(rest, 0):
+    """A line that took something off leaves less of the invoice than its other lines say; no note charges."""
+    if 0 <= asked <= rest:
         return None
     message = f"of the invoice {format_money(rest, currency)} is left to credit, before tax that is added"
     return Refusal("too_much", message, "amounts_minor")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from billing.accounts.set_payer import set_payer
 from billing.catalogue.define_plan import define_offer
+from billing.config import BillingSettings
 from billing.documents.invoice_view import invoice_view
 from billing.documents.printed import print_invoice
 from billing.domain.catalogue import PlanVersion
@@ -27,7 +30,7 @@ from billing.ledger.verify import account_balance
 from billing.store import invoice_rows
 from billing.subscriptions import change_subscription as change
 from core.periods import Period
-from core.refusal import Refusal, granted
+from core.refusal import Refusal, Refused, granted
 
 MARCH = date(2026, 3, 1)
 DISCOUNT = {"code": "off", "kind": "discount", "name": "Off", "discount": {"percent_ppm": 200_000}}
@@ -152,6 +155,18 @@ async def test_a_discounted_month_that_was_cut_is_credited_no_further_than_it_st
     assert await balance(town, ann) == 0
 
 
+async def test_an_invoice_that_only_gave_back_has_nothing_to_credit(town: Town) -> None:
+    """To undo it would be a credit note that charges; what it undid is undone by the change behind it."""
+    ann = await town.account()
+    sub = await town.subscription(ann, await town.plan(), MARCH)
+    await town.bill()
+    await act(town, change.end_subscription, subscription_id=sub, ends_on=MARCH)
+    await bill(town, "2026-04-01")
+    for amounts in (None, {1: -3000}):
+        assert isinstance(await credit(town, "undo", "INV-000002", amounts), Refusal)
+    assert await balance(town, ann) == 0
+
+
 async def test_a_line_says_what_was_given_back_before(town: Town) -> None:
     ann = await town.account()
     sub = await town.subscription(ann, await town.plan(), MARCH)
@@ -232,10 +247,102 @@ async def test_an_ordinary_run_asks_for_no_credits(town: Town, monkeypatch: pyte
     assert asked == [[sub]]
 
 
-# The law
+# The laws
 
 
-CODES = ("base", "voice", "fast")
+class Life:
+    """Sells, uses, changes, bills and credits by dice."""
+
+    def __init__(self, town: Town, dice: random.Random) -> None:
+        self.town, self.dice = town, dice
+        self.ann = self.sub = ""
+        self.plans: list[str] = []
+
+    async def begin(self) -> None:
+        week = {
+            "code": "week",
+            "kind": "recurring",
+            "name": "W",
+            "price_minor": 700,
+            "period": {"unit": "week"},
+        }
+        router = {"code": "router", "kind": "rental", "name": "Router", "price_minor": 500}
+        self.plans = [
+            await plan(self.town, "two", {"base": 3000, "voice": 1000}, DISCOUNT),
+            await plan(self.town, "other", {"fast": 6200}),
+            await plan(self.town, "mixed", {"base": 2000}, router, week),
+            await self.town.plan(code="metered"),
+            await self.town.plan(code="tight", price_minor=1500, allowance_octets=20 * GB),
+        ]
+        self.ann = await self.town.account()
+        self.sub = await self.town.subscription(self.ann, self.dice.choice(self.plans), MARCH, "svc_1")
+        await self.town.bill()
+
+    @property
+    def today(self) -> date:
+        return self.town.clock.now().date()
+
+    async def step(self) -> None:
+        step = self.dice.choice((self.credit, self.credit, self.change, self.change, self.month, self.end))
+        with contextlib.suppress(Refused):
+            await step(max(MARCH, self.today - timedelta(days=self.dice.randint(0, 40))))
+
+    async def credit(self, on: date) -> None:
+        bills = [one for one in await self.town.invoices(self.ann) if one.kind == "invoice"]
+        chosen = self.dice.choice(bills).number
+        line = self.dice.choice(await self.town.lines(chosen))
+        some = {line.position: self.dice.choice((line.quoted_minor, line.quoted_minor // 2, 100))}
+        source = f"{self.town.clock.now()}"
+        await credit(self.town, source, chosen, self.dice.choice((None, some)))
+
+    async def change(self, on: date) -> None:
+        of = {"subscription_id": self.sub}
+        what = self.dice.randint(1, 4)
+        if what == 1:
+            await act(self.town, change.change_quantity, **of, quantity=what, effective_on=on)
+        elif what == 2:
+            await act(
+                self.town, change.pause_subscription, **of, from_on=on, resume_on=on + timedelta(days=9)
+            )
+        else:
+            chosen = self.dice.choice(self.plans)
+            await act(self.town, change.change_plan, **of, plan_version_id=chosen, effective_on=on)
+
+    async def month(self, on: date) -> None:
+        octets = self.dice.randint(0, 300) * GB
+        self.town.meters.use("svc_1", self.town.clock.now(), octets, 0)
+        await bill(self.town, str(self.today + timedelta(days=self.dice.choice((10, 31)))))
+
+    async def end(self, on: date) -> None:
+        await act(self.town, change.end_subscription, subscription_id=self.sub, ends_on=on)
+        if self.dice.random() < 0.5:
+            await self.month(on)
+        await self.withdraw_ends()
+
+    async def withdraw_ends(self) -> None:
+        standing = await act(self.town, change.find_standing, subscription_id=self.sub)
+        for one in standing.changes:
+            if one.kind == "end":
+                with contextlib.suppress(Refused):  # it is withdrawn already
+                    await act(
+                        self.town, change.withdraw_change, subscription_id=self.sub, change_id=one.id, reason="no",
+                    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_was_credited_what_never_ran_costs_nothing(town: Town, seed: int) -> None:
+    """Nobody paid; so when the line turns out to have ended with its first day, nothing is owed either way."""
+    town.settings = BillingSettings(clock_leap_days=3_650, correction_cycles=24)
+    life = Life(town, random.Random(seed))
+    await life.begin()
+    for _ in range(12):
+        await life.step()
+        assert await balance(town, life.ann) >= 0
+    await act(town, change.end_subscription, subscription_id=life.sub, ends_on=MARCH)
+    await bill(town, str(life.today + timedelta(days=40)))
+    assert await balance(town, life.ann) == 0
+
+
 VERSIONS = {
     "v1": PlanVersion("v1", "one", "One", 1, "USD", (Item("base", "recurring", "B"), Item("voice", "recurring", "V"))),
     "v2": PlanVersion("v2", "two", "Two", 1, "USD", (Item("base", "recurring", "B"), Item("fast", "recurring", "F"))),
