@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import appliance_forks
+
 NOBODY = 65534
 _AS = (  # another user, who may read where Python lies on this machine
     "setpriv --reuid {0} --regid {0} --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
@@ -49,13 +51,15 @@ class Machine:
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a command; ``before`` is Python that runs first in the same process."""
-        start = f"{before}\nfrom appliance.cli import main\nmain()"
-        python = [sys.executable, "-c", start, *words]
-        done = subprocess.run(
-            python if user is None else [*_AS.format(user).split(), *python],
-            capture_output=True, text=True, input=stdin,
-            env={**os.environ, "COLUMNS": "200", "HILLTOP_CONFIG": str(self.config), **environment},
-        )  # fmt: skip
+        env = {**os.environ, "COLUMNS": "200", "HILLTOP_CONFIG": str(self.config), **environment}
+        if user is None:
+            done = appliance_forks.run(words, before=before, stdin=stdin, env=env)
+        else:
+            start = f"{before}\nfrom appliance.cli import main\nmain()"
+            done = subprocess.run(
+                [*_AS.format(user).split(), sys.executable, "-c", start, *words],
+                capture_output=True, text=True, input=stdin, env=env,
+            )  # fmt: skip
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
