@@ -55,6 +55,7 @@ async def test_the_preview_says_what_the_run_then_issues_and_writes_nothing(town
         assert (await connection.execute(select(func.count()).select_from(draft))).scalar() == 0
     assert len(await town.invoices()) == 5
     assert (ahead.accounts, ahead.idle, len(ahead.rows)) == (5, 0, 10)
+    assert ahead.through == date(2026, 5, 1), "the last cycle that it drafts, not the first"
     [sums] = ahead.sums
     outcome = await town.bill()
     issued = (await town.invoices())[5:]
