@@ -63,8 +63,8 @@ def _missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The image of this tree, or the one already built in the folder that HILLTOP_IMAGE names."""
-    given = os.environ.get("HILLTOP_IMAGE")
+    """The image of this tree, or the one already built in the folder that HILLTOP_IMAGE names, or by ``prepare``."""
+    given = os.environ.get("HILLTOP_IMAGE") or package_debian.prepared("image")
     if given:
         yield Image(Path(given))
         return

@@ -14,6 +14,12 @@ _BARE = "systemd,systemd-sysv,dbus,python3"
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 
 
+def prepared(what: str) -> Path | None:
+    """What ``prepare`` has made of that name in the folder that HILLTOP_PREPARED names."""
+    folder = os.environ.get("HILLTOP_PREPARED")
+    return path if folder and (path := Path(folder, what)).exists() else None
+
+
 def missing() -> str | None:
     """Why no bare Debian can be made here, None if one can be tried."""
     if os.geteuid() != 0:
@@ -25,7 +31,7 @@ def missing() -> str | None:
 
 
 def start_package(suite: str, folder: Path, *environment: str) -> subprocess.Popen[str]:
-    """Begin to build the package of one suite into ``folder``, lightly compressed."""
+    """Begin to build the package of one suite, or ``all``, into ``folder``, lightly compressed."""
     light = ["HILLTOP_PACKAGE_LEVEL=1", *environment]
     return subprocess.Popen(
         ["env", *light, str(ROOT / "dev"), "package", suite, "--output", str(folder)],
