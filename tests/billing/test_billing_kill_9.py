@@ -1,6 +1,6 @@
 """kill -9 at random instants of a bill run, again and again: it ends like one that nobody disturbed.
 
-Real processes, the meters' real records, SQLite with ``synchronous=FULL`` and PostgreSQL, whose own processes live on.
+Real processes, the meters' real records, SQLite with ``synchronous=FULL`` and PostgreSQL with durable commits.
 ``./dev soak billing-kill`` kills 200 times.
 """
 
