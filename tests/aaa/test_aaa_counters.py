@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import pytest
@@ -20,7 +21,7 @@ from core.store.tables import health_issue
 from core.work import Workplace
 
 CAP_BPS = 100_000_000
-MANY = settings(max_examples=1000)
+MANY = settings(max_examples=1000 if os.environ.get("HILLTOP_SOAK") == "1" else 250)
 
 
 def sample(at: float, into: int, out: int, **fields: object) -> CounterSample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from core.ids import SeededIds
 from core.secrets import Sealer
 from core.work import Workplace
 
-MANY = settings(max_examples=1000)
+MANY = settings(max_examples=1000 if os.environ.get("HILLTOP_SOAK") == "1" else 250)
 octets = st.integers(0, 1 << 40)
 minutes = st.integers(0, 3000)
 
