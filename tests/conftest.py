@@ -31,6 +31,12 @@ hypothesis.settings.register_profile("hilltop", deadline=None)
 hypothesis.settings.load_profile("hilltop")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests first, each whole and in its order: at the end no worker waits for another's long test."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock(datetime(2026, 3, 10, 12, 0, tzinfo=UTC))

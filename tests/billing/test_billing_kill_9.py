@@ -195,6 +195,7 @@ async def _billed(url: str) -> int:
     return int(count or 0)
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_on_sqlite_ends_like_a_calm_one(
     tmp_path: Path, nursery: Nursery, record_property: Callable[[str, object], None]
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_run_killed_anywhere_on_sqlite_ends_like_a_calm_one(
     print(told)
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 def test_a_run_killed_anywhere_on_postgresql_ends_like_a_calm_one(
     nursery: Nursery, record_property: Callable[[str, object], None]

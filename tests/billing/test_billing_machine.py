@@ -18,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pytest
 from billing_model import TERMS, Bill, Change, Customer, Given, Money, Plan, cycle_of, half_up
 from billing_story import DENVER, GB, Town, new_database
 from hypothesis import HealthCheck, settings
@@ -479,6 +480,7 @@ class Billing(RuleBasedStateMachine):
                 assert one.is_same, (one.number, one.differences)
 
 
+@pytest.mark.slow
 def test_lives_come_out_as_the_model_says() -> None:
     run_state_machine_as_test(
         Billing,

@@ -84,6 +84,7 @@ async def _under_attack(box: Box, people: int, kills: int, seed: int) -> None:
         assert sum(nas.wire.counters.retransmitted for nas in field.nases) > 0, "nothing was ever sent twice"
 
 
+@pytest.mark.slow
 async def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path: Path, nursery: Nursery) -> None:
     async with open_box(tmp_path, nursery) as box:
         await _under_attack(box, people=100, kills=times(20, 200), seed=9)
